@@ -1,0 +1,1 @@
+"""The competition kit: data, training, inference and submission around `ldm_jittor`."""

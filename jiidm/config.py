@@ -1,0 +1,294 @@
+"""Configuration: one YAML file -> frozen dataclasses. Unknown keys and wrong types are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from jiidm.errors import InputError
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    size: tuple[int, int] = (512, 384)
+    """Width and height at which the model works; files of another size are resized."""
+    validation_fraction: float = 0.05
+    synthetic_count: int = 2000
+    """Pictures to generate when a training run is given no data."""
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    kind: Literal["vq", "kl"] = "vq"
+    channels: int = 128
+    channel_mult: tuple[int, ...] = (1, 2, 4)
+    num_res_blocks: int = 2
+    latent_channels: int = 3
+    codebook_size: int = 8192
+    latent_scale: float = 1.0
+    """Factor on the latents; training here replaces it by one over their measured standard deviation."""
+
+    @property
+    def downsample(self) -> int:
+        return 2 ** (len(self.channel_mult) - 1)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    model_channels: int = 256
+    channel_mult: tuple[int, ...] = (1, 1, 2, 3, 4)
+    num_res_blocks: int = 2
+    attention_downsamples: tuple[int, ...] = (4, 8, 16)
+    num_head_channels: int = 64
+    spade_hidden: int = 128
+    learn_variance: bool = True
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    kind: Literal["paper", "linear", "cosine"] = "linear"
+    num_timesteps: int = 1000
+    slope: float = 1e-3
+    """beta_t = slope * t, of the paper's schedule."""
+    beta_start: float = 1e-4
+    beta_end: float = 2e-2
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    max_steps: int = 100_000
+    batch_size: int = 8
+    crop_size: tuple[int, int] = (256, 256)
+    learning_rate: float = 1e-4
+    regularization_weight: float = 1.0
+    """Weight of the codebook loss, or of the KL."""
+    discriminator_start: int = 50_000
+    discriminator_weight: float = 0.75
+
+
+@dataclass(frozen=True)
+class DiffusionTraining:
+    max_steps: int = 300_000
+    batch_size: int = 16
+    """Samples per optimiser step, over all ranks and accumulation steps."""
+    accumulation_steps: int = 1
+    learning_rate: float = 1e-4
+    warmup_steps: int = 1000
+    weight_decay: float = 0.0
+    ema_decay: float = 0.9999
+    mask_dropout: float = 0.2
+    """Share of samples trained with the null mask, for classifier-free guidance."""
+    log_every: int = 100
+    validate_every: int = 5000
+    checkpoint_every: int = 10_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """One pass of Algorithm 2: noise to `start_timestep` (0-based), denoise in `num_steps`."""
+
+    start_timestep: int
+    num_steps: int
+    sampler: Literal["ddpm", "ddim", "dpmpp_2m"] = "ddim"
+    guidance_scale: float = 1.0
+    color_transfer: bool = False
+    """Give the round's input the reference's colours first."""
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    rounds: tuple[Round, ...] = (Round(600, 20),)
+    batch_size: int = 4
+    clip_x0: float | None = None
+    """Bound on predicted clean latents in standard deviations, or null."""
+    color_space: Literal["lab8", "lalphabeta"] = "lab8"
+    jpeg_quality: int = 95
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = "iidm"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    autoencoder_training: AutoencoderTraining = field(default_factory=AutoencoderTraining)
+    diffusion_training: DiffusionTraining = field(default_factory=DiffusionTraining)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Width and height of the latents."""
+        width, height = self.data.size
+        return width // self.autoencoder.downsample, height // self.autoencoder.downsample
+
+
+def load(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a config, a YAML file or the name of a shipped one, and apply `--set` overrides such as `seed=1`.
+
+    Raises InputError naming the file, the key and the value.
+    """
+    path = Path(path)
+    if not path.suffix and (CONFIG_DIR / f"{path}.yaml").is_file():
+        path = CONFIG_DIR / f"{path}.yaml"
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read the config ({getattr(error, 'strerror', None) or error})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return override(from_dict(tree if tree is not None else {}, str(path)), overrides)
+
+
+def from_dict(tree: dict[str, Any], source: str) -> Config:
+    """Build and validate a config from nested dicts; `source` names them in error messages."""
+    return _validated(_convert(Config, tree, "", source), source)
+
+
+def to_dict(config: Any) -> Any:
+    """Nested dicts and lists, ready for YAML or JSON; the inverse of `from_dict`."""
+    if dataclasses.is_dataclass(config):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return [to_dict(item) for item in config] if isinstance(config, tuple) else config
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def override(config: Config, assignments: typing.Sequence[str]) -> Config:
+    """Apply `key.subkey=value` assignments, the value in YAML syntax. Raises InputError as `load` does."""
+    if not assignments:
+        return config
+    tree = to_dict(config)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        node = tree
+        *parents, last = key.split(".")
+        for part in parents:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not equals or not isinstance(node, dict) or last not in node:
+            raise InputError(f"--set {assignment}: no such setting; use key.subkey=value with a key of the config")
+        node[last] = yaml.safe_load(value)
+    return from_dict(tree, "--set " + " ".join(assignments))
+
+
+def _convert(kind: Any, value: Any, key: str, source: str) -> Any:
+    """`value` as the annotated type `kind`, or InputError naming `key`."""
+
+    def fail(expected: str):
+        raise InputError(f"{source}: {key or 'the file'} is {value!r}, expected {expected}")
+
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            fail("a mapping")
+        hints = typing.get_type_hints(kind)
+        for name in value:
+            if name not in hints:
+                raise InputError(f"{source}: unknown key {key}{'.' if key else ''}{name}")
+        given = {n: _convert(hints[n], v, f"{key}.{n}".lstrip("."), source) for n, v in value.items()}
+        try:
+            return kind(**given)
+        except TypeError:
+            missing = [
+                f.name for f in dataclasses.fields(kind) if f.name not in given and f.default is dataclasses.MISSING
+            ]
+            fail(f"a mapping with {', '.join(missing)}")
+    if origin is Literal:
+        return value if value in arguments else fail(" or ".join(map(str, arguments)))
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            fail("a list")
+        variable = arguments[-1] is Ellipsis
+        if not variable and len(value) != len(arguments):
+            fail(f"{len(arguments)} values")
+        kinds = [arguments[0]] * len(value) if variable else arguments
+        return tuple(_convert(k, v, f"{key}[{i}]", source) for i, (k, v) in enumerate(zip(kinds, value)))
+    if origin in (typing.Union, getattr(types, "UnionType", typing.Union)):
+        return None if value is None else _convert(arguments[0], value, key, source)
+    if kind is float and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
+        except (TypeError, ValueError):
+            fail("a number")
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        fail({int: "an integer", str: "a string", bool: "true or false"}[kind])
+    return value
+
+
+def _validated(config: Config, source: str) -> Config:
+    """The checks that types cannot express."""
+
+    def require(condition: bool, key: str, value: Any, expected: str):
+        if not condition:
+            raise InputError(f"{source}: {key} is {value}, expected {expected}")
+
+    width, height = config.data.size
+    unit = config.autoencoder.downsample * 2 ** (len(config.unet.channel_mult) - 1)
+    require(
+        width > 0 and height > 0 and width % unit == height % unit == 0,
+        "data.size",
+        f"{width}x{height}",
+        f"multiples of {unit}, as the autoencoder and the U-Net halve it",
+    )
+    require(
+        0 < config.data.validation_fraction < 1,
+        "data.validation_fraction",
+        config.data.validation_fraction,
+        "0 to 1",
+    )
+    for name, channels in (
+        ("autoencoder.channels", config.autoencoder.channels),
+        ("unet.model_channels", config.unet.model_channels),
+    ):
+        require(channels > 0 and channels % 32 == 0, name, channels, "a multiple of 32, for group norm")
+    crop = config.autoencoder_training.crop_size
+    require(
+        all(
+            side % config.autoencoder.downsample == 0 and 0 < side <= full for side, full in zip(crop, config.data.size)
+        ),
+        "autoencoder_training.crop_size",
+        "x".join(map(str, crop)),
+        f"at most data.size, in multiples of {config.autoencoder.downsample}",
+    )
+    training = config.diffusion_training
+    require(
+        training.accumulation_steps > 0 and training.batch_size % training.accumulation_steps == 0,
+        "diffusion_training.batch_size",
+        training.batch_size,
+        f"a multiple of accumulation_steps = {training.accumulation_steps}",
+    )
+    require(
+        0 <= training.mask_dropout < 1,
+        "diffusion_training.mask_dropout",
+        training.mask_dropout,
+        "0 to below 1",
+    )
+    require(bool(config.inference.rounds), "inference.rounds", "empty", "one round at least")
+    require(config.inference.batch_size > 0, "inference.batch_size", config.inference.batch_size, "1 or more")
+    for i, r in enumerate(config.inference.rounds):
+        last = config.schedule.num_timesteps - 1
+        require(
+            0 <= r.start_timestep <= last,
+            f"inference.rounds[{i}].start_timestep",
+            r.start_timestep,
+            f"0 to {last}",
+        )
+        require(
+            1 <= r.num_steps <= r.start_timestep + 1,
+            f"inference.rounds[{i}].num_steps",
+            r.num_steps,
+            f"1 to {r.start_timestep + 1}",
+        )
+    return config

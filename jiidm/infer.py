@@ -1,0 +1,146 @@
+"""Masks and references in, submission folder out. Everything that can be wrong is found before any sampling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from jiidm import config as configs
+from jiidm import submission
+from jiidm.config import Config
+from jiidm.errors import InputError
+from jiidm.files import atomic_path
+from jiidm.images import load_image, load_mask, read_size, resize_image, save_jpeg
+from jiidm.labels import colorize
+from jiidm.references import find_masks, load_references
+from jiidm.report import contact_sheet
+from jiidm.synthetic import write_dataset
+
+SHEET_ROWS = 32
+DEMO_IMAGES = 8
+DEMO_SEED = 2024
+"""Not the seed of any training run: the demo's masks have never been trained on."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to make."""
+
+    mask: Path
+    reference: Path
+
+    @property
+    def stem(self) -> str:
+        return self.mask.stem
+
+
+def write_demo_inputs(folder: Path, size: tuple[int, int]) -> tuple[Path, Path]:
+    """Generate masks, photos and a references JSON that gives each mask another mask's photo; returns both paths."""
+    write_dataset(folder, DEMO_IMAGES, size, seed=DEMO_SEED)
+    masks = find_masks(folder / "labels")
+    references = {mask.name: f"{other.stem}.jpg" for mask, other in zip(masks, [*masks[1:], masks[0]])}
+    path = folder / "references.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(references, indent=1), encoding="utf-8")
+    return folder / "labels", path
+
+
+def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[Job]:
+    """Pair masks with references and decode every file once. Raises InputError for the first that is wrong."""
+    paths = find_masks(masks)
+    images = load_references(references, paths, data_root)
+    jobs = [Job(path, images[path.stem]) for path in paths]
+    for job in tqdm(jobs, desc="checking masks and references", delay=2):
+        load_mask(job.mask)
+        load_image(job.reference)
+    return jobs
+
+
+def check_output(out: Path, identity: dict[str, Any]) -> None:
+    """Prepare the output folder. Raises InputError when it holds images made by another model or settings."""
+    run_folder = submission.prepare(out)
+    path = run_folder / submission.MANIFEST
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["made_by"]
+    except (ValueError, KeyError, TypeError, OSError):
+        raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
+    for key, value in identity.items():
+        if before.get(key) != value:
+            raise InputError(f"{out}: holds images made with another {key}; choose another output folder")
+
+
+def identity_of(model_hash: str, config: Config, seed: int) -> dict[str, Any]:
+    """What decides the pixels of an output; kept in the manifest."""
+    inference = configs.to_dict(config.inference)
+    inference.pop("batch_size")
+    return {"model": model_hash, "seed": seed, "size": list(config.data.size), "inference": inference}
+
+
+def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed: int, identity: dict) -> int:
+    """Make every missing image of `jobs` and report on the folder; returns how many were made.
+
+    Batches are cut from all jobs, not from the missing ones, and made whole when one of their images is missing:
+    so a remade image comes from the same batch, and is the same to the byte.
+    """
+    missing = {mask.stem for mask in submission.pending([job.mask for job in jobs], out)}
+    if not missing:
+        print(f"nothing to do: all {len(jobs)} images are in {out}")
+        return 0
+    from jiidm.model import load_model
+    from jiidm.pipeline import IIDMPipeline
+
+    manifest = {"made_by": identity, "model_file": model_path, "config": configs.to_dict(config)}
+    submission.write_manifest(out, manifest)
+    (out / submission.RUN_FOLDER / "config.yaml").write_text(configs.to_yaml(config), encoding="utf-8")
+    pipeline = IIDMPipeline(load_model(model_path, config), seed)
+    size = config.inference.batch_size
+    batches = [jobs[i : i + size] for i in range(0, len(jobs), size)]
+    batches = [batch for batch in batches if any(job.stem in missing for job in batch)]
+    shown = {job.stem for job in jobs[:SHEET_ROWS]}
+    steps = sum(spec.num_steps for spec in config.inference.rounds)
+    total = sum(len(batch) for batch in batches)
+    bar_format = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
+    with tqdm(total=total, desc="images", bar_format=bar_format) as progress:
+        for batch in batches:
+            masks = [load_mask(job.mask, config.data.size) for job in batch]
+            references = [load_image(job.reference, config.data.size) for job in batch]
+            share = len(batch) / steps
+            result = pipeline(masks, references, [job.stem for job in batch], lambda: progress.update(share))  # noqa: B023
+            for job, image, start in zip(batch, result.images, result.starts):
+                if job.stem in shown:
+                    save_jpeg(_start_path(out, job), start)
+                if job.stem in missing:
+                    full_size = resize_image(image, read_size(job.mask))
+                    submission.write(out, job.stem, full_size, config.inference.jpeg_quality)
+    _finish(jobs, out)
+    print(f"{len(missing)} images made, {len(jobs)} in {out}")
+    return len(missing)
+
+
+def _start_path(out: Path, job: Job) -> Path:
+    folder = out / submission.RUN_FOLDER / "starts"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{job.stem}.jpg"
+
+
+def _finish(jobs: Sequence[Job], out: Path) -> None:
+    """Draw the contact sheet; raise InputError when the folder is not what a submission has to be."""
+    rows = []
+    for job in jobs[:SHEET_ROWS]:
+        size = read_size(job.mask)
+        start = load_image(_start_path(out, job), size)
+        result = load_image(out / f"{job.stem}.jpg")
+        rows.append([load_image(job.reference, size), colorize(load_mask(job.mask)), start, result])
+    sheet = out / submission.RUN_FOLDER / "contact_sheet.jpg"
+    contact_sheet(rows, sheet, ["reference", "mask", "noisy start", "result"], [job.stem for job in jobs[:SHEET_ROWS]])
+    faults = submission.check(out, [job.mask for job in jobs])
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(f"{faults[0]}{more}")

@@ -1,0 +1,102 @@
+"""Algorithm 2: rounds of colour transfer, encoding, noising, denoising under the mask, decoding; all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jittor as jt
+import numpy as np
+
+from jiidm.color import color_transfer
+from jiidm.config import Round
+from jiidm.data import one_hot
+from jiidm.images import resize_mask
+from jiidm.latents import to_images, to_model
+from jiidm.model import Model
+from jiidm.seeding import normal
+from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.samplers import SAMPLERS
+
+
+class Batch(NamedTuple):
+    images: np.ndarray
+    """Results, uint8 RGB [B,H,W,3]."""
+    starts: np.ndarray
+    """The first round's noisy start, decoded: D(z_T), uint8 RGB [B,H,W,3]."""
+
+
+class IIDMPipeline:
+    """Paints masks in the style of reference photos, at the model's own size.
+
+    Noise belongs to (seed, name, round, step), so an image does not depend on its batch.
+    """
+
+    def __init__(self, model: Model, seed: int = 0):
+        self.config = model.config
+        self.space = model.space
+        self.unet = model.unet
+        self.schedule = model.schedule
+        self.seed = seed
+
+    def __call__(
+        self,
+        masks: Sequence[np.ndarray],
+        references: Sequence[np.ndarray],
+        names: Sequence[str],
+        on_step: Callable[[], None] | None = None,
+    ) -> Batch:
+        """masks: uint8 [h,w] of class ids, references: uint8 RGB [H,W,3], both at `config.data.size`; names seed the
+        noise. `on_step` is called after every denoising step of the batch."""
+        latent_size = self.config.latent_size
+        segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
+        x, starts, modulated = to_model(references), None, {}
+        with jt.no_grad():
+            for number, spec in enumerate(self.config.inference.rounds):
+                if spec.color_transfer:
+                    x = self._transfer_colors(x, references)
+                denoiser = self._denoiser(spec, segmap, modulated)
+                z = self._start(x, spec, names, number)
+                if starts is None:
+                    starts = to_images(self.space.decode(z))
+                z = self._denoise(denoiser, z, spec, names, number, on_step)
+                x = self.space.decode(z)
+                x.sync()
+        return Batch(to_images(x), starts)
+
+    def _transfer_colors(self, x: jt.Var, references: Sequence[np.ndarray]) -> jt.Var:
+        space = self.config.inference.color_space
+        pairs = zip(to_images(x), references)
+        return to_model([color_transfer(image, reference, space) for image, reference in pairs])
+
+    def _denoiser(self, spec: Round, segmap: jt.Var, cache: dict[float, Denoiser]) -> Denoiser:
+        """Rounds of equal guidance share a denoiser, and with it everything computed from the mask."""
+        if spec.guidance_scale not in cache:
+            width, height = self.config.latent_size
+            cache[spec.guidance_scale] = Denoiser(
+                self.unet,
+                self.schedule,
+                segmap,
+                (height, width),
+                guidance_scale=spec.guidance_scale,
+                clip_x0=self.config.inference.clip_x0,
+            )
+        return cache[spec.guidance_scale]
+
+    def _start(self, x: jt.Var, spec: Round, names: Sequence[str], number: int) -> jt.Var:
+        """z_T = sqrt(abar_T) E(x) + sqrt(1 - abar_T) eps at the round's first timestep."""
+        z0 = self.space.encode(x)
+        return self.schedule.add_noise(z0, self._noise(z0.shape, names, number, "start"), spec.start_timestep)
+
+    def _denoise(self, denoiser, z, spec: Round, names: Sequence[str], number: int, on_step) -> jt.Var:
+        return SAMPLERS[spec.sampler](
+            denoiser,
+            z,
+            self.schedule.timesteps(spec.start_timestep, spec.num_steps),
+            noise=lambda step: self._noise(z.shape, names, number, step),
+            callback=None if on_step is None else lambda *_: on_step(),
+        )
+
+    def _noise(self, shape: Sequence[int], names: Sequence[str], number: int, step: int | str) -> jt.Var:
+        shape = tuple(shape[1:])
+        return jt.array(np.stack([normal(shape, self.seed, name, number, step) for name in names]))

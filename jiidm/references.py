@@ -1,0 +1,86 @@
+"""Which reference photo goes with which mask: the mask folder and the references JSON, checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+from jiidm.errors import InputError
+
+
+def find_masks(folder: str | os.PathLike) -> list[Path]:
+    """All *.png of a folder, hidden ones left out, sorted by name. Raises InputError if there is none."""
+    folder = Path(folder)
+    try:
+        masks = sorted(path for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != ".")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot list the mask folder ({error.strerror})") from error
+    if not masks:
+        raise InputError(f"{folder}: no *.png masks in this folder")
+    return masks
+
+
+def load_references(
+    json_path: str | os.PathLike, masks: list[Path], data_root: str | os.PathLike | None = None
+) -> dict[str, Path]:
+    """Read {"<mask>.png": "<image>.jpg"} and find each image: {mask stem: image path}, in `masks`' order.
+
+    An image is looked for from the JSON's folder as given, then in `imgs/` beside the JSON, then in
+    `data_root`'s `imgs/`, and nowhere outside those. Raises InputError for a file that is not such a JSON,
+    an entry that leads elsewhere (symbolic links followed), an image that is not there, a mask without
+    entry, an entry without mask.
+    """
+    json_path = Path(json_path)
+    entries = _read_entries(json_path)
+    names = {mask.name for mask in masks}
+    _refuse(json_path, "no reference for mask", sorted(names - entries.keys()))
+    _refuse(json_path, "reference for a mask that does not exist", [key for key in entries if key not in names])
+
+    folders = [json_path.parent, json_path.parent / "imgs"]
+    if data_root is not None:
+        folders.append(Path(data_root) / "imgs")
+    found = {mask: _find_image(json_path, entries[mask.name], folders) for mask in masks}
+    where = f"reference image not found in {', '.join(map(str, folders))}"
+    _refuse(json_path, where, [entries[mask.name] for mask, image in found.items() if image is None])
+    return {mask.stem: image for mask, image in found.items()}
+
+
+def _read_entries(json_path: Path) -> dict[str, str]:
+    try:
+        entries = json.loads(json_path.read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
+    except OSError as error:
+        raise InputError(f"{json_path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{json_path}: not a JSON file ({error})") from error
+    if not isinstance(entries, _Pairs) or not all(isinstance(image, str) for _, image in entries):
+        raise InputError(f'{json_path}: must be one JSON object {{"<mask>.png": "<image>.jpg", ...}}')
+    counts = Counter(mask for mask, _ in entries)
+    _refuse(json_path, "more than one reference for mask", [mask for mask, count in counts.items() if count > 1])
+    return dict(entries)
+
+
+class _Pairs(list):
+    """A JSON object as its list of (key, value), so that duplicate keys are still seen."""
+
+
+def _find_image(json_path: Path, name: str, folders: list[Path]) -> Path | None:
+    allowed = [folder.resolve() for folder in folders]
+    for folder in folders:
+        try:
+            image = (folder / name).resolve()
+            exists = image.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a null character
+            raise InputError(f"{json_path}: reference {name!r} is not a usable file name ({error})") from error
+        if not any(image.is_relative_to(root) for root in allowed):
+            raise InputError(f"{json_path}: reference {name!r} leads outside the reference folders")
+        if exists:
+            return image
+    return None
+
+
+def _refuse(json_path: Path, message: str, names: list[str]) -> None:
+    if names:
+        shown = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+        raise InputError(f"{json_path}: {message}: {shown} ({len(names)} in all)")

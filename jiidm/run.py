@@ -1,0 +1,142 @@
+"""A training run from data to a model: check, split, autoencoder, latents, U-Net. Finished stages are not repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jiidm import config as configs
+from jiidm.build import build_autoencoder, build_schedule
+from jiidm.config import Config
+from jiidm.data import Pair, find_pairs, pair_references, read_split, split, survey, write_split
+from jiidm.errors import InputError
+from jiidm.files import atomic_path
+from jiidm.images import load_image, load_mask
+from jiidm.labels import colorize
+from jiidm.latents import LatentDataset, encode_dataset, standard_deviation
+from jiidm.model import MODEL_FILE, Model, save_model, sha256
+from jiidm.pipeline import IIDMPipeline
+from jiidm.report import contact_sheet
+from jiidm.synthetic import GENERATOR_VERSION, write_dataset
+from jiidm.train_autoencoder import train_autoencoder
+from jiidm.train_diffusion import train_diffusion
+from ldm_jittor import checkpoint
+from ldm_jittor.autoencoder import LatentSpace
+
+SAMPLE_ROWS = 4
+
+
+def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Path | None = None) -> Path:
+    """Train in `folder`, going on where an earlier call stopped; returns the finished model's path.
+
+    Without `data` landscapes are generated. `autoencoder_file` is used instead of training one.
+    Raises InputError for faulty data, or a folder that holds another run.
+    """
+    _claim(config, folder)
+    root = data or _generate(config, folder / "data")
+    train_pairs, validation_pairs = _prepare_data(config, root, folder)
+
+    autoencoder_path = folder / "autoencoder.safetensors"
+    if autoencoder_file is None and not autoencoder_path.exists():
+        train_autoencoder(config, train_pairs, validation_pairs, folder)
+    source = autoencoder_file or autoencoder_path
+    autoencoder = build_autoencoder(config.autoencoder)
+    checkpoint.load_into(autoencoder, checkpoint.load(source).arrays, str(source))
+    autoencoder.eval()
+
+    # latents belong to the weights that made them
+    latents = folder / "latents" / sha256(source)[:12]
+    pairs = [*train_pairs, *validation_pairs]
+    encode_dataset(autoencoder, pairs, latents, config.data.size, config.autoencoder.downsample)
+    train_stems, validation_stems = ([pair.stem for pair in part] for part in (train_pairs, validation_pairs))
+    if autoencoder_file is None:
+        scale = 1 / standard_deviation(latents, train_stems)
+        config = dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
+    scale = config.autoencoder.latent_scale
+
+    def show_samples(unet, picture: Path) -> None:
+        schedule = build_schedule(config.schedule)
+        model = Model(config, LatentSpace(autoencoder, scale), unet, schedule, {})
+        _sample_sheet(model, train_pairs, validation_pairs, picture)
+
+    averages, steps = train_diffusion(
+        config,
+        LatentDataset(latents, train_stems, scale),
+        LatentDataset(latents, validation_stems, scale),
+        folder,
+        show_samples,
+    )
+    provenance = _provenance(steps, len(train_pairs), data)
+    path = folder / MODEL_FILE
+    save_model(path, config, checkpoint.state_dict(autoencoder), averages, provenance)
+    return path
+
+
+def _claim(config: Config, folder: Path) -> None:
+    """Create the run folder with its config.yaml, or see that a config found there trains the same model."""
+    path = folder / "config.yaml"
+    if path.exists():
+        before = configs.load(path)
+        for section in ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training"):
+            if getattr(before, section) != getattr(config, section):
+                raise InputError(f"{path}: this run was started with another {section}; choose another --run folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(configs.to_yaml(config), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write the training run there ({error.strerror})") from None
+
+
+def _generate(config: Config, root: Path) -> Path:
+    print(f"no data given: generating {config.data.synthetic_count} landscapes in {root}")
+    write_dataset(root, config.data.synthetic_count, config.data.size, seed=config.seed)
+    return root
+
+
+def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair], list[Pair]]:
+    """Check every file the first time, then split; the split is kept in `folder`/split."""
+    split_folder = folder / "split"
+    if split_folder.exists():
+        return read_split(split_folder, find_pairs(root))
+    found = survey(root)
+    if found.faults:
+        more = f" (and {len(found.faults) - 1} more; `python -m jiidm data check {root}` lists them)"
+        raise InputError(f"{found.faults[0]}{more if len(found.faults) > 1 else ''}")
+    train_pairs, validation_pairs = split(find_pairs(root), config.data.validation_fraction, config.seed)
+    if not train_pairs or not validation_pairs:
+        raise InputError(f"{root}: {found.num_pairs} pairs are too few to train and validate on")
+    write_split(split_folder, train_pairs, validation_pairs, config.seed)
+    print(f"data: {len(train_pairs)} training and {len(validation_pairs)} validation pairs in {root}")
+    return train_pairs, validation_pairs
+
+
+def _sample_sheet(model: Model, train_pairs: list[Pair], validation_pairs: list[Pair], picture: Path) -> None:
+    """Paint the first validation masks in the styles of their references and lay them out."""
+    config = model.config
+    images = {pair.image.name: pair.image for pair in train_pairs}
+    references = pair_references(train_pairs, validation_pairs, config.seed)
+    rows, size = [], config.data.size
+    for pair in validation_pairs[:SAMPLE_ROWS]:
+        mask, reference = load_mask(pair.label, size), load_image(images[references[pair.label.name]], size)
+        batch = IIDMPipeline(model, config.seed)([mask], [reference], [pair.stem])
+        rows.append([reference, colorize(mask), batch.starts[0], batch.images[0], load_image(pair.image, size)])
+    picture.parent.mkdir(exist_ok=True)
+    contact_sheet(rows, picture, ["reference", "mask", "noisy start", "result", "mask's own photo"])
+
+
+def _provenance(steps: int, num_images: int, data: Path | None) -> dict[str, Any]:
+    import jittor as jt
+
+    source = f"generator version {GENERATOR_VERSION}" if data is None else os.fspath(data)
+    return {
+        "steps": steps,
+        "images": num_images,
+        "data": source,
+        "jittor": jt.__version__,
+        "numpy": np.__version__,
+    }

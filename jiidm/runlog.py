@@ -1,0 +1,62 @@
+"""What a training run tells: a progress bar, JSON lines, TensorBoard events where that library is present."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class RunLog:
+    """Progress from `first_step` to `max_steps`, and `<name>.jsonl` with one record per logged step.
+
+    Records of steps beyond `first_step` are dropped: they belong to a past that the resumed run replaces.
+    """
+
+    def __init__(self, folder: str | os.PathLike, name: str, first_step: int, max_steps: int):
+        self.path = Path(folder) / f"{name}.jsonl"
+        self._keep_until(first_step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = _open_board(Path(folder) / "tensorboard" / name)
+        self._bar = tqdm(total=max_steps, initial=first_step, desc=name, unit="step", smoothing=0.05)
+
+    def advance(self, loss: float) -> None:
+        """One more step done, with this loss."""
+        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.update()
+
+    def record(self, step: int, **values: float) -> None:
+        """Write plain numbers for a step, to all places."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for key, value in values.items():
+                self._board.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        self._bar.close()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _keep_until(self, step: int) -> None:
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:
+                continue  # the half-written last line of a killed run
+        self.path.write_text("".join(kept), encoding="utf-8")
+
+
+def _open_board(folder: Path):
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,213 @@
+"""Where Jittor runs: all that has to be settled in the environment before `import jittor`.
+
+Jittor reads its settings from environment variables while it is imported, compiles itself then, and raises
+where it finds a CUDA compiler without the rest of CUDA. So the device is chosen first, by looking at what is
+really there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from jiidm.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda")
+# Jittor's environment variables that a user may have set.
+NVCC_PATH, CC_PATH, PYTHON_CONFIG_PATH = "nvcc_path", "cc_path", "python_config_path"
+# What Jittor 1.3.11 links with on CUDA; the "infer" library tells cuDNN 8, which it needs, from cuDNN 9.
+CUDA_LIBRARIES = ("cublas", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops_infer")
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """What was found of CUDA: `nvcc` is the compiler Jittor should use, or "" and `reason` says why."""
+
+    nvcc: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What `prepare` chose: `device` is "cpu" or "cuda", `note` says why CUDA is not used, if so."""
+
+    device: str
+    note: str
+    onednn: bool
+
+
+def prepare(device: str = "auto") -> Runtime:
+    """Choose the device and set Jittor's environment variables; call it before Jittor is imported.
+
+    device: "cpu", "cuda", or "auto" for CUDA where it works. Raises InputError for another word, and for
+    "cuda" where CUDA can't be used.
+    """
+    if device not in DEVICES:
+        raise InputError(f"--device {device}: not one of {', '.join(DEVICES)}")
+    cuda = Cuda("", "the CPU was asked for") if device == "cpu" else find_cuda()
+    if device == "cuda" and not cuda.nvcc:
+        raise InputError(f"--device cuda: {cuda.reason}")
+    os.environ.update(environment(cuda.nvcc))
+    return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason, find_onednn() is not None)
+
+
+def use_device(device: str) -> None:
+    """Make Jittor compute on `device` ("cpu" or "cuda"), as `prepare` returned it. Imports Jittor."""
+    import jittor as jt
+
+    if device == "cuda" and not jt.has_cuda:
+        raise InputError("--device cuda: Jittor was imported without CUDA")
+    jt.flags.use_cuda = int(device == "cuda")
+
+
+def warm_up(device: str = "auto") -> str:
+    """Import Jittor, which compiles it the first time, and run one convolution.
+
+    Returns the folder of Jittor's JIT cache. Raises RuntimeError where the convolution is wrong.
+    """
+    runtime = prepare(device)
+    import jittor as jt
+
+    use_device(runtime.device)
+    total = jt.nn.conv2d(jt.ones((1, 3, 8, 8)), jt.ones((4, 3, 3, 3))).sum().item()
+    expected = 4 * 6 * 6 * 27  # channels, positions, products of ones in each
+    if total != expected:
+        raise RuntimeError(f"Jittor's convolution of ones gives {total}, expected {expected}")
+    return jt.compiler.cache_path
+
+
+def environment(nvcc: str) -> dict[str, str]:
+    """Jittor's environment variables for the CUDA compiler `nvcc` ("" for none); the user's own are kept."""
+    defaults = {
+        "log_silent": "1",
+        # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch.
+        "cache_name": "default",
+        # With CUDA Jittor downloads CUTLASS on import and then makes no use of it.
+        "use_cutlass": "0",
+        # Jittor imports PyTorch first where it is installed; nothing here uses both in one process.
+        "FIX_TORCH_ERROR": "0",
+    }
+    config = python_config()
+    if config:
+        defaults[PYTHON_CONFIG_PATH] = str(config)
+    kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    return {**kept, NVCC_PATH: nvcc}
+
+
+def find_cuda() -> Cuda:
+    """Look for a GPU, its driver, and a CUDA toolkit that Jittor can link with. Does not import Jittor."""
+    if os.environ.get(NVCC_PATH) == "":
+        return Cuda("", 'nvcc_path="" in the environment turns CUDA off')
+    reason = driver_problem()
+    if reason:
+        return Cuda("", reason)
+    compilers = nvcc_candidates()
+    if not compilers:
+        return Cuda("", "a GPU is visible but the CUDA compiler nvcc was not found")
+    problems = [toolkit_problem(nvcc) for nvcc in compilers]
+    for nvcc, problem in zip(compilers, problems):
+        if not problem:
+            return Cuda(str(nvcc), "")
+    return Cuda("", problems[0])
+
+
+def driver_problem() -> str:
+    """Why the NVIDIA driver shows no GPU; "" where it shows one."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1 does not load)"
+    code = driver.cuInit(0)
+    if code:
+        return f"the NVIDIA driver does not start (cuInit returns {code})"
+    count = ctypes.c_int()
+    if driver.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1:
+        return "the NVIDIA driver shows no GPU"
+    return ""
+
+
+def nvcc_candidates() -> list[Path]:
+    """CUDA compilers in Jittor's order: the user's choice, Jittor's own CUDA, PATH, the usual places."""
+    chosen = os.environ.get(NVCC_PATH)
+    if chosen:
+        return [Path(chosen)]
+    places = sorted(jittor_cache().glob("jtcuda/*/bin/nvcc"), reverse=True)
+    on_path = shutil.which("nvcc")
+    if on_path:
+        places.append(Path(on_path))
+    places += [Path(root) / "bin" / "nvcc" for root in ("/usr/local/cuda", "/usr", "/opt/cuda")]
+    return [place for place in dict.fromkeys(places) if place.is_file()]
+
+
+def toolkit_problem(nvcc: Path) -> str:
+    """Why Jittor can't use the toolkit around `nvcc`; "" where it can. It looks where Jittor 1.3.11 does."""
+    machine = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
+    system = Path(f"/usr/lib/{machine}-linux-gnu")
+    home = nvcc.resolve().parent.parent
+    runtime_folder = Path("/usr/lib/x86_64-linux-gnu") if str(nvcc) == "/usr/bin/nvcc" else home / "lib64"
+    try:
+        ctypes.CDLL(str(runtime_folder / "libcudart.so"))
+    except OSError:
+        return f"{nvcc} is there but {runtime_folder / 'libcudart.so'} does not load"
+    target = home / "targets" / f"{machine}-linux"
+    folders = (home / "bin", runtime_folder, target / "lib", system, Path("/usr/lib"))
+    libraries = [f"lib{name}.so" for name in CUDA_LIBRARIES]
+    missing = [name for name in libraries if not any((folder / name).is_file() for folder in folders)]
+    if missing:
+        return f"{nvcc} is there but not {', '.join(missing)} (Jittor needs cuDNN 8)"
+    headers = (home / "include", target / "include", Path("/usr/include"))
+    if not any((folder / "cudnn.h").is_file() for folder in headers):
+        return f"{nvcc} is there but not cudnn.h (Jittor needs cuDNN 8)"
+    return ""
+
+
+def find_onednn() -> Path | None:
+    """The oneDNN library Jittor has extracted, else the archive `jittor-offline` carries, else None.
+
+    Without either Jittor fetches it from its own server on import, and fails where that can't be reached.
+    """
+    suffix = "_aarch64" if platform.machine() == "aarch64" else ""
+    name = f"dnnl_lnx_2.2.0_cpu_gomp{suffix}"
+    places = [jittor_cache() / "mkl" / name / "lib" / "libmkldnn.so"]
+    offline = find_spec("jittor_offline")
+    if offline and offline.origin:
+        places.append(Path(offline.origin).parent / f"{name}.tgz")
+    return next((place for place in places if place.is_file()), None)
+
+
+def jittor_cache() -> Path:
+    """The folder of everything Jittor keeps, as its `jittor_utils.home` finds it."""
+    default = Path.home() / ".cache" / "jittor"
+    home = os.environ.get("JITTOR_HOME", "")
+    if not home:
+        try:
+            home = json.loads((default / "config.json").read_text())["JITTOR_HOME"]
+        except (OSError, ValueError, KeyError):
+            return default
+    return Path(home).absolute() / ".cache" / "jittor"
+
+
+def python_config() -> Path | None:
+    """The python3.x-config that names the folder of Python.h, or None.
+
+    Jittor's own places come first; it misses the interpreter a virtual environment was made from.
+    """
+    name = f"python3.{sys.version_info.minor}-config"
+    folder = Path(sys.executable).parent
+    places = (
+        os.environ.get(PYTHON_CONFIG_PATH, ""),
+        folder / name,
+        f"{sys.executable}-config",
+        f"/usr/bin/{name}",
+        f"/usr/local/bin/{name}",
+        folder / "python3-config",
+        Path(sys.base_prefix) / "bin" / name,
+    )
+    return next((Path(place) for place in places if place and Path(place).is_file()), None)

@@ -1,0 +1,169 @@
+"""Second stage, Algorithm 1: train the U-Net on cached latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jittor as jt
+import numpy as np
+
+from jiidm.build import build_schedule, build_unet
+from jiidm.config import Config
+from jiidm.data import one_hot
+from jiidm.latents import LatentDataset
+from jiidm.report import plot_losses
+from jiidm.runlog import RunLog
+from jiidm.seeding import generator, normal
+from jiidm.training import (
+    Trainer,
+    is_main_rank,
+    load_ahead,
+    load_state,
+    my_micro_batches,
+    sample_index,
+    save_state,
+)
+from ldm_jittor import checkpoint
+from ldm_jittor.ema import EMA
+from ldm_jittor.losses import DiffusionLoss, diffusion_loss
+from ldm_jittor.schedules import NoiseSchedule
+from ldm_jittor.unet import UNet
+
+VALIDATION_IMAGES = 64
+STATE_FILE = "state.safetensors"
+
+
+class Example(NamedTuple):
+    """One training example, every draw from (seed, sample number)."""
+
+    z0: np.ndarray
+    eps: np.ndarray
+    timestep: int
+    segmap: np.ndarray
+    """One-hot [classes,h,w], all zeros where the mask was dropped."""
+
+
+def train_diffusion(
+    config: Config,
+    train: LatentDataset,
+    validation: LatentDataset,
+    folder: Path,
+    show_samples: Callable[[UNet, Path], None],
+) -> tuple[dict[str, np.ndarray], int]:
+    """Train until max_steps, from `folder`/state.safetensors if it exists; returns the averaged weights and steps.
+
+    Every checkpoint_every steps the state is saved, the averaged weights are kept as
+    `folder`/checkpoints/step_<n>.safetensors, and `show_samples(unet, picture)` is called with those weights in place.
+    """
+    training = config.diffusion_training
+    jt.set_global_seed(config.seed)
+    unet, schedule = build_unet(config), build_schedule(config.schedule)
+    trainer = Trainer(unet, training.learning_rate, weight_decay=training.weight_decay)
+    ema = EMA(unet, training.ema_decay)
+    first_step = _resume(trainer, ema, folder / STATE_FILE)
+    log = RunLog(folder, "diffusion", first_step, training.max_steps)
+
+    def save(step: int) -> None:
+        if is_main_rank():
+            metadata = {"step": step, "ema_updates": ema.num_updates}
+            save_state(folder / STATE_FILE, {"trainer": trainer.state(), "ema": ema.state_dict()}, metadata)
+            checkpoint.save(folder / "checkpoints" / f"step_{step:08d}.safetensors", ema.state_dict(), {"step": step})
+
+    step = first_step
+    try:
+        load = lambda step: _load_batches(step, config, train)  # noqa: E731
+        window: list[DiffusionLoss] = []
+        for step, batches in load_ahead(load, range(first_step, training.max_steps)):
+            window += _step(config, trainer, schedule, batches, step)
+            ema.update(unet)
+            log.advance(window[-1].total)
+            done, last = step + 1, step + 1 == training.max_steps
+            if done % training.log_every == 0 or last:
+                log.record(done, **_mean(window))
+                window = []
+            if is_main_rank() and (done % training.validate_every == 0 or last):
+                with ema.applied_to(unet):
+                    log.record(done, val_loss=_validation_loss(config, unet, schedule, validation))
+                plot_losses(log.path, folder / "loss.png")
+            if done % training.checkpoint_every == 0 or last:
+                save(done)
+                if is_main_rank():
+                    with ema.applied_to(unet):
+                        show_samples(unet, folder / "samples" / f"step_{done:08d}.png")
+    except KeyboardInterrupt:
+        save(trainer.optimizer.n_step)
+        raise
+    finally:
+        log.close()
+    return ema.state_dict(), training.max_steps
+
+
+def _resume(trainer: Trainer, ema: EMA, path: Path) -> int:
+    """Restore everything a step depends on; returns the steps done."""
+    saved = load_state(path, ("trainer", "ema"))
+    if saved is None:
+        return 0
+    parts, metadata = saved
+    trainer.load_state(parts["trainer"], str(path))
+    ema.load_state_dict(parts["ema"])
+    ema.num_updates = metadata["ema_updates"]
+    return metadata["step"]
+
+
+def draw_example(dataset: LatentDataset, number: int, config: Config, purpose: str = "train") -> Example:
+    """The `number`-th sample that training draws: image, flip, timestep, noise and mask dropout."""
+    rng = generator(config.seed, purpose, number)
+    index = sample_index(number, len(dataset), config.seed) if purpose == "train" else number % len(dataset)
+    z0, mask = dataset[index, int(rng.random() < 0.5)]
+    segmap = one_hot(mask)
+    if purpose == "train" and rng.random() < config.diffusion_training.mask_dropout:
+        segmap[:] = 0
+    timestep = int(rng.integers(config.schedule.num_timesteps))
+    return Example(z0, normal(z0.shape, config.seed, purpose, number, "eps"), timestep, segmap)
+
+
+def _load_batches(step: int, config: Config, dataset: LatentDataset) -> list[list[Example]]:
+    training = config.diffusion_training
+    micro_batches = my_micro_batches(step, training.batch_size, training.accumulation_steps)
+    return [[draw_example(dataset, number, config) for number in numbers] for numbers in micro_batches]
+
+
+def _loss(unet: UNet, schedule: NoiseSchedule, examples: Sequence[Example]) -> DiffusionLoss:
+    z0, eps, timesteps, segmap = (np.stack(column) for column in zip(*examples))
+    z0, eps = jt.array(z0), jt.array(eps)
+    z = schedule.add_noise(z0, eps, timesteps)
+    output = unet(z, jt.array(timesteps.astype(np.float32)), jt.array(segmap))
+    return diffusion_loss(output, z0, z, eps, timesteps, schedule)
+
+
+def _step(config: Config, trainer: Trainer, schedule: NoiseSchedule, batches, step: int) -> list[DiffusionLoss]:
+    """One update; returns the losses of its micro-batches as floats."""
+    parts: list[DiffusionLoss] = []
+
+    def losses() -> Iterator[jt.Var]:
+        for examples in batches:
+            loss = _loss(trainer.module, schedule, examples)
+            yield loss.total
+            parts.append(DiffusionLoss(*(value.item() for value in loss)))
+
+    trainer.step(losses(), len(batches), step, config.diffusion_training.warmup_steps)
+    return parts
+
+
+def _mean(losses: Sequence[DiffusionLoss]) -> dict[str, float]:
+    total, simple, variational = np.mean(losses, axis=0).tolist()
+    return {"loss": total, "simple": simple, "variational": variational}
+
+
+def _validation_loss(config: Config, unet: UNet, schedule: NoiseSchedule, dataset: LatentDataset) -> float:
+    """Mean simple loss on fixed validation latents, noises and timesteps, mask always shown."""
+    size = max(1, config.diffusion_training.batch_size // config.diffusion_training.accumulation_steps)
+    values = []
+    with jt.no_grad():
+        for start in range(0, VALIDATION_IMAGES, size):
+            numbers = range(start, min(start + size, VALIDATION_IMAGES))
+            examples = [draw_example(dataset, number, config, "validation") for number in numbers]
+            values += [_loss(unet, schedule, examples).simple.item()] * len(numbers)
+    return float(np.mean(values))

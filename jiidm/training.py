@@ -1,0 +1,122 @@
+"""What both training loops share: optimisers that accumulate and resume, batches loaded ahead, sample order."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jittor as jt
+import numpy as np
+from jittor import nn
+
+from jiidm.seeding import generator
+from ldm_jittor import checkpoint
+
+T = TypeVar("T")
+
+
+def is_main_rank() -> bool:
+    """Whether this process writes the files; true for one of several under MPI."""
+    return jt.rank == 0
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(num_samples)
+
+
+def sample_index(number: int, num_samples: int, seed: int) -> int:
+    """Which training sample is the `number`-th drawn; every epoch is a new permutation."""
+    epoch, position = divmod(number, num_samples)
+    return int(_epoch_order(num_samples, seed, epoch)[position])
+
+
+def my_micro_batches(step: int, batch_size: int, accumulation_steps: int) -> list[range]:
+    """The numbers of this rank's samples of a step, one range per accumulation step.
+
+    Raises ValueError when the batch does not divide among the ranks and accumulation steps.
+    """
+    size, rest = divmod(batch_size, accumulation_steps * jt.world_size)
+    if rest:
+        raise ValueError(
+            f"a batch of {batch_size} does not divide by {accumulation_steps} steps x {jt.world_size} ranks"
+        )
+    first = step * batch_size + jt.rank * size * accumulation_steps
+    return [range(first + i * size, first + (i + 1) * size) for i in range(accumulation_steps)]
+
+
+def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]]:
+    """(step, load(step)) in order, the next one being loaded while the current one is in use."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        upcoming = executor.submit(load, steps[0]) if steps else None
+        for step in steps:
+            current = upcoming.result()
+            if step + 1 < steps.stop:
+                upcoming = executor.submit(load, step + 1)
+            yield step, current
+
+
+class Trainer:
+    """AdamW on the parameters of one module, resumable, with gradient accumulation and averaging over ranks."""
+
+    def __init__(self, module: nn.Module, learning_rate: float, betas=(0.9, 0.999), weight_decay: float = 0.0):
+        self.module = module
+        self.learning_rate = learning_rate
+        self.names = [name for name, _ in module.named_parameters()]
+        parameters = [parameter for _, parameter in module.named_parameters()]
+        self.optimizer = nn.AdamW(parameters, learning_rate, betas=betas, weight_decay=weight_decay)
+
+    def step(self, losses: Iterator[jt.Var], count: int, step: int, warmup_steps: int = 0) -> list[float]:
+        """One update from the mean of `count` losses, drawn one after the other so that only one graph lives.
+
+        step: updates done so far. Returns the losses as floats.
+        """
+        self.optimizer.lr = self.learning_rate * min(1.0, (step + 1) / max(1, warmup_steps))
+        values = []
+        for loss in losses:
+            self.optimizer.backward(loss / count)
+            jt.sync(self.optimizer.param_groups[0]["grads"])
+            values.append(loss.item())
+        # Jittor counts every backward pass as a step, which would throw Adam's bias correction off
+        self.optimizer.n_step = step + 1
+        self.optimizer.step()
+        jt.sync_all()
+        return values
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Parameters and both Adam moments, as named arrays."""
+        group = self.optimizer.param_groups[0]
+        moments = {"first_moment": group["m"], "second_moment": group["values"]}
+        arrays = checkpoint.with_prefix("parameters", checkpoint.state_dict(self.module))
+        for name, values in moments.items():
+            arrays.update(checkpoint.with_prefix(name, {n: v.numpy() for n, v in zip(self.names, values)}))
+        return arrays
+
+    def load_state(self, arrays: dict[str, np.ndarray], source: str) -> None:
+        """Restore what `state` gave. Raises CheckpointError when it does not fit."""
+        checkpoint.load_into(self.module, checkpoint.under_prefix("parameters", arrays), source)
+        group = self.optimizer.param_groups[0]
+        for name, values in (("first_moment", group["m"]), ("second_moment", group["values"])):
+            saved = checkpoint.under_prefix(name, arrays)
+            for parameter_name, value in zip(self.names, values):
+                value.assign(jt.array(saved[parameter_name]))
+
+
+def save_state(path: str | os.PathLike, parts: dict[str, dict[str, np.ndarray]], metadata: dict[str, Any]) -> None:
+    """Write several parts' arrays to one resumable checkpoint."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        arrays.update(checkpoint.with_prefix(name, part))
+    checkpoint.save(path, arrays, metadata)
+
+
+def load_state(path: Path, names: Sequence[str]) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]] | None:
+    """The parts and metadata `save_state` wrote, or None where there is no such file yet."""
+    if not path.exists():
+        return None
+    stored = checkpoint.load(path)
+    return {name: checkpoint.under_prefix(name, stored.arrays) for name in names}, stored.metadata

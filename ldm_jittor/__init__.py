@@ -1,0 +1,1 @@
+"""The latent-diffusion core in Jittor: arrays and modules, nothing else."""

@@ -1,0 +1,53 @@
+"""Exponential moving average of a model's parameters, keyed by name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import jittor as jt
+import numpy as np
+from jittor import nn
+
+
+class EMA:
+    """Averages that start at the model's own values and follow with min(decay, (1 + n) / (10 + n)) after n updates.
+
+    The warm-up keeps the random initial weights from lingering. `num_updates` belongs to the state: a resumed run
+    goes on where it was.
+    """
+
+    def __init__(self, model: nn.Module, decay: float, num_updates: int = 0):
+        self.decay = decay
+        self.num_updates = num_updates
+        self.averages = {name: value.copy().stop_grad() for name, value in model.named_parameters()}
+
+    def update(self, model: nn.Module) -> None:
+        """Move every average towards the model's current parameter."""
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        self.num_updates += 1
+        for name, value in model.named_parameters():
+            average = self.averages[name]
+            average.update(decay * average + (1 - decay) * value.detach())
+        jt.sync(list(self.averages.values()))
+
+    @contextlib.contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """Give `model` the averages while the block runs, and its own parameters back afterwards."""
+        own = {name: value.numpy() for name, value in model.named_parameters()}
+        try:
+            for name, value in model.named_parameters():
+                value.assign(self.averages[name].copy())
+            yield
+        finally:
+            for name, value in model.named_parameters():
+                value.assign(jt.array(own[name]))
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Averages as numpy arrays, under the model's parameter names."""
+        return {name: value.numpy() for name, value in self.averages.items()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Replace the averages. Raises KeyError for a parameter that `state` lacks."""
+        for name, average in self.averages.items():
+            average.assign(jt.array(state[name]))

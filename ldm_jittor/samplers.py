@@ -1,0 +1,140 @@
+"""Samplers as plain functions with one signature: sample_x(denoiser, z, timesteps, *, noise, callback, ...).
+
+`z` [B,C,H,W] is noised at exactly timesteps[0]; `timesteps` is the explicit descending list the network is called at;
+the last step leads to the clean latent, which is returned. `noise(i)` gives the standard normal draw [B,C,H,W] of the
+i-th step; `callback(i, timestep, z)` is called after each. Coefficients are float64 ratios of neighbouring abar, so
+they stay finite where abar itself vanishes (the paper's schedule) and where beta = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import jittor as jt
+
+from ldm_jittor.denoiser import Denoiser
+
+Noise = Callable[[int], jt.Var]
+Callback = Callable[[int, int, jt.Var], None]
+
+
+def _steps(denoiser: Denoiser, timesteps: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(i, timestep, previous) of every step, `previous` being -1 in the last.
+
+    Raises ValueError for a list that is empty, does not descend or leaves the schedule."""
+    timesteps = list(timesteps)
+    total = denoiser.schedule.num_timesteps
+    descending = all(a > b for a, b in zip(timesteps, timesteps[1:]))
+    if not timesteps or not descending or not 0 <= timesteps[-1] <= timesteps[0] < total:
+        raise ValueError(f"timesteps must descend within {total - 1} ... 0, got {timesteps}")
+    yield from zip(range(len(timesteps)), timesteps, [*timesteps[1:], -1])
+
+
+def _draw(noise: Noise | None, i: int, sampler: str) -> jt.Var:
+    if noise is None:
+        raise ValueError(f"{sampler} draws noise at every step: pass noise=")
+    return noise(i)
+
+
+def _finish_step(z: jt.Var, i: int, timestep: int, callback: Callback | None) -> jt.Var:
+    z = z.detach()
+    z.sync()  # Jittor is lazy: without this the graph of the whole chain would pile up before anything ran
+    if callback is not None:
+        callback(i, timestep, z)
+    return z
+
+
+def sample_ddpm(
+    denoiser: Denoiser,
+    z: jt.Var,
+    timesteps: Sequence[int],
+    *,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
+    fixed_variance: bool = False,
+) -> jt.Var:
+    """Ancestral sampling: IIDM's eq. 5 with its misprint mended, also on a subset of the timesteps.
+
+    The variance is the network's own where it learns one (Nichol & Dhariwal 2021, eq. 15), else, or with
+    `fixed_variance`, the posterior's.
+    """
+    schedule = denoiser.schedule
+    for i, timestep, previous in _steps(denoiser, timesteps):
+        prediction = denoiser(z, timestep)
+        alpha = schedule.alpha_ratio(timestep, previous)
+        beta = 1 - alpha
+        sigma2 = 1 - schedule.alpha_bar(timestep)
+        # mean of q(z_prev | z_t, x0) written in eps; beta = 1 leaves nothing of x0 in z_t, so its mean is that of x0
+        z = (z - beta / math.sqrt(sigma2) * prediction.eps) / math.sqrt(alpha) if alpha > 0 else jt.zeros_like(z)
+        if previous >= 0:
+            posterior = math.log(beta * (1 - schedule.alpha_bar(previous)) / sigma2)
+            if prediction.variance_fraction is None or fixed_variance:
+                deviation = math.exp(0.5 * posterior)
+            else:
+                fraction = prediction.variance_fraction
+                deviation = (0.5 * (fraction * math.log(beta) + (1 - fraction) * posterior)).exp()
+            z = z + deviation * _draw(noise, i, "ddpm")
+        z = _finish_step(z, i, timestep, callback)
+    return z
+
+
+def sample_ddim(
+    denoiser: Denoiser,
+    z: jt.Var,
+    timesteps: Sequence[int],
+    *,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
+    eta: float = 0.0,
+) -> jt.Var:
+    """DDIM (Song et al. 2021, eq. 12): deterministic at eta = 0, as noisy as DDPM at eta = 1."""
+    schedule = denoiser.schedule
+    for i, timestep, previous in _steps(denoiser, timesteps):
+        eps = denoiser(z, timestep).eps
+        alpha = schedule.alpha_ratio(timestep, previous)
+        sigma2, sigma2_previous = 1 - schedule.alpha_bar(timestep), 1 - schedule.alpha_bar(previous)
+        variance = eta**2 * (1 - alpha) * sigma2_previous / sigma2
+        # the signal part sqrt(abar_prev) x0; with beta = 1 nothing of x0 is left in z_t
+        signal = (z - math.sqrt(sigma2) * eps) / math.sqrt(alpha) if alpha > 0 else jt.zeros_like(z)
+        z = signal + math.sqrt(sigma2_previous - variance) * eps
+        if variance > 0:
+            z = z + math.sqrt(variance) * _draw(noise, i, "ddim with eta > 0")
+        z = _finish_step(z, i, timestep, callback)
+    return z
+
+
+def sample_dpmpp_2m(
+    denoiser: Denoiser,
+    z: jt.Var,
+    timesteps: Sequence[int],
+    *,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
+) -> jt.Var:
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): deterministic, second order; `noise` is not drawn from.
+
+    The first step and the last, which ends at zero noise, are of first order.
+    """
+    schedule = denoiser.schedule
+
+    def half_log_snr(timestep: int) -> float:
+        if timestep < 0:
+            return math.inf
+        return 0.5 * (schedule.log_alpha_bar(timestep) - math.log1p(-schedule.alpha_bar(timestep)))
+
+    last_x0, last_h = None, None
+    for i, timestep, previous in _steps(denoiser, timesteps):
+        x0 = denoiser(z, timestep).x0
+        h = half_log_snr(previous) - half_log_snr(timestep)
+        sigma2, sigma2_previous = 1 - schedule.alpha_bar(timestep), 1 - schedule.alpha_bar(previous)
+        target = x0
+        if last_x0 is not None and previous >= 0:
+            target = x0 + h / (2 * last_h) * (x0 - last_x0)  # extrapolated to the middle of the step
+        z = math.sqrt(sigma2_previous / sigma2) * z - math.sqrt(schedule.alpha_bar(previous)) * math.expm1(-h) * target
+        last_x0, last_h = x0, h
+        z = _finish_step(z, i, timestep, callback)
+    return z
+
+
+SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m}

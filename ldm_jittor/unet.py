@@ -1,0 +1,237 @@
+"""The SPADE-conditioned U-Net, top to bottom, with the parameter names of the released model.
+
+Layout: guided-diffusion's U-Net (Dhariwal & Nichol 2021), whose middle and decoder blocks take the mask through
+SPADE (Semantic Diffusion Model, Wang et al. 2022). Encoder blocks do not see the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jittor as jt
+from jittor import nn
+
+from ldm_jittor.layers import (
+    AttentionBlock,
+    GroupNorm,
+    SPADEGroupNorm,
+    downsample_average,
+    resize_nearest,
+    timestep_embedding,
+    upsample_nearest,
+    zero_init,
+)
+
+Modulations = list[tuple[jt.Var, jt.Var]]
+"""Scale and shift of every SPADE norm, in the order in which the network meets them."""
+
+
+def _skip(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Identity() if in_channels == out_channels else nn.Conv(in_channels, out_channels, 1)
+
+
+class ResBlock(nn.Module):
+    """Encoder block: norm, SiLU, (halve), conv; norm scaled and shifted by the timestep, SiLU, conv; residual."""
+
+    def __init__(self, in_channels: int, emb_channels: int, out_channels: int, down: bool = False):
+        self.down = down
+        self.in_layers = nn.Sequential(
+            GroupNorm(in_channels), nn.SiLU(), nn.Conv(in_channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
+        # the identity stands where the released layout has a dropout, so that the convolution keeps its name
+        self.out_layers = nn.Sequential(
+            GroupNorm(out_channels),
+            nn.SiLU(),
+            nn.Identity(),
+            zero_init(nn.Conv(out_channels, out_channels, 3, padding=1)),
+        )
+        self.skip_connection = _skip(in_channels, out_channels)
+
+    def execute(self, x: jt.Var, emb: jt.Var) -> jt.Var:
+        norm, act, conv = self.in_layers
+        h = act(norm(x))
+        if self.down:
+            h, x = downsample_average(h), downsample_average(x)
+        h = conv(h)  # [B, out, H, W]
+        scale, shift = self.emb_layers(emb).unsqueeze(2).unsqueeze(3).chunk(2, dim=1)  # [B, out, 1, 1] each
+        norm, *rest = self.out_layers
+        h = norm(h) * (1 + scale) + shift
+        for layer in rest:
+            h = layer(h)
+        return self.skip_connection(x) + h
+
+
+class SPADEResBlock(nn.Module):
+    """Middle and decoder block: as ResBlock, both norms modulated by the mask."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        emb_channels: int,
+        out_channels: int,
+        num_classes: int,
+        spade_hidden: int,
+        up: bool = False,
+    ):
+        self.up = up
+        self.in_norm = SPADEGroupNorm(in_channels, num_classes, spade_hidden)
+        self.in_layers = nn.Sequential(nn.SiLU(), nn.Conv(in_channels, out_channels, 3, padding=1))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
+        self.out_norm = SPADEGroupNorm(out_channels, num_classes, spade_hidden)
+        self.out_layers = nn.Sequential(
+            nn.SiLU(), nn.Identity(), zero_init(nn.Conv(out_channels, out_channels, 3, padding=1))
+        )
+        self.skip_connection = _skip(in_channels, out_channels)
+
+    def execute(
+        self,
+        x: jt.Var,
+        emb: jt.Var,
+        in_modulation: tuple[jt.Var, jt.Var],
+        out_modulation: tuple[jt.Var, jt.Var],
+    ) -> jt.Var:
+        act, conv = self.in_layers
+        h = act(self.in_norm(x, in_modulation))
+        if self.up:
+            h, x = upsample_nearest(h), upsample_nearest(x)
+        h = conv(h)  # [B, out, H, W]
+        scale, shift = self.emb_layers(emb).unsqueeze(2).unsqueeze(3).chunk(2, dim=1)  # [B, out, 1, 1] each
+        h = self.out_norm(h, out_modulation) * (1 + scale) + shift
+        return self.skip_connection(x) + self.out_layers(h)
+
+
+class UNet(nn.Module):
+    """Predicts the noise of a latent under a mask, and with `out_channels = 2 * in_channels` its variance too.
+
+    `attention_downsamples` are the downsampling factors (1, 2, 4, ...) with self-attention; `channel_mult` has one
+    entry per resolution. The released model is
+    UNet(3, 256, 6, 2, (4, 8, 16), (1, 1, 2, 3, 4), num_classes=29, num_head_channels=64).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        model_channels: int,
+        out_channels: int,
+        num_res_blocks: int,
+        attention_downsamples: Sequence[int],
+        channel_mult: Sequence[int],
+        num_classes: int,
+        num_head_channels: int,
+        spade_hidden: int = 128,
+    ):
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.model_channels = model_channels
+        self.num_classes = num_classes
+        self.num_levels = len(channel_mult)
+        emb_channels = 4 * model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
+        )
+
+        def spade_block(in_ch, out_ch, up=False):
+            return SPADEResBlock(in_ch, emb_channels, out_ch, num_classes, spade_hidden, up=up)
+
+        def with_attention(block, channels, downsample):
+            attend = downsample in attention_downsamples
+            return nn.Sequential(block, *([AttentionBlock(channels, num_head_channels)] if attend else []))
+
+        channels = model_channels
+        skips = [channels]
+        self.input_blocks = nn.ModuleList([nn.Sequential(nn.Conv(in_channels, channels, 3, padding=1))])
+        for level, mult in enumerate(channel_mult):
+            for _ in range(num_res_blocks):
+                block = ResBlock(channels, emb_channels, mult * model_channels)
+                channels = mult * model_channels
+                self.input_blocks.append(with_attention(block, channels, 2**level))
+                skips.append(channels)
+            if level + 1 < self.num_levels:
+                self.input_blocks.append(nn.Sequential(ResBlock(channels, emb_channels, channels, down=True)))
+                skips.append(channels)
+
+        self.middle_block = nn.Sequential(
+            spade_block(channels, channels),
+            AttentionBlock(channels, num_head_channels),
+            spade_block(channels, channels),
+        )
+
+        self.output_blocks = nn.ModuleList()
+        for level, mult in reversed(list(enumerate(channel_mult))):
+            for i in range(num_res_blocks + 1):
+                block = spade_block(channels + skips.pop(), mult * model_channels)
+                channels = mult * model_channels
+                stage = with_attention(block, channels, 2**level)
+                if level > 0 and i == num_res_blocks:
+                    stage.append(spade_block(channels, channels, up=True))
+                self.output_blocks.append(stage)
+
+        self.out = nn.Sequential(
+            GroupNorm(channels), nn.SiLU(), zero_init(nn.Conv(channels, out_channels, 3, padding=1))
+        )
+
+    def modulations(self, segmap: jt.Var, size: tuple[int, int]) -> Modulations:
+        """What the network needs of the mask, for latents of `size` (height, width).
+
+        segmap: one-hot mask [B,num_classes,H,W] of any resolution, zeros for the null mask. The result can be
+        reused for every timestep. Raises ValueError when `size` does not halve evenly down to the last level.
+        """
+        height, width = size
+        factor = 2 ** (self.num_levels - 1)
+        if height % factor or width % factor:
+            raise ValueError(f"latents of {width}x{height} do not divide by {factor}, as {self.num_levels} levels need")
+        pyramid = [resize_nearest(segmap, (height >> level, width >> level)) for level in range(self.num_levels)]
+        return [norm.modulation(pyramid[level]) for norm, level in self._spade_norms()]
+
+    def modulation_elements(self, size: tuple[int, int]) -> int:
+        """How many numbers `modulations` keeps for one mask and latents of `size` (height, width)."""
+        height, width = size
+        return sum(2 * norm.channels * (height >> level) * (width >> level) for norm, level in self._spade_norms())
+
+    def _spade_norms(self) -> list[tuple[SPADEGroupNorm, int]]:
+        """Every SPADE norm with the level (log2 of the downsampling) it works at, in network order."""
+        level = self.num_levels - 1
+        norms = []
+        for stage in [self.middle_block, *self.output_blocks]:
+            for block in stage:
+                if isinstance(block, SPADEResBlock):
+                    norms.append((block.in_norm, level))
+                    level -= block.up
+                    norms.append((block.out_norm, level))
+        return norms
+
+    def execute(
+        self,
+        x: jt.Var,
+        timesteps: jt.Var,
+        segmap: jt.Var | None = None,
+        *,
+        modulations: Modulations | None = None,
+    ) -> jt.Var:
+        """x [B,in_channels,H,W], timesteps [B] (0-based training timesteps), segmap [B,num_classes,h,w] or the
+        result of `modulations` -> [B,out_channels,H,W]."""
+        if modulations is None:
+            modulations = self.modulations(segmap, (x.shape[2], x.shape[3]))
+        pending = iter(modulations)
+
+        def run(stage, h):
+            for layer in stage:
+                if isinstance(layer, SPADEResBlock):
+                    h = layer(h, emb, next(pending), next(pending))
+                elif isinstance(layer, ResBlock):
+                    h = layer(h, emb)
+                else:
+                    h = layer(h)
+            return h
+
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [B, 4 * model_channels]
+        skips = []
+        h = x
+        for stage in self.input_blocks:
+            h = run(stage, h)
+            skips.append(h)
+        h = run(self.middle_block, h)
+        for stage in self.output_blocks:
+            h = run(stage, jt.concat([h, skips.pop()], dim=1))
+        return self.out(h)  # [B, out_channels, H, W]

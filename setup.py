@@ -1,0 +1,30 @@
+"""Packaging. The version ranges here are the tested ones; `python -m jiidm doctor` compares against them."""
+
+from setuptools import setup
+
+setup(
+    name="jiidm-kit",
+    version="0.1.0",
+    description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
+    packages=["jiidm", "ldm_jittor"],
+    package_data={"jiidm": ["assets/*"]},
+    python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
+    install_requires=[
+        "jittor==1.3.11.*",
+        "jittor-offline>=0.0.7",  # the oneDNN archive Jittor would otherwise fetch from its own server
+        "numpy>=1.22,<2",  # Jittor 1.3.11 does not work with numpy 2
+        "opencv-python-headless>=4.7,<4.12",  # from 4.12 on it wants numpy 2
+        "pillow>=9.1",
+        "pyyaml>=6.0",
+        "tqdm>=4.62",
+        "safetensors>=0.4",
+        "matplotlib>=3.5",
+        "packaging>=21",
+    ],
+    extras_require={
+        "dev": ["pytest>=7", "ruff==0.17.*", "scipy>=1.9"],
+        # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.
+        "parity": ["torch>=2.1", "diffusers>=0.27", "scipy>=1.9"],
+    },
+    entry_points={"console_scripts": ["jiidm = jiidm.cli:main"]},
+)

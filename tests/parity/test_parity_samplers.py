@@ -1,0 +1,118 @@
+"""ldm_jittor.schedules, denoiser and samplers against diffusers' schedulers, over an analytic network."""
+
+from __future__ import annotations
+
+import json
+
+import jittor as jt
+import numpy as np
+import pytest
+from oracle import ask, assert_close
+
+from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.samplers import SAMPLERS
+from ldm_jittor.schedules import NoiseSchedule
+
+UNEVEN = [599, 500, 333, 200, 101, 40, 7, 0]  # starts inside the chain
+CONSECUTIVE = list(range(319, -1, -1))  # the paper's T = 320
+SCHEDULES = {"linear": NoiseSchedule.linear(), "paper": NoiseSchedule.paper()}
+DIFFUSERS = {
+    "linear": dict(beta_schedule="linear"),
+    "paper": dict(trained_betas=[0.001 * t for t in range(1, 1001)]),
+}
+
+
+def case(sampler: str, timesteps: list[int], guidance: float = 1.0, schedule: str = "linear", clip=None, **ours):
+    return dict(sampler=sampler, timesteps=timesteps, guidance=guidance, schedule=schedule, clip=clip, ours=ours)
+
+
+CASES = {
+    "ddpm, fixed variance": case("ddpm", UNEVEN, fixed_variance=True),
+    "ddpm, learned variance": case("ddpm", UNEVEN),
+    "ddpm, learned variance, guided": case("ddpm", UNEVEN, guidance=3.5),
+    "ddpm, every timestep": case("ddpm", CONSECUTIVE),
+    "ddpm, x0 clipped": case("ddpm", UNEVEN, clip=1.5),
+    "ddpm, paper's schedule, x0 clipped": case("ddpm", CONSECUTIVE, schedule="paper", clip=1.5),
+    "ddim": case("ddim", UNEVEN),
+    "ddim, guided": case("ddim", UNEVEN, guidance=3.5),
+    "ddim, eta 0.5": case("ddim", UNEVEN, eta=0.5),
+    "ddim, eta 1, x0 clipped": case("ddim", UNEVEN, clip=1.5, eta=1.0),
+    "ddim, paper's schedule, x0 clipped": case("ddim", CONSECUTIVE, schedule="paper", clip=1.5),
+    "dpmpp_2m": case("dpmpp_2m", UNEVEN),
+    "dpmpp_2m, guided": case("dpmpp_2m", UNEVEN, guidance=3.5),
+    "dpmpp_2m, 20 steps": case("dpmpp_2m", SCHEDULES["linear"].timesteps(639, 20)),
+}
+
+
+class AnalyticNetwork:
+    """The network of oracle_samplers.py in place of a U-Net: what it needs of the mask is the mask."""
+
+    def modulations(self, segmap: jt.Var, size: tuple[int, int]) -> list[tuple[jt.Var, jt.Var]]:
+        return [(segmap, segmap)]
+
+    def __call__(self, z: jt.Var, timesteps: jt.Var, *, modulations) -> jt.Var:
+        mask = modulations[0][0]
+        eps = jt.tanh(0.7 * z + 2 * timesteps.reshape((-1, 1, 1, 1)) / 1000 + 0.5 * mask)
+        return jt.concat([eps, jt.cos(3 * z + mask)], dim=1)
+
+
+def settings_of(case: dict) -> dict:
+    """A case as diffusers' scheduler spells it."""
+    settings = dict(DIFFUSERS[case["schedule"]])
+    if case["sampler"] != "dpmpp_2m":
+        settings.update(clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0)
+    if case["sampler"] == "ddpm":
+        fixed = case["ours"].get("fixed_variance")
+        settings["variance_type"] = "fixed_small" if fixed else "learned_range"
+    return settings
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(2, 3, 6, 5)).astype(np.float32)
+    noises = rng.normal(size=(len(CONSECUTIVE), *z.shape)).astype(np.float32)
+    cases = {
+        name: dict(
+            sampler=case["sampler"],
+            settings=settings_of(case),
+            timesteps=case["timesteps"],
+            guidance_scale=case["guidance"],
+            eta=case["ours"].get("eta", 0.0),
+        )
+        for name, case in CASES.items()
+    }
+    return dict(z=z, noises=noises, **ask("oracle_samplers.py", cases=json.dumps(cases), z=z, noises=noises))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sampler(arrays: dict, name: str) -> None:
+    case = CASES[name]
+    denoiser = Denoiser(
+        AnalyticNetwork(),
+        SCHEDULES[case["schedule"]],
+        jt.ones((2, 1, 1, 1)),
+        (6, 5),
+        guidance_scale=case["guidance"],
+        clip_x0=case["clip"],
+    )
+    ours = SAMPLERS[case["sampler"]](
+        denoiser,
+        jt.array(arrays["z"]),
+        case["timesteps"],
+        noise=lambda i: jt.array(arrays["noises"][i]),
+        **case["ours"],
+    )
+    assert_close(ours, arrays[f"samples/{name}"], name)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_schedule(arrays: dict, name: str) -> None:
+    ratio = getattr(NoiseSchedule, name)().betas / arrays[f"betas/{name}"]  # each for itself: they span decades
+    assert_close(ratio, np.ones(1000), f"betas, {name}")
+
+
+def test_add_noise(arrays: dict) -> None:
+    z, eps = jt.array(arrays["z"]), jt.array(arrays["noises"][0])
+    assert_close(SCHEDULES["linear"].add_noise(z, eps, 400), arrays["noisy"], "add_noise")
+    assert_close(SCHEDULES["linear"].add_noise(z, eps, np.array([400, 400])), arrays["noisy"], "add_noise, a batch")
