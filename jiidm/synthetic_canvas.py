@@ -48,7 +48,7 @@ def ramp(brightness: np.ndarray, color: np.ndarray, offset: np.ndarray | None = 
     """`brightness` [h,w] times a colour [3], plus `offset` [3]: [h,w,3]."""
     offset = np.zeros(3) if offset is None else offset
     planes = [brightness * scale + base for scale, base in zip(color.tolist(), offset.tolist())]
-    return np.stack(planes, -1) if brightness.ndim != 2 or brightness.size == 0 else cv2.merge(planes)
+    return cv2.merge(planes) if brightness.ndim == 2 and brightness.size else np.stack(planes, -1)
 
 
 def value_noise(
@@ -131,11 +131,15 @@ class Canvas:
     def ground_noise(self, cells: int, octaves: int = 4) -> np.ndarray:
         """Texture noise that lies on the ground plane in perspective and fades out far away, [H,W]."""
         tile = value_noise(self.texture, (_TILE, _TILE), (cells, cells), octaves)
-        distance = 1.0 / (self.nearness + 0.06)
+        first = int(self.horizon * self.size[1])
+        nearness = self.nearness[first:]
+        distance = 1.0 / (nearness + 0.06)
         across = (self.u - 0.5) * distance * 180 + _TILE / 2
         along = np.broadcast_to(distance * 120, across.shape)
         laid = cv2.remap(tile, across, along, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        return laid * smoothstep(-0.02, 0.22, self.nearness)
+        noise = np.zeros(self.mask.shape, np.float32)
+        noise[first:] = laid * smoothstep(-0.02, 0.22, nearness)
+        return noise
 
     def band(self, top: np.ndarray, foot: np.ndarray | float = 2.0) -> tuple[slice, np.ndarray]:
         """The rows between the curves v = top [W] and v = foot, and how much of each pixel lies between."""
@@ -183,9 +187,9 @@ class Canvas:
             return ramp(shade, sun * albedo, ambient * albedo)
         return ramp(shade, sun, ambient) * albedo
 
-    def toned(self, surface: str, brightness: np.ndarray) -> np.ndarray:
+    def toned(self, surface: np.ndarray | str, brightness: np.ndarray) -> np.ndarray:
         """A surface colour times a brightness [h,w] that varies about 1."""
-        return ramp(brightness, self.style.surfaces[surface])
+        return ramp(brightness, self.style.surfaces[surface] if isinstance(surface, str) else surface)
 
     def through_air(self, color: np.ndarray, distance: np.ndarray | float) -> np.ndarray:
         """Aerial perspective: a colour seen through `distance` (0 here, about 4 at the horizon) of air."""

@@ -85,7 +85,7 @@ def _conifer_crown(canvas: Canvas, patch: Patch) -> tuple[np.ndarray, np.ndarray
     reach = np.clip(patch.y + 1.0, 0, 1.86) * 0.49 * (0.62 + 0.38 * tier) + 0.07 * bumps * (patch.y > -0.9)
     inside = (reach - np.abs(patch.x)) * patch.pixels_across
     alpha = np.clip(inside + 0.5, 0.0, 1.0) * np.clip((0.86 - patch.y) * patch.pixels + 0.5, 0.0, 1.0)
-    surface = _crown_color(style, True, tone) * (1.0 + 0.35 * needles[..., None])
+    surface = canvas.toned(_crown_color(style, True, tone), 1.0 + 0.35 * needles)
     surface = canvas.snowed(surface, 0.9 * smoothstep(0.4, 0.85, tier + 0.35 * needles))
     return alpha, surface, 0.2 + 0.4 * style.light_side * patch.x + 0.45 * tier + 0.3 * needles
 
@@ -108,7 +108,7 @@ def _broadleaf_crown(canvas: Canvas, patch: Patch) -> tuple[np.ndarray, np.ndarr
         best = np.maximum(best, depth)
     alpha = np.clip((best + 0.5 * edge) * 0.16 * patch.pixels + 0.5, 0.0, 1.0) * (np.abs(patch.x) < 1.0)
     alpha = alpha * (patch.y > -1.0)
-    surface = _crown_color(style, False, tone) * (1.0 + 0.42 * leaves[..., None])
+    surface = canvas.toned(_crown_color(style, False, tone), 1.0 + 0.42 * leaves)
     surface = canvas.snowed(surface, 0.75 * smoothstep(0.1, 0.6, shade + 0.4 * leaves))
     return alpha, surface, 0.42 + 0.65 * shade + 0.3 * leaves - 0.25 * (patch.y + 0.3)
 
@@ -163,7 +163,7 @@ def paint_rock(canvas: Canvas, u: float, v: float, size: float) -> None:
     alpha = np.clip(inside * patch.pixels + 0.5, 0, 1) * np.clip((0.8 - patch.y) * patch.pixels + 0.5, 0, 1)
     top = smoothstep(-0.02, 0.02, on_top)
     shade = 0.36 + 0.6 * facing * (1.0 - top) + 0.5 * top - 0.15 * patch.y + 0.12 * grain
-    surface = style.surfaces["rock"] * (1.0 + 0.14 * grain[..., None])
+    surface = canvas.toned("rock", 1.0 + 0.14 * grain)
     surface = canvas.snowed(surface, smoothstep(-0.06, 0.04, on_top + 0.1 * grain))
     air = canvas.distance_at(v)
     color = canvas.through_air(canvas.lit(surface, np.clip(shade, 0.0, 1.0)), air)

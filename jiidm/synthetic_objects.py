@@ -116,7 +116,7 @@ def paint_barrier(canvas: Canvas, label: str, v: float, height: float) -> None:
         alpha = np.maximum(alpha, beam)
     surface = _rgb(0.34, 0.38, 0.44) if rail else canvas.style.surfaces["wood"] * 1.25
     grain = canvas.noise((30, 120), 2)[rows]
-    surface = canvas.snowed(surface * (1.0 + 0.2 * grain)[..., None], 0.4 * smoothstep(0.84, 0.86, up))
+    surface = canvas.snowed(canvas.toned(surface, 1.0 + 0.2 * grain), 0.4 * smoothstep(0.84, 0.86, up))
     canvas.put(alpha, canvas.lit(surface, 0.45 + 0.3 * up), label, rows)
 
 
@@ -133,7 +133,7 @@ def paint_bridge(canvas: Canvas, strip: Strip, v: float, height: float) -> None:
     alpha = alpha * np.clip((v - arch - canvas.v[rows]) * canvas.size[1] + 0.5, 0.0, 1.0)
     stones = canvas.noise((60, 44), 2, 0.8)[rows]
     parapet = smoothstep(0.2, 0.16, (canvas.v[rows] - deck) / height)
-    surface = _rgb(0.60, 0.50, 0.44) * (1.0 + 0.25 * stones + 0.2 * parapet)[..., None]
+    surface = canvas.toned(_rgb(0.60, 0.50, 0.44), 1.0 + 0.25 * stones + 0.2 * parapet)
     surface = canvas.snowed(surface, 0.7 * parapet)
     canvas.put(alpha, canvas.lit(surface, 0.5 + 0.25 * parapet + 0.1 * stones), "bridge", rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from jiidm.synthetic_canvas import Canvas, mix, smoothstep
+from jiidm.synthetic_canvas import Canvas, mix, ramp, smoothstep
 
 _Ground = tuple[np.ndarray, np.ndarray, np.ndarray]  # surface colour, shade, roughness, for some rows
 # How far below the horizon sky, mountains and hills go on, under the ground painted over them.
@@ -20,7 +20,7 @@ def paint_sky(canvas: Canvas) -> None:
     sun_v = canvas.horizon * (1.0 - style.elevation * 0.8)
     distance = np.sqrt((canvas.u - style.sun_u) ** 2 * 1.78 + (canvas.v[rows] - sun_v) ** 2)
     veiled = 0.25 if style.weather == "overcast" else 1.0
-    glow = np.exp(-6.0 * distance)[..., None] * (0.7 * veiled * style.sun)
+    glow = ramp(np.exp(-6.0 * distance), 0.7 * veiled * style.sun)
     sky = mix(style.horizon, style.zenith, height**0.75) + glow
     stars, fields = canvas.noise((256, 192), 1)[rows], canvas.noise((9, 9), 2)[rows]
     if style.time == "night":
@@ -41,7 +41,7 @@ def _add_clouds(canvas: Canvas, sky: np.ndarray, rows: slice, sun_distance: np.n
     shift = max(1, canvas.size[1] // 40)
     above = np.pad(billow, ((shift, 0), (0, 0)), mode="edge")[:-shift]
     relief = np.clip((billow - above) * 0.9 + 0.5, 0.0, 1.0)
-    bright = style.ambient * 1.2 + style.sun * (0.62 + 0.5 * np.exp(-sun_distance * 3.0))[..., None]
+    bright = ramp(0.62 + 0.5 * np.exp(-3.0 * sun_distance), style.sun, 1.2 * style.ambient)
     dark = style.ambient * 1.05 + style.horizon * 0.24
     return mix(sky, mix(dark, bright, relief * (0.6 if style.weather == "overcast" else 1.0)), cover)
 
@@ -70,7 +70,7 @@ def _paint_ridge(canvas: Canvas, height: float, distance: float, highest: float)
     shade = np.clip(0.42 + 0.55 * facing, 0.0, 1.0)
     altitude = (base - canvas.v[rows]) / highest
     roughness = canvas.noise((14, 10), 4)[rows]
-    rock = style.surfaces["mountain"] * (1.0 + 0.22 * roughness[..., None])
+    rock = canvas.toned("mountain", 1.0 + 0.22 * roughness)
     wooded = smoothstep(0.5, 0.1, altitude + 0.2 * roughness) * (0.75 - 0.12 * distance)
     surface = mix(rock, 0.5 * (style.surfaces["conifer"] + style.surfaces["hill"]), wooded)
     line = style.snow_line * 0.9
@@ -106,7 +106,7 @@ def paint_hills(canvas: Canvas, count: int, height: float) -> None:
         below = np.clip((canvas.v[rows] - canvas.horizon - 0.01 + profile) / height, 0, 1)
         facing = -style.light_side * np.tanh(_slope(profile, canvas.size[0]) * 1.2)
         shade = np.clip(0.6 + 0.4 * facing * (1 - 0.5 * below) + 0.22 * patches - 0.25 * below, 0.0, 1.0)
-        surface = style.surfaces["hill"] * (1.0 + 0.14 * speckle[..., None])
+        surface = canvas.toned("hill", 1.0 + 0.14 * speckle)
         copses = smoothstep(0.28, 0.42, patches + 0.45 * speckle)
         surface = canvas.snowed(surface, _snow_cover(canvas, 0.8, speckle + patches))
         surface = mix(surface, style.surfaces["leaf"] * 0.75, copses * 0.85)
@@ -232,7 +232,7 @@ def water_color(canvas: Canvas, kind: str, rows: slice, shore: float) -> np.ndar
     color = mix(depth, mirrored * 0.94, np.clip(fresnel, 0.0, 0.9))
     column = np.exp(-(((canvas.u - style.sun_u) / (0.03 + 0.22 * near)) ** 2))  # under the sun
     glitter = column * smoothstep(0.15, 0.75, ripples) * (0.8 if style.elevation < 0.5 else 0.35)
-    color = color + glitter[..., None] * style.sun
+    color = color + ramp(glitter, style.sun)
     if kind == "sea":
         color = _with_waves(canvas, color, rows)
     if kind == "river":

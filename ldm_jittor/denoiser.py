@@ -12,14 +12,14 @@ from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
 MAX_RECIPROCAL = 1e30
-"""Bound on 1/sqrt(abar): where abar vanishes, x0 is undefined, and must still be a number float32 can hold."""
+"""Bound on 1/sqrt(abar), so that x0 stays a number float32 can hold where next to nothing of it is left."""
 
 
 class Prediction(NamedTuple):
     eps: jt.Var
     """Predicted noise [B,C,H,W]."""
     x0: jt.Var
-    """Predicted clean latent [B,C,H,W]."""
+    """Predicted clean latent [B,C,H,W]; zero, the mean of latents, where abar is 0 and z holds nothing of it."""
     variance_fraction: jt.Var | None
     """Where the learned log-variance lies between its bounds, 0 at the lower (posterior) and 1 at the upper (beta);
     [B,C,H,W], or None for a network that does not learn it. The bounds depend on the sampler's step."""
@@ -71,7 +71,7 @@ class Denoiser:
             fraction = (output[:, channels:] + 1) / 2
         alpha_bar = self.schedule.alpha_bar(timestep)
         noise_scale = math.sqrt(1 - alpha_bar)
-        reciprocal = min(math.exp(-0.5 * max(self.schedule.log_alpha_bar(timestep), -1e3)), MAX_RECIPROCAL)
+        reciprocal = min(1 / math.sqrt(alpha_bar), MAX_RECIPROCAL) if alpha_bar > 0 else 0.0
         x0 = (z - noise_scale * eps) * reciprocal
         if self.clip_x0 is not None:
             x0 = x0.clamp(-self.clip_x0, self.clip_x0)

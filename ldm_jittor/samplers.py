@@ -2,8 +2,8 @@
 
 `z` [B,C,H,W] is noised at exactly timesteps[0]; `timesteps` is the explicit descending list the network is called at;
 the last step leads to the clean latent, which is returned. `noise(i)` gives the standard normal draw [B,C,H,W] of the
-i-th step; `callback(i, timestep, z)` is called after each. Coefficients are float64 ratios of neighbouring abar, so
-they stay finite where abar itself vanishes (the paper's schedule) and where beta = 1.
+i-th step; `callback(i, timestep, z)` is called after each. Steps are written in x0, whose factors vanish together with
+abar: written in eps they would divide by sqrt(alpha), which overflows on the paper's schedule.
 """
 
 from __future__ import annotations
@@ -65,10 +65,13 @@ def sample_ddpm(
         alpha = schedule.alpha_ratio(timestep, previous)
         beta = 1 - alpha
         sigma2 = 1 - schedule.alpha_bar(timestep)
-        # mean of q(z_prev | z_t, x0) written in eps; beta = 1 leaves nothing of x0 in z_t, so its mean is that of x0
-        z = (z - beta / math.sqrt(sigma2) * prediction.eps) / math.sqrt(alpha) if alpha > 0 else jt.zeros_like(z)
+        alpha_bar_previous = schedule.alpha_bar(previous)
+        z = (
+            math.sqrt(alpha_bar_previous) * beta / sigma2 * prediction.x0
+            + math.sqrt(alpha) * (1 - alpha_bar_previous) / sigma2 * z
+        )  # mean of q(z_prev | z_t, x0)
         if previous >= 0:
-            posterior = math.log(beta * (1 - schedule.alpha_bar(previous)) / sigma2)
+            posterior = math.log(beta * (1 - alpha_bar_previous) / sigma2)
             if prediction.variance_fraction is None or fixed_variance:
                 deviation = math.exp(0.5 * posterior)
             else:
@@ -88,16 +91,21 @@ def sample_ddim(
     callback: Callback | None = None,
     eta: float = 0.0,
 ) -> jt.Var:
-    """DDIM (Song et al. 2021, eq. 12): deterministic at eta = 0, as noisy as DDPM at eta = 1."""
+    """DDIM (Song et al. 2021, eq. 12): deterministic at eta = 0, as noisy as DDPM at eta = 1.
+
+    Raises ValueError for eta outside [0, 1]."""
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be between 0 and 1, got {eta}")
     schedule = denoiser.schedule
     for i, timestep, previous in _steps(denoiser, timesteps):
-        eps = denoiser(z, timestep).eps
+        prediction = denoiser(z, timestep)
         alpha = schedule.alpha_ratio(timestep, previous)
         sigma2, sigma2_previous = 1 - schedule.alpha_bar(timestep), 1 - schedule.alpha_bar(previous)
         variance = eta**2 * (1 - alpha) * sigma2_previous / sigma2
-        # the signal part sqrt(abar_prev) x0; with beta = 1 nothing of x0 is left in z_t
-        signal = (z - math.sqrt(sigma2) * eps) / math.sqrt(alpha) if alpha > 0 else jt.zeros_like(z)
-        z = signal + math.sqrt(sigma2_previous - variance) * eps
+        z = (
+            math.sqrt(schedule.alpha_bar(previous)) * prediction.x0
+            + math.sqrt(sigma2_previous - variance) * prediction.eps
+        )
         if variance > 0:
             z = z + math.sqrt(variance) * _draw(noise, i, "ddim with eta > 0")
         z = _finish_step(z, i, timestep, callback)

@@ -71,7 +71,8 @@ class NoiseSchedule:
         return 0.0 if log_alpha == -math.inf else math.exp(log_alpha - self.log_alpha_bar(previous))
 
     def timesteps(self, start: int, num_steps: int) -> list[int]:
-        """`num_steps` descending timesteps, evenly spaced from exactly `start` down to 0.
+        """`num_steps` descending timesteps, evenly spaced from exactly `start`; the last step leads from
+        about start / num_steps to the clean latent ("trailing" spacing, Lin et al. 2024).
 
         Raises ValueError when `start` is not a timestep of this schedule or there are not that many below it.
         """
@@ -79,9 +80,7 @@ class NoiseSchedule:
             raise ValueError(f"start timestep {start} is outside 0 ... {self.num_timesteps - 1}")
         if not 1 <= num_steps <= start + 1:
             raise ValueError(f"{num_steps} steps do not fit between timesteps {start} and 0")
-        if num_steps == 1:
-            return [start]
-        return [round(start * (num_steps - 1 - i) / (num_steps - 1)) for i in range(num_steps)]
+        return [round((start + 1) * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
 
     def add_noise(self, z0: jt.Var, eps: jt.Var, t: int | np.ndarray) -> jt.Var:
         """z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, for one timestep or one per sample [B]."""

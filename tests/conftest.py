@@ -1,0 +1,86 @@
+"""Jittor on the CPU for every test: the device has to be chosen before anything imports it. And shared inputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from jiidm import config as configs
+from jiidm import images, runtime
+from jiidm.synthetic import landscape, write_dataset
+
+runtime.prepare("cpu")
+
+# one mask of the smoke model's own size, others larger; with the smoke config's batches of two the last one is partial
+MASK_SIZES = {"m0": (64, 48), "m1": (96, 64), "m2": (64, 48)}
+
+
+class Inputs(NamedTuple):
+    """What `infer` is given: a mask folder and a references JSON with the photos beside it."""
+
+    masks: Path
+    references: Path
+
+
+@pytest.fixture(scope="session")
+def smoke() -> configs.Config:
+    return configs.load("smoke")
+
+
+@pytest.fixture(scope="session")
+def landscapes(tmp_path_factory) -> Path:
+    """A data folder of six landscapes at the smoke model's size; read only."""
+    root = tmp_path_factory.mktemp("landscapes")
+    write_dataset(root, 6, (64, 48), seed=5, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def original_inputs(tmp_path_factory) -> Inputs:
+    root = tmp_path_factory.mktemp("inputs")
+    for folder in ("labels", "imgs"):
+        (root / folder).mkdir()
+    for number, (name, size) in enumerate(MASK_SIZES.items()):
+        images.save_png(root / "labels" / f"{name}.png", landscape(number, size, seed=6)[1])
+        images.save_jpeg(root / "imgs" / f"photo{number}.jpg", landscape(number + 10, (96, 64), seed=6)[0])
+    references = {f"{name}.png": f"photo{number}.jpg" for number, name in enumerate(MASK_SIZES)}
+    (root / "refs.json").write_text(json.dumps(references))
+    return Inputs(root / "labels", root / "refs.json")
+
+
+@pytest.fixture
+def inputs(original_inputs, tmp_path) -> Inputs:
+    """Three masks and their references, in a copy that a test may damage."""
+    root = Path(shutil.copytree(original_inputs.masks.parent, tmp_path / "inputs"))
+    return Inputs(root / "labels", root / "refs.json")
+
+
+@pytest.fixture(scope="session")
+def smoke_model(smoke, tmp_path_factory) -> Path:
+    """A smoke model file of random weights, none of them zero: every layer has a say in the result."""
+    from jiidm.build import build_autoencoder, build_unet
+    from jiidm.model import save_model
+    from ldm_jittor import checkpoint
+
+    rng = np.random.default_rng(0)
+    networks = []
+    for module in (build_autoencoder(smoke.autoencoder), build_unet(smoke)):
+        shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+        networks.append({name: _random_weight(rng, name, shape) for name, shape in shapes.items()})
+        assert checkpoint.state_dict(module).keys() == networks[-1].keys()
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, smoke, *networks, {"made": "for tests"})
+    return path
+
+
+def _random_weight(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if "embedding" in name:
+        return rng.standard_normal(shape).astype(np.float32)
+    if len(shape) == 1:
+        return (rng.standard_normal(shape) * 0.1 + name.endswith("weight")).astype(np.float32)
+    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from jiidm import config as configs
+from jiidm.config import Config, Round
+from jiidm.errors import InputError
+
+SHIPPED = sorted(path.stem for path in configs.CONFIG_DIR.glob("*.yaml"))
+
+
+def write(tmp_path, text):
+    path = tmp_path / "my.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def message_of(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_four_shipped_configs_are_there():
+    assert SHIPPED == ["demo", "iidm", "iidm_paper", "smoke"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_load_by_name_and_by_path(name):
+    config = configs.load(name)
+    assert config.name == name
+    assert configs.load(configs.CONFIG_DIR / f"{name}.yaml") == config
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_yaml_and_dict_round_trips(name, tmp_path):
+    config = configs.load(name)
+    assert configs.load(write(tmp_path, configs.to_yaml(config))) == config
+    assert configs.from_dict(configs.to_dict(config), "here") == config
+
+
+def test_what_the_full_size_configs_say():
+    released, paper = configs.load("iidm"), configs.load("iidm_paper")
+    assert released.latent_size == paper.latent_size == (128, 96)
+    assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in released.inference.rounds] == [
+        (600, 300, "ddim", 3.5),
+        (640, 320, "ddim", 3.7),
+        (400, 20, "ddim", 3.7),
+    ]
+    # the paper's T = 320 is 0-based timestep 319
+    assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in paper.inference.rounds] == [
+        (319, 320, "ddpm", 1.0)
+    ] * 3
+    assert [r.color_transfer for r in paper.inference.rounds] == [False, True, True]
+    assert paper.schedule.kind == "paper" and paper.schedule.slope == 0.001
+    assert released.unet == paper.unet and released.autoencoder == paper.autoencoder
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    assert configs.load(write(tmp_path, "")) == Config()
+
+
+def test_a_config_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+def test_numbers_that_yaml_reads_as_strings(tmp_path):
+    # YAML 1.1 wants a dot in floats: 1e-4 is the string "1e-4"
+    config = configs.load(write(tmp_path, "diffusion_training: {learning_rate: 1e-4}\nschedule: {beta_end: 1}\n"))
+    assert config.diffusion_training.learning_rate == 0.0001
+    assert type(config.schedule.beta_end) is float and config.schedule.beta_end == 1.0
+
+
+def test_null_is_allowed_where_there_is_a_choice(tmp_path):
+    assert configs.load(write(tmp_path, "inference: {clip_x0: null}")).inference.clip_x0 is None
+    assert configs.load(write(tmp_path, "inference: {clip_x0: 4}")).inference.clip_x0 == 4.0
+
+
+def test_rounds_are_read_with_their_defaults(tmp_path):
+    path = write(tmp_path, "inference: {rounds: [{start_timestep: 9, num_steps: 10}]}")
+    assert configs.load(path).inference.rounds == (Round(9, 10),)
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("sede: 1", ["sede"]),
+        ("unet: {model_chanels: 64}", ["unet.model_chanels"]),
+        ("inference: {rounds: [{start_timestep: 1, num_steps: 1, steps: 2}]}", ["inference.rounds[0].steps"]),
+        ("1: 2", ["1"]),
+        ("seed: one", ["seed", "one"]),
+        ("seed: 1.5", ["seed", "1.5"]),
+        ("seed: true", ["seed", "True"]),
+        ("name: 3", ["name", "3"]),
+        ("unet: {learn_variance: 1}", ["unet.learn_variance", "1"]),
+        ("diffusion_training: {learning_rate: fast}", ["diffusion_training.learning_rate", "fast"]),
+        ("diffusion_training: {learning_rate: true}", ["diffusion_training.learning_rate", "True"]),
+        ("diffusion_training: {max_steps: null}", ["diffusion_training.max_steps", "None"]),
+        ("schedule: {kind: quadratic}", ["schedule.kind", "quadratic"]),
+        ("schedule: {kind: [linear]}", ["schedule.kind", "linear"]),
+        ("schedule: linear", ["schedule", "linear"]),
+        ("data: {size: 512}", ["data.size", "512"]),
+        ("data: {size: [512]}", ["data.size", "512"]),
+        ("data: {size: [512, wide]}", ["data.size[1]", "wide"]),
+        ("inference: {rounds: [{start_timestep: 5}]}", ["inference.rounds[0]", "num_steps"]),
+        ("[1, 2]", ["[1, 2]"]),
+        ("just words", ["just words"]),
+        ("seed: {", ["YAML"]),
+        ("data: {size: [510, 384]}", ["data.size", "510x384"]),
+        ("data: {size: [0, 384]}", ["data.size", "0x384"]),
+        ("data: {validation_fraction: 1.0}", ["data.validation_fraction", "1.0"]),
+        ("unet: {model_channels: 40}", ["unet.model_channels", "40"]),
+        ("autoencoder: {channels: 0}", ["autoencoder.channels", "0"]),
+        ("autoencoder_training: {crop_size: [1024, 256]}", ["autoencoder_training.crop_size", "1024x256"]),
+        ("diffusion_training: {batch_size: 5, accumulation_steps: 2}", ["diffusion_training.batch_size", "5"]),
+        ("diffusion_training: {accumulation_steps: 0}", ["diffusion_training", "0"]),
+        ("diffusion_training: {mask_dropout: 1.0}", ["diffusion_training.mask_dropout", "1.0"]),
+        ("inference: {rounds: []}", ["inference.rounds"]),
+        ("inference: {batch_size: 0}", ["inference.batch_size", "0"]),
+        ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds[0].start_timestep", "1000"]),
+        ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds[0].num_steps", "11"]),
+    ],
+)
+def test_faults_name_file_key_and_value(tmp_path, text, parts):
+    path = write(tmp_path, text)
+    message = message_of(configs.load, path)
+    assert message.startswith(f"{path}: ")
+    for part in parts:
+        assert part in message.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("schedule.num_timesteps", "0"),
+        ("schedule.beta_end", "1.5"),
+        ("schedule.beta_start", "0"),
+        ("autoencoder_training.batch_size", "0"),
+        ("diffusion_training.batch_size", "0"),
+        ("diffusion_training.log_every", "0"),
+        ("diffusion_training.checkpoint_every", "0"),
+        ("diffusion_training.validate_every", "0"),
+        ("diffusion_training.learning_rate", "nan"),
+        ("data.synthetic_count", "0"),
+        ("inference.jpeg_quality", "101"),
+        ("autoencoder.latent_scale", "0"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_at_once(key, value):
+    message = message_of(configs.load, "demo", [f"{key}={value}"])
+    assert key in message.removeprefix(f"--set {key}={value}")
+
+
+def test_a_paper_schedule_whose_betas_pass_one_is_refused():
+    message = message_of(configs.load, "iidm_paper", ["schedule.slope=0.002"])
+    assert "schedule.slope" in message.removeprefix("--set schedule.slope=0.002") and "0.002" in message
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    assert "nothing.yaml" in message_of(configs.load, tmp_path / "nothing.yaml")
+    assert "no_such_name" in message_of(configs.load, "no_such_name")
+    assert str(tmp_path) in message_of(configs.load, tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "binary.yaml" in message_of(configs.load, tmp_path / "binary.yaml")
+
+
+def test_yaml_tags_run_no_code(tmp_path):
+    mark = tmp_path / "ran"
+    path = write(tmp_path, f"name: !!python/object/apply:os.system ['touch {mark}']")
+    assert "YAML" in message_of(configs.load, path)
+    assert not mark.exists()
+
+
+def test_set_overrides_values_of_every_kind(smoke):
+    assignments = [
+        "seed=7",
+        "name=other",
+        "diffusion_training.learning_rate=1e-5",
+        "data.size=[128, 96]",
+        "inference.clip_x0=3",
+        "unet.learn_variance=false",
+        "inference.rounds=[{start_timestep: 9, num_steps: 2, sampler: ddpm}]",
+    ]
+    changed = configs.override(smoke, assignments)
+    assert changed.seed == 7 and changed.name == "other" and changed.data.size == (128, 96)
+    assert changed.diffusion_training.learning_rate == 1e-5
+    assert changed.inference.clip_x0 == 3.0 and changed.unet.learn_variance is False
+    assert changed.inference.rounds == (Round(9, 2, "ddpm"),)
+    assert changed.autoencoder == smoke.autoencoder and smoke.seed == 0
+    assert configs.load("smoke", assignments) == changed
+    assert configs.override(smoke, []) is smoke
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["sede=1", "seed", "unet.chanels=1", "seed.part=1", "inference.rounds.0=1", "=1", "seed=one", "data.size=[1", "seed="],
+)
+def test_set_faults_name_the_assignment(smoke, assignment):
+    assert f"--set {assignment}" in message_of(configs.override, smoke, [assignment])

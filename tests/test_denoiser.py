@@ -1,0 +1,83 @@
+"""Guidance, clipping and learned variance, with a network simple enough to know its output."""
+
+import math
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.schedules import NoiseSchedule
+
+
+class LinearNet:
+    """eps = z * (mean of the mask) + timestep / 1000, variance output 0.5 * (mean of the mask); counts its calls."""
+
+    def __init__(self):
+        self.calls, self.modulation_calls = 0, 0
+
+    def modulations(self, segmap, size):
+        self.modulation_calls += 1
+        mean = segmap.mean(dims=[1, 2, 3], keepdims=True)
+        return [(mean, mean)]
+
+    def __call__(self, z, timesteps, *, modulations):
+        self.calls += 1
+        mean = modulations[0][0]
+        eps = z * mean + timesteps.reshape((-1, 1, 1, 1)) / 1000
+        return jt.concat([eps, jt.ones_like(z) * mean * 0.5], dim=1)
+
+
+def setup(**options):
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((2, 3, 4, 4)).astype(np.float32)
+    masks = np.stack([np.full((29, 4, 4), 0.2), np.full((29, 4, 4), 0.6)]).astype(np.float32)
+    net = LinearNet()
+    return net, z, Denoiser(net, NoiseSchedule.linear(), jt.array(masks), (4, 4), **options)
+
+
+MEANS = np.array([0.2, 0.6], dtype=np.float32).reshape(2, 1, 1, 1)
+
+
+def test_without_guidance_the_null_branch_is_not_run():
+    net, z, denoiser = setup()
+    prediction = denoiser(jt.array(z), 300)
+    np.testing.assert_allclose(prediction.eps.numpy(), z * MEANS + 0.3, rtol=1e-5, atol=1e-6)
+    assert net.modulation_calls == 1
+
+
+def test_guidance_extrapolates_from_the_null_mask():
+    net, z, denoiser = setup(guidance_scale=3.5)
+    for _ in range(3):
+        prediction = denoiser(jt.array(z), 300)
+    null, masked = np.full_like(z, 0.3), z * MEANS + 0.3
+    np.testing.assert_allclose(prediction.eps.numpy(), null + 3.5 * (masked - null), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        prediction.variance_fraction.numpy()[:, 0, 0, 0], (0.5 * MEANS.ravel() + 1) / 2, rtol=1e-5
+    )
+    assert net.calls == 3 and net.modulation_calls == 2  # one batched pass a step; the masks once, ever
+
+
+def test_x0_inverts_the_noising():
+    _, z, denoiser = setup()
+    prediction = denoiser(jt.array(z), 300)
+    abar = denoiser.schedule.alpha_bar(300)
+    restored = math.sqrt(abar) * prediction.x0.numpy() + math.sqrt(1 - abar) * prediction.eps.numpy()
+    np.testing.assert_allclose(restored, z, rtol=1e-4, atol=1e-5)
+
+
+def test_clipping_keeps_eps_consistent():
+    _, z, denoiser = setup(clip_x0=0.5)
+    prediction = denoiser(jt.array(z), 900)
+    assert np.abs(prediction.x0.numpy()).max() == pytest.approx(0.5)
+    abar = denoiser.schedule.alpha_bar(900)
+    restored = math.sqrt(abar) * prediction.x0.numpy() + math.sqrt(1 - abar) * prediction.eps.numpy()
+    np.testing.assert_allclose(restored, z, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("timestep", [319, 900, 999])
+def test_finite_where_abar_vanishes(timestep):
+    _, z, denoiser = setup()
+    denoiser.schedule = NoiseSchedule.paper()
+    prediction = denoiser(jt.array(z), timestep)
+    assert np.isfinite(prediction.x0.numpy()).all() and np.isfinite(prediction.eps.numpy()).all()

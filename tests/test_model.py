@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from jiidm import config as configs
+from jiidm import model
+from jiidm.errors import InputError
+from ldm_jittor import checkpoint
+from ldm_jittor.checkpoint import CheckpointError
+
+
+def parts_of(path):
+    arrays = checkpoint.load(path).arrays
+    return checkpoint.under_prefix("autoencoder", arrays), checkpoint.under_prefix("unet", arrays)
+
+
+def test_a_loaded_model_has_the_files_weights_and_config(smoke_model, smoke):
+    loaded = model.load_model(smoke_model)
+    assert loaded.config == smoke == model.stored_config(smoke_model)
+    assert loaded.provenance == {"made": "for tests"}
+    assert loaded.schedule.num_timesteps == 1000
+    with safe_open(smoke_model, framework="numpy") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for prefix, module in (("autoencoder", loaded.space.autoencoder), ("unet", loaded.unet)):
+        for name, value in module.named_parameters():
+            np.testing.assert_array_equal(value.numpy(), stored.pop(f"{prefix}.{name}"))
+    assert not stored
+
+
+def test_the_latent_scale_comes_from_the_config(smoke_model, smoke):
+    scaled = configs.override(smoke, ["autoencoder.latent_scale=0.25"])
+    assert model.load_model(smoke_model, scaled).space.scale == 0.25
+
+
+def test_the_metadata_is_readable_json(smoke_model, smoke):
+    with safe_open(smoke_model, framework="numpy") as file:
+        metadata = {key: json.loads(value) for key, value in file.metadata().items()}
+    assert metadata["config"]["data"]["size"] == [64, 48] and metadata["config"] == configs.to_dict(smoke)
+
+
+def test_float16_halves_the_file(smoke_model, smoke, tmp_path):
+    path = tmp_path / "half.safetensors"
+    model.save_model(path, smoke, *parts_of(smoke_model), {}, np.float16)
+    assert path.stat().st_size < 0.55 * smoke_model.stat().st_size
+    half, whole = model.load_model(path), model.load_model(smoke_model)
+    for (name, a), (_, b) in zip(half.unet.named_parameters(), whole.unet.named_parameters()):
+        assert a.dtype == "float32", name
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_a_model_of_another_shape_is_refused_by_name(smoke_model, smoke):
+    wider = configs.override(smoke, ["unet.model_channels=64"])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors \(unet\) does not fit.*, not ") as caught:
+        model.load_model(smoke_model, wider)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_network_is_refused(smoke_model, smoke, tmp_path):
+    path = tmp_path / "part.safetensors"
+    model.save_model(path, smoke, parts_of(smoke_model)[0], {}, {})
+    with pytest.raises(CheckpointError, match=r"part\.safetensors \(unet\).*missing"):
+        model.load_model(path)
+
+
+def test_a_file_without_config_needs_one(smoke_model, smoke, tmp_path):
+    path = tmp_path / "bare.safetensors"
+    save_file(checkpoint.load(smoke_model).arrays, path)
+    with pytest.raises(InputError, match=r"bare\.safetensors.*--config"):
+        model.load_model(path)
+    assert model.load_model(path, smoke).config == smoke
+
+
+def test_a_stored_config_is_checked(smoke_model, smoke, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    tree = configs.to_dict(smoke)
+    tree["unet"]["colour"] = "red"
+    checkpoint.save(path, checkpoint.load(smoke_model).arrays, {"config": tree})
+    with pytest.raises(InputError, match=r"odd\.safetensors.*unet\.colour"):
+        model.stored_config(path)
+
+
+def test_a_pickle_is_not_opened(tmp_path):
+    mark = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    path = tmp_path / "trap.safetensors"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(CheckpointError, match=r"trap\.safetensors"):
+        model.load_model(path)
+    assert not mark.exists()
+
+
+def test_which_model_is_found(tmp_path):
+    assert model.find_model(tmp_path / "runs") == model.SHIPPED
+    for age, name in enumerate(("new", "old", "older")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / model.MODEL_FILE).touch()
+        os.utime(folder / model.MODEL_FILE, (1e9 - age, 1e9 - age))
+    (tmp_path / "runs" / "unfinished").mkdir()
+    assert model.find_model(tmp_path / "runs") == tmp_path / "runs" / "new" / model.MODEL_FILE
+
+
+def test_sha256(smoke_model):
+    assert model.sha256(smoke_model) == hashlib.sha256(smoke_model.read_bytes()).hexdigest()
