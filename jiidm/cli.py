@@ -84,7 +84,12 @@ A run that was interrupted goes on when the same command is given again.""",
     parser.add_argument("data", nargs="?", type=Path, help="folder with imgs/*.jpg and labels/*.png")
     _add_config_options(parser)
     parser.add_argument("--run", dest="folder", type=Path, help="folder of this run (default: runs/<config name>)")
-    parser.add_argument("--autoencoder", type=Path, metavar="FILE", help="use this autoencoder, train none")
+    parser.add_argument(
+        "--autoencoder",
+        type=Path,
+        metavar="FILE",
+        help="use the autoencoder of this file (a trained model will do), train none",
+    )
     parser.add_argument("--dry-run", action="store_true", help="build the networks, print their size, stop")
     _add_device_option(parser)
 
@@ -193,13 +198,13 @@ def _infer(arguments) -> int:
     model_path, config = _choose_model(arguments)
     from jiidm.model import sha256
 
+    if arguments.dry_run:
+        return _print_footprint(config)
     identity = infer.identity_of(sha256(model_path), config, arguments.seed)
     infer.check_output(out, identity)
     if not jobs:
         inputs = infer.write_demo_inputs(out / "_run" / "inputs", config.data.size)
         jobs = infer.check_inputs(*inputs, None)
-    if arguments.dry_run:
-        return _print_footprint(config)
     infer.infer(jobs, out, model_path, config, arguments.seed, identity)
     return 0
 

@@ -45,7 +45,8 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
         train_autoencoder(config, train_pairs, validation_pairs, folder)
     source = autoencoder_file or autoencoder_path
     autoencoder = build_autoencoder(config.autoencoder)
-    checkpoint.load_into(autoencoder, checkpoint.load(source).arrays, str(source))
+    arrays = checkpoint.load(source).arrays
+    checkpoint.load_into(autoencoder, checkpoint.under_prefix("autoencoder", arrays) or arrays, str(source))
     autoencoder.eval()
 
     # latents belong to the weights that made them

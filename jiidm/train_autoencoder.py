@@ -31,8 +31,9 @@ from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, hinge_loss
 
 LOG_EVERY = 20
 SAVE_EVERY = 500
-ADAM_BETAS = (0.5, 0.9)
-"""As VQGAN trains (Esser et al. 2021): less momentum for the adversarial game."""
+ADAM_BETAS = (0.9, 0.99)
+CRITIC_BETAS = (0.5, 0.9)
+"""VQGAN's (Esser et al. 2021): less momentum for the adversarial game. The autoencoder learns faster with more."""
 
 
 def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequence[Pair], folder: Path) -> None:
@@ -41,7 +42,7 @@ def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequenc
     jt.set_global_seed(config.seed)
     autoencoder, discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()
     trainer = Trainer(autoencoder, training.learning_rate, ADAM_BETAS)
-    critic = Trainer(discriminator, training.learning_rate, ADAM_BETAS)
+    critic = Trainer(discriminator, training.learning_rate, CRITIC_BETAS)
     state_path = folder / "autoencoder_state.safetensors"
     saved = load_state(state_path, ("autoencoder", "discriminator"))
     first_step = 0

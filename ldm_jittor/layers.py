@@ -8,6 +8,8 @@ import jittor as jt
 from jittor import nn
 
 NUM_GROUPS = 32
+MIN_CHANNELS_PER_GROUP = 4
+"""One channel a group would be instance norm, which erases every colour's mean: small models did not learn with it."""
 ATTENTION_CHUNK = 1024
 """Queries per attention chunk. 12,288 tokens (512x384 at f4) in one piece need a 0.6 GB matrix per image."""
 
@@ -51,10 +53,14 @@ def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation in 32 groups. With `affine=False` it has no parameters (SPADE brings its own)."""
+    """Group normalisation in 32 groups, or fewer below 128 channels, for 4 channels a group.
+
+    With `affine=False` it has no parameters (SPADE brings its own).
+    """
 
     def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True):
-        super().__init__(NUM_GROUPS, channels, eps=eps, affine=affine)
+        groups = min(NUM_GROUPS, channels // MIN_CHANNELS_PER_GROUP)
+        super().__init__(groups, channels, eps=eps, affine=affine)
 
 
 class PointwiseConv1d(nn.Module):

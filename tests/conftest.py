@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from jiidm import cli, images, runtime
 from jiidm import config as configs
-from jiidm import images, runtime
 from jiidm.synthetic import landscape, write_dataset
 
 runtime.prepare("cpu")
+# tiny arrays gain nothing from threads, and OpenMP's threads wait busily: beside another program sixty times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # one mask of the smoke model's own size, others larger; with the smoke config's batches of two the last one is partial
 MASK_SIZES = {"m0": (64, 48), "m1": (96, 64), "m2": (64, 48)}
@@ -25,6 +29,25 @@ class Inputs(NamedTuple):
 
     masks: Path
     references: Path
+
+    def command(self, out: str | Path, model: Path, *more: object) -> list[str]:
+        """Arguments of `jiidm` that paint these masks into `out`."""
+        given = ["infer", *self, out, "--checkpoint", model, "--device", "cpu", *more]
+        return [str(argument) for argument in given]
+
+
+@pytest.fixture
+def refusal(capsys) -> Callable[[Sequence[object]], str]:
+    """Runs a command that has to refuse its input with status 2 and one line on stderr; gives that line."""
+
+    def run(arguments: Sequence[object]) -> str:
+        capsys.readouterr()
+        status = cli.main([str(argument) for argument in arguments])
+        lines = capsys.readouterr().err.splitlines()
+        assert status == 2 and len(lines) == 1 and lines[0].startswith("error: "), (status, lines)
+        return lines[0]
+
+    return run
 
 
 @pytest.fixture(scope="session")

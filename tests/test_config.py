@@ -197,7 +197,17 @@ def test_set_overrides_values_of_every_kind(smoke):
 
 @pytest.mark.parametrize(
     "assignment",
-    ["sede=1", "seed", "unet.chanels=1", "seed.part=1", "inference.rounds.0=1", "=1", "seed=one", "data.size=[1", "seed="],
+    [
+        "sede=1",
+        "seed",
+        "unet.chanels=1",
+        "seed.part=1",
+        "inference.rounds.0=1",
+        "=1",
+        "seed=one",
+        "data.size=[1",
+        "seed=",
+    ],
 )
 def test_set_faults_name_the_assignment(smoke, assignment):
     assert f"--set {assignment}" in message_of(configs.override, smoke, [assignment])

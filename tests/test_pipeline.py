@@ -127,7 +127,11 @@ def test_the_sampler_gets_the_rounds_timesteps(model, masks, references, monkeyp
         monkeypatch.setitem(pipeline.SAMPLERS, name, spy)
     rounds = (Round(600, 3), Round(50, 2, "ddpm", 2.0), Round(8, 3, "dpmpp_2m"))
     IIDMPipeline(with_inference(model, rounds=rounds))(masks[:1], references[:1], ["a"])
-    assert seen == {"ddim": ([600, 300, 0], 1.0), "ddpm": ([50, 0], 2.0), "dpmpp_2m": ([8, 4, 0], 1.0)}
+    assert {name: guidance for name, (_, guidance) in seen.items()} == {"ddim": 1.0, "ddpm": 2.0, "dpmpp_2m": 1.0}
+    for spec in rounds:
+        timesteps = seen[spec.sampler][0]
+        assert timesteps[0] == spec.start_timestep and len(timesteps) == spec.num_steps
+        assert all(later < earlier for earlier, later in zip(timesteps, timesteps[1:])) and timesteps[-1] >= 0
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])

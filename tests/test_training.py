@@ -10,7 +10,7 @@ from jittor import nn
 
 from jiidm import training
 from jiidm.training import Trainer, load_ahead, my_micro_batches, sample_index
-from ldm_jittor.checkpoint import CheckpointError, load_into
+from ldm_jittor.checkpoint import CheckpointError, load_into, under_prefix
 
 
 class Line(nn.Module):
@@ -23,6 +23,7 @@ class Line(nn.Module):
         return self.linear(x)
 
 
+NAMES = ["linear.weight", "linear.bias"]
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((2, 3)).astype(np.float32)
 X = RNG.standard_normal((4, 8, 3)).astype(np.float32)
@@ -44,7 +45,10 @@ def parameters_of(trainer):
 
 
 def adamw_by_hand(rates, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8):
-    """Loshchilov & Hutter 2019, algorithm 2, in float64, on the mean squared error of x W^T + b."""
+    """Loshchilov & Hutter 2019, algorithm 2, in float64, on the mean squared error of x W^T + b.
+
+    Returns the parameters and the first moments, which unlike the parameters tell the gradients' scale.
+    """
     p = [WEIGHT.astype(np.float64), np.array([0.5, -0.5])]
     m, v = [0.0, 0.0], [0.0, 0.0]
     for t, rate in enumerate(rates, 1):
@@ -54,7 +58,7 @@ def adamw_by_hand(rates, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8):
             v[i] = betas[1] * v[i] + (1 - betas[1]) * gradient**2
             corrected = m[i] / (1 - betas[0] ** t), v[i] / (1 - betas[1] ** t)
             p[i] = p[i] - rate * (corrected[0] / (np.sqrt(corrected[1]) + eps) + weight_decay * p[i])
-    return {"linear.weight": p[0], "linear.bias": p[1]}
+    return dict(zip(NAMES, p)), dict(zip(NAMES, m))
 
 
 def assert_close(actual, expected, tolerance):
@@ -67,14 +71,16 @@ def assert_close(actual, expected, tolerance):
 def test_updates_equal_adamw_whatever_the_accumulation(pieces):
     trainer = Trainer(Line(WEIGHT), 0.1, weight_decay=0.01)
     take_steps(trainer, range(3), pieces)
-    assert_close(parameters_of(trainer), adamw_by_hand([0.1] * 3, weight_decay=0.01), 1e-5)
+    parameters, moments = adamw_by_hand([0.1] * 3, weight_decay=0.01)
+    assert_close(parameters_of(trainer), parameters, 1e-5)
+    assert_close(under_prefix("first_moment", trainer.state()), moments, 1e-5)
 
 
 def test_other_betas_and_warm_up():
     trainer = Trainer(Line(WEIGHT), 0.1, betas=(0.5, 0.9))
     take_steps(trainer, range(4), warmup_steps=3)
     rates = [0.1 / 3, 0.2 / 3, 0.1, 0.1]
-    assert_close(parameters_of(trainer), adamw_by_hand(rates, betas=(0.5, 0.9)), 1e-5)
+    assert_close(parameters_of(trainer), adamw_by_hand(rates, betas=(0.5, 0.9))[0], 1e-5)
 
 
 def test_step_returns_each_loss():

@@ -12,9 +12,10 @@ from oracle import ask, assert_close, randomize, weights
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
 from ldm_jittor.convert import to_diffusers_kl, to_diffusers_vq
 
-DDCONFIG = dict(ch=32, ch_mult=(1, 2, 2), num_res_blocks=1, in_channels=3, out_ch=3, z_channels=4)
+# 128 channels at least, because diffusers has one number of groups for all of them: 32
+DDCONFIG = dict(ch=128, ch_mult=(1, 2, 2), num_res_blocks=1, in_channels=3, out_ch=3, z_channels=4)
 DIFFUSERS = dict(
-    block_out_channels=[32, 64, 64],
+    block_out_channels=[128, 256, 256],
     layers_per_block=1,
     down_block_types=["DownEncoderBlock2D"] * 3,
     up_block_types=["UpDecoderBlock2D"] * 3,

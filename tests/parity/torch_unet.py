@@ -22,6 +22,11 @@ def timestep_embedding(timesteps: torch.Tensor, width: int, max_period: float = 
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
+    """32 groups, but never fewer than 4 channels in one."""
+    return nn.GroupNorm(min(32, channels // 4), channels, affine=affine)
+
+
 def halve(x: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(x, 2)
 
@@ -33,7 +38,7 @@ def double(x: torch.Tensor) -> torch.Tensor:
 class SPADE(nn.Module):
     def __init__(self, channels: int, num_classes: int, hidden: int):
         super().__init__()
-        self.norm = nn.GroupNorm(32, channels, affine=False)
+        self.norm = group_norm(channels, affine=False)
         self.mlp_shared = nn.Sequential(nn.Conv2d(num_classes, hidden, 3, padding=1), nn.ReLU())
         self.mlp_gamma = nn.Conv2d(hidden, channels, 3, padding=1)
         self.mlp_beta = nn.Conv2d(hidden, channels, 3, padding=1)
@@ -55,11 +60,9 @@ class ResBlock(nn.Module):
         self.build(channels, out_channels)
 
     def build(self, channels: int, out_channels: int) -> None:
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
-        )
+        self.in_layers = nn.Sequential(group_norm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(32, out_channels),
+            group_norm(out_channels),
             nn.SiLU(),
             nn.Dropout(0.0),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
@@ -105,7 +108,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, num_head_channels: int):
         super().__init__()
         self.num_heads = channels // num_head_channels
-        self.norm = nn.GroupNorm(32, channels)
+        self.norm = group_norm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
@@ -181,7 +184,7 @@ class UNet(nn.Module):
                 if level > 0 and index == num_res_blocks:
                     self.output_blocks[-1].append(SPADEResBlock(width, width, *spade, double))
 
-        self.out = nn.Sequential(nn.GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, out_channels, 3, padding=1))
+        self.out = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, out_channels, 3, padding=1))
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, segmap: torch.Tensor) -> torch.Tensor:
         """x [B, C, H, W], timesteps [B], segmap one-hot [B, S, any, any] -> [B, out_channels, H, W]."""
