@@ -200,11 +200,10 @@ def _infer(arguments) -> int:
 
     if arguments.dry_run:
         return _print_footprint(config)
-    identity = infer.identity_of(sha256(model_path), config, arguments.seed)
-    infer.check_output(out, identity)
     if not jobs:
-        inputs = infer.write_demo_inputs(out / "_run" / "inputs", config.data.size)
-        jobs = infer.check_inputs(*inputs, None)
+        jobs = infer.check_inputs(*infer.write_demo_inputs(out, config.data.size), None)
+    identity = infer.identity_of(sha256(model_path), config, arguments.seed)
+    infer.check_output(out, jobs, identity)
     infer.infer(jobs, out, model_path, config, arguments.seed, identity)
     return 0
 
@@ -213,8 +212,10 @@ def _choose_model(arguments):
     """The model file and the config to run it with; says which."""
     from jiidm import config as configs
     from jiidm import model
+    from ldm_jittor import checkpoint
 
     path = arguments.checkpoint or model.find_model()
+    checkpoint.load_metadata(path)  # a missing or foreign file is told before anything else is done
     config = configs.load(arguments.config) if arguments.config else model.stored_config(path)
     overrides = list(arguments.set)
     if arguments.batch_size is not None:

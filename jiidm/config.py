@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import types
 import typing
@@ -69,6 +70,7 @@ class AutoencoderTraining:
     batch_size: int = 8
     crop_size: tuple[int, int] = (256, 256)
     learning_rate: float = 1e-4
+    warmup_steps: int = 1000
     regularization_weight: float = 1.0
     """Weight of the codebook loss, or of the KL."""
     discriminator_start: int = 50_000
@@ -79,7 +81,7 @@ class AutoencoderTraining:
 class DiffusionTraining:
     max_steps: int = 300_000
     batch_size: int = 16
-    """Samples per optimiser step, over all ranks and accumulation steps."""
+    """Samples per optimiser step, over all accumulation steps."""
     accumulation_steps: int = 1
     learning_rate: float = 1e-4
     warmup_steps: int = 1000
@@ -179,7 +181,10 @@ def override(config: Config, assignments: typing.Sequence[str]) -> Config:
             node = node.get(part) if isinstance(node, dict) else None
         if not equals or not isinstance(node, dict) or last not in node:
             raise InputError(f"--set {assignment}: no such setting; use key.subkey=value with a key of the config")
-        node[last] = yaml.safe_load(value)
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
     return from_dict(tree, "--set " + " ".join(assignments))
 
 
@@ -223,72 +228,91 @@ def _convert(kind: Any, value: Any, key: str, source: str) -> Any:
         except (TypeError, ValueError):
             fail("a number")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        fail({int: "an integer", str: "a string", bool: "true or false"}[kind])
+        fail({int: "an integer", float: "a number", str: "a string", bool: "true or false"}[kind])
     return value
+
+
+_AT_LEAST_ONE = (
+    "data.synthetic_count",
+    "autoencoder.num_res_blocks",
+    "autoencoder.latent_channels",
+    "autoencoder.codebook_size",
+    "unet.num_res_blocks",
+    "unet.num_head_channels",
+    "unet.spade_hidden",
+    "schedule.num_timesteps",
+    "autoencoder_training.max_steps",
+    "autoencoder_training.batch_size",
+    "diffusion_training.max_steps",
+    "diffusion_training.batch_size",
+    "diffusion_training.accumulation_steps",
+    "diffusion_training.log_every",
+    "diffusion_training.validate_every",
+    "diffusion_training.checkpoint_every",
+    "inference.batch_size",
+)
+_POSITIVE = (
+    "autoencoder.latent_scale",
+    "autoencoder_training.learning_rate",
+    "diffusion_training.learning_rate",
+    "schedule.slope",
+    "schedule.beta_start",
+)
 
 
 def _validated(config: Config, source: str) -> Config:
     """The checks that types cannot express."""
 
-    def require(condition: bool, key: str, value: Any, expected: str):
+    def require(condition: bool, key: str, expected: str):
         if not condition:
-            raise InputError(f"{source}: {key} is {value}, expected {expected}")
+            value = functools.reduce(_get, key.split("."), config)
+            shown = "x".join(map(str, value)) if isinstance(value, tuple) and value else value
+            raise InputError(f"{source}: {key} is {shown}, expected {expected}")
 
-    width, height = config.data.size
-    unit = config.autoencoder.downsample * 2 ** (len(config.unet.channel_mult) - 1)
-    require(
-        width > 0 and height > 0 and width % unit == height % unit == 0,
-        "data.size",
-        f"{width}x{height}",
-        f"multiples of {unit}, as the autoencoder and the U-Net halve it",
-    )
-    require(
-        0 < config.data.validation_fraction < 1,
-        "data.validation_fraction",
-        config.data.validation_fraction,
-        "0 to 1",
-    )
-    for name, channels in (
+    for key in _AT_LEAST_ONE:
+        require(functools.reduce(_get, key.split("."), config) >= 1, key, "1 or more")
+    for key in _POSITIVE:
+        require(functools.reduce(_get, key.split("."), config) > 0, key, "a number above 0")
+    _check_sizes(config, require)
+    _check_schedule(config.schedule, require)
+    training = config.diffusion_training
+    accumulated = f"a multiple of accumulation_steps = {training.accumulation_steps}"
+    require(training.batch_size % training.accumulation_steps == 0, "diffusion_training.batch_size", accumulated)
+    require(0 <= training.mask_dropout < 1, "diffusion_training.mask_dropout", "0 to below 1")
+    require(0 < config.data.validation_fraction < 1, "data.validation_fraction", "a number between 0 and 1")
+    require(1 <= config.inference.jpeg_quality <= 100, "inference.jpeg_quality", "1 to 100")
+    require(bool(config.inference.rounds), "inference.rounds", "one round at least")
+    last = config.schedule.num_timesteps - 1
+    for i, spec in enumerate(config.inference.rounds):
+        key, start = f"inference.rounds.{i}", spec.start_timestep
+        require(0 <= start <= last, f"{key}.start_timestep", f"0 to {last}")
+        require(1 <= spec.num_steps <= start + 1, f"{key}.num_steps", f"1 to {start + 1}")
+    return config
+
+
+def _get(node: Any, part: str) -> Any:
+    return node[int(part)] if isinstance(node, tuple) else getattr(node, part)
+
+
+def _check_sizes(config: Config, require: typing.Callable[[bool, str, str], None]) -> None:
+    downsample = config.autoencoder.downsample
+    unit = downsample * 2 ** (len(config.unet.channel_mult) - 1)
+    fits = all(side > 0 and side % unit == 0 for side in config.data.size)
+    require(fits, "data.size", f"multiples of {unit}, as the autoencoder and the U-Net halve it")
+    for key, channels in (
         ("autoencoder.channels", config.autoencoder.channels),
         ("unet.model_channels", config.unet.model_channels),
     ):
-        require(channels > 0 and channels % 32 == 0, name, channels, "a multiple of 32, for group norm")
-    crop = config.autoencoder_training.crop_size
+        require(channels > 0 and channels % 32 == 0, key, "a multiple of 32, for group norm")
+    crop = zip(config.autoencoder_training.crop_size, config.data.size)
+    fits = all(0 < side <= full and side % downsample == 0 for side, full in crop)
+    require(fits, "autoencoder_training.crop_size", f"at most data.size, in multiples of {downsample}")
+
+
+def _check_schedule(schedule: ScheduleConfig, require: typing.Callable[[bool, str, str], None]) -> None:
+    steps = schedule.num_timesteps
+    highest = 1 / steps * (1 + 1e-9)
     require(
-        all(
-            side % config.autoencoder.downsample == 0 and 0 < side <= full for side, full in zip(crop, config.data.size)
-        ),
-        "autoencoder_training.crop_size",
-        "x".join(map(str, crop)),
-        f"at most data.size, in multiples of {config.autoencoder.downsample}",
+        schedule.kind != "paper" or schedule.slope <= highest, "schedule.slope", f"at most 1/{steps}: betas end at 1"
     )
-    training = config.diffusion_training
-    require(
-        training.accumulation_steps > 0 and training.batch_size % training.accumulation_steps == 0,
-        "diffusion_training.batch_size",
-        training.batch_size,
-        f"a multiple of accumulation_steps = {training.accumulation_steps}",
-    )
-    require(
-        0 <= training.mask_dropout < 1,
-        "diffusion_training.mask_dropout",
-        training.mask_dropout,
-        "0 to below 1",
-    )
-    require(bool(config.inference.rounds), "inference.rounds", "empty", "one round at least")
-    require(config.inference.batch_size > 0, "inference.batch_size", config.inference.batch_size, "1 or more")
-    for i, r in enumerate(config.inference.rounds):
-        last = config.schedule.num_timesteps - 1
-        require(
-            0 <= r.start_timestep <= last,
-            f"inference.rounds[{i}].start_timestep",
-            r.start_timestep,
-            f"0 to {last}",
-        )
-        require(
-            1 <= r.num_steps <= r.start_timestep + 1,
-            f"inference.rounds[{i}].num_steps",
-            r.num_steps,
-            f"1 to {r.start_timestep + 1}",
-        )
-    return config
+    require(schedule.beta_start <= schedule.beta_end <= 1, "schedule.beta_end", "beta_start to 1")

@@ -39,8 +39,12 @@ class Job:
         return self.mask.stem
 
 
-def write_demo_inputs(folder: Path, size: tuple[int, int]) -> tuple[Path, Path]:
-    """Generate masks, photos and a references JSON that gives each mask another mask's photo; returns both paths."""
+def write_demo_inputs(out: Path, size: tuple[int, int]) -> tuple[Path, Path]:
+    """Generate masks, photos and a references JSON that gives each mask another mask's photo, in `out`/_run/inputs.
+
+    Returns the masks' folder and the JSON. Raises InputError when `out` cannot be an output folder.
+    """
+    folder = submission.prepare(out) / "inputs"
     write_dataset(folder, DEMO_IMAGES, size, seed=DEMO_SEED)
     masks = find_masks(folder / "labels")
     references = {mask.name: f"{other.stem}.jpg" for mask, other in zip(masks, [*masks[1:], masks[0]])}
@@ -61,26 +65,35 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
     return jobs
 
 
-def check_output(out: Path, identity: dict[str, Any]) -> None:
-    """Prepare the output folder. Raises InputError when it holds images made by another model or settings."""
+def check_output(out: Path, jobs: Sequence[Job], identity: dict[str, Any]) -> None:
+    """Prepare the output folder. Raises InputError when it holds images made by another model or settings, or that
+    belong to no mask."""
     run_folder = submission.prepare(out)
+    _refuse_first(submission.stray_images(out, [job.mask for job in jobs]))
     path = run_folder / submission.MANIFEST
     if not path.exists():
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))["made_by"]
+        changed = [key for key, value in identity.items() if before[key] != value]
     except (ValueError, KeyError, TypeError, OSError):
         raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
-    for key, value in identity.items():
-        if before.get(key) != value:
-            raise InputError(f"{out}: holds images made with another {key}; choose another output folder")
+    if changed:
+        raise InputError(f"{out}: holds images made with another {changed[0]}; choose another output folder")
+
+
+def _refuse_first(faults: list[str]) -> None:
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(f"{faults[0]}{more}")
 
 
 def identity_of(model_hash: str, config: Config, seed: int) -> dict[str, Any]:
     """What decides the pixels of an output; kept in the manifest."""
     inference = configs.to_dict(config.inference)
     inference.pop("batch_size")
-    return {"model": model_hash, "seed": seed, "size": list(config.data.size), "inference": inference}
+    sections = {key: configs.to_dict(getattr(config, key)) for key in ("autoencoder", "unet", "schedule")}
+    return {"model": model_hash, "seed": seed, "size": list(config.data.size), "inference": inference, **sections}
 
 
 def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed: int, identity: dict) -> int:
@@ -96,23 +109,21 @@ def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed
     from jiidm.model import load_model
     from jiidm.pipeline import IIDMPipeline
 
-    manifest = {"made_by": identity, "model_file": model_path, "config": configs.to_dict(config)}
-    submission.write_manifest(out, manifest)
-    (out / submission.RUN_FOLDER / "config.yaml").write_text(configs.to_yaml(config), encoding="utf-8")
     pipeline = IIDMPipeline(load_model(model_path, config), seed)
+    manifest = {"made_by": identity, "model_file": model_path}
+    submission.write_manifest(out, manifest)
+    with atomic_path(out / submission.RUN_FOLDER / "config.yaml") as temporary:
+        temporary.write_text(configs.to_yaml(config), encoding="utf-8")
     size = config.inference.batch_size
     batches = [jobs[i : i + size] for i in range(0, len(jobs), size)]
     batches = [batch for batch in batches if any(job.stem in missing for job in batch)]
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
-    steps = sum(spec.num_steps for spec in config.inference.rounds)
-    total = sum(len(batch) for batch in batches)
-    bar_format = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
-    with tqdm(total=total, desc="images", bar_format=bar_format) as progress:
+    steps = len(batches) * sum(spec.num_steps for spec in config.inference.rounds)
+    with tqdm(total=steps, desc=f"painting {sum(map(len, batches))} images", unit="step") as progress:
         for batch in batches:
             masks = [load_mask(job.mask, config.data.size) for job in batch]
             references = [load_image(job.reference, config.data.size) for job in batch]
-            share = len(batch) / steps
-            result = pipeline(masks, references, [job.stem for job in batch], lambda: progress.update(share))  # noqa: B023
+            result = pipeline(masks, references, [job.stem for job in batch], progress.update)
             for job, image, start in zip(batch, result.images, result.starts):
                 if job.stem in shown:
                     save_jpeg(_start_path(out, job), start)
@@ -131,16 +142,17 @@ def _start_path(out: Path, job: Job) -> Path:
 
 
 def _finish(jobs: Sequence[Job], out: Path) -> None:
-    """Draw the contact sheet; raise InputError when the folder is not what a submission has to be."""
+    """Check the folder, then draw the contact sheet. Raises InputError for what a submission must not be."""
+    _refuse_first(submission.check(out, [job.mask for job in jobs]))
+    # a start is missing where an image outlived its _run folder
+    shown = [job for job in jobs[:SHEET_ROWS] if _start_path(out, job).exists()]
     rows = []
-    for job in jobs[:SHEET_ROWS]:
+    for job in shown:
         size = read_size(job.mask)
         start = load_image(_start_path(out, job), size)
-        result = load_image(out / f"{job.stem}.jpg")
-        rows.append([load_image(job.reference, size), colorize(load_mask(job.mask)), start, result])
-    sheet = out / submission.RUN_FOLDER / "contact_sheet.jpg"
-    contact_sheet(rows, sheet, ["reference", "mask", "noisy start", "result"], [job.stem for job in jobs[:SHEET_ROWS]])
-    faults = submission.check(out, [job.mask for job in jobs])
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise InputError(f"{faults[0]}{more}")
+        rows.append(
+            [load_image(job.reference, size), colorize(load_mask(job.mask)), start, load_image(out / f"{job.stem}.jpg")]
+        )
+    if rows:
+        sheet = out / submission.RUN_FOLDER / "contact_sheet.jpg"
+        contact_sheet(rows, sheet, ["reference", "mask", "noisy start", "result"], [job.stem for job in shown])

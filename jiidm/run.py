@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
     Without `data` landscapes are generated. `autoencoder_file` is used instead of training one.
     Raises InputError for faulty data, or a folder that holds another run.
     """
-    _claim(config, folder)
+    _refuse_other_run(config, folder)
     root = data or _generate(config, folder / "data")
     train_pairs, validation_pairs = _prepare_data(config, root, folder)
+    with atomic_path(folder / "config.yaml") as temporary:
+        temporary.write_text(configs.to_yaml(config), encoding="utf-8")
 
     autoencoder_path = folder / "autoencoder.safetensors"
     if autoencoder_file is None and not autoencoder_path.exists():
@@ -77,8 +80,8 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
     return path
 
 
-def _claim(config: Config, folder: Path) -> None:
-    """Create the run folder with its config.yaml, or see that a config found there trains the same model."""
+def _refuse_other_run(config: Config, folder: Path) -> None:
+    """Create the run folder, or see that the config found there trains the same model."""
     path = folder / "config.yaml"
     if path.exists():
         before = configs.load(path)
@@ -87,8 +90,7 @@ def _claim(config: Config, folder: Path) -> None:
                 raise InputError(f"{path}: this run was started with another {section}; choose another --run folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            temporary.write_text(configs.to_yaml(config), encoding="utf-8")
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(f"{folder}: cannot write the training run there ({error.strerror})") from None
 

@@ -41,6 +41,12 @@ class RunLog:
         if self._board is not None:
             self._board.close()
 
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
     def _keep_until(self, step: int) -> None:
         if not self.path.exists():
             return

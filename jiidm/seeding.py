@@ -1,4 +1,4 @@
-"""Random numbers from counters, not from process history: the same draw for any batch size, rank count or restart."""
+"""Random numbers from counters, not from process history: the same draw for any batch size or restart."""
 
 from __future__ import annotations
 

@@ -59,17 +59,18 @@ def check(out: str | os.PathLike, masks: list[Path]) -> list[str]:
     Looks for missing, undecodable, non-JPEG, non-RGB and wrongly sized outputs, and for images that belong to
     no mask. Raises InputError if a mask or the folder cannot be read.
     """
-    out = Path(out)
     faults = [output_fault(mask, out) for mask in tqdm(masks, desc="checking outputs", delay=2)]
+    return [fault for fault in faults if fault] + stray_images(out, masks)
+
+
+def stray_images(out: str | os.PathLike, masks: list[Path]) -> list[str]:
+    """A line for every image in `out` that belongs to no mask. Raises InputError if the folder cannot be read."""
     expected = {f"{mask.stem}.jpg" for mask in masks}
     try:
-        images = [path for path in sorted(out.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
+        images = [path for path in sorted(Path(out).iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
     except OSError as error:
         raise InputError(f"{out}: cannot be listed ({error.strerror})") from error
-    faults += [f"{path}: an image that belongs to no mask" for path in images if path.name not in expected]
-    if len(images) != len(masks):
-        faults.append(f"{out}: {len(images)} images for {len(masks)} masks")
-    return [fault for fault in faults if fault]
+    return [f"{path}: an image that belongs to no mask" for path in images if path.name not in expected]
 
 
 def output_fault(mask: Path, out: str | os.PathLike) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jittor as jt
@@ -18,10 +19,10 @@ from jiidm.runlog import RunLog
 from jiidm.seeding import generator, normal
 from jiidm.training import (
     Trainer,
-    is_main_rank,
+    deferred_interrupt,
     load_ahead,
     load_state,
-    my_micro_batches,
+    micro_batches,
     sample_index,
     save_state,
 )
@@ -55,36 +56,35 @@ def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequenc
         _seed_codebook(autoencoder, config, train)
 
     def save(step: int) -> None:
-        if is_main_rank():
-            parts = {"autoencoder": trainer.state(), "discriminator": critic.state()}
-            save_state(state_path, parts, {"step": step})
+        parts = {"autoencoder": trainer.state(), "discriminator": critic.state()}
+        save_state(state_path, parts, {"step": step})
 
+    batches = load_ahead(partial(_load_crops, config, train), range(first_step, training.max_steps))
     log = RunLog(folder, "autoencoder", first_step, training.max_steps)
-    try:
-        batches = load_ahead(lambda step: _load_crops(step, config, train), range(first_step, training.max_steps))
+    with log, deferred_interrupt() as interrupted:
         for step, crops in batches:
             values = _step(config, trainer, critic, crops, step)
             log.advance(values["loss"])
-            if step % LOG_EVERY == 0 or step + 1 == training.max_steps:
-                log.record(step, **values)
-            if (step + 1) % SAVE_EVERY == 0:
-                save(step + 1)
-    finally:
-        log.close()
-    if is_main_rank():
-        psnr = _evaluate(config, autoencoder, validation, folder)
-        print(f"autoencoder: reconstruction PSNR {psnr:.1f} dB on {min(len(validation), 16)} validation images")
-        plot_losses(folder / "autoencoder.jsonl", folder / "autoencoder_loss.png")
-        metadata = {"step": training.max_steps, "psnr": psnr}
-        checkpoint.save(folder / "autoencoder.safetensors", checkpoint.state_dict(autoencoder), metadata)
-        state_path.unlink(missing_ok=True)
+            done = step + 1
+            if done % LOG_EVERY == 0 or done == training.max_steps:
+                log.record(done, **values)
+            if done % SAVE_EVERY == 0 or interrupted.is_set():
+                save(done)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+    psnr = _evaluate(config, autoencoder, validation, folder)
+    print(f"autoencoder: reconstruction PSNR {psnr:.1f} dB on {min(len(validation), 16)} validation images")
+    plot_losses(folder / "autoencoder.jsonl", folder / "autoencoder_loss.png")
+    metadata = {"step": training.max_steps, "psnr": psnr}
+    checkpoint.save(folder / "autoencoder.safetensors", checkpoint.state_dict(autoencoder), metadata)
+    state_path.unlink(missing_ok=True)
 
 
-def _load_crops(step: int, config: Config, pairs: Sequence[Pair]) -> list[np.ndarray]:
-    """This rank's crops of a step, uint8 [h,w,3], flipped at random; all drawn from (seed, sample number)."""
+def _load_crops(config: Config, pairs: Sequence[Pair], step: int) -> list[np.ndarray]:
+    """The crops of a step, uint8 [h,w,3], flipped at random; all drawn from (seed, sample number)."""
     width, height = config.autoencoder_training.crop_size
     crops = []
-    for number in my_micro_batches(step, config.autoencoder_training.batch_size, 1)[0]:
+    for number in micro_batches(step, config.autoencoder_training.batch_size, 1)[0]:
         image = load_image(pairs[sample_index(number, len(pairs), config.seed)].image, config.data.size)
         rng = generator(config.seed, "crop", number)
         top = int(rng.integers(image.shape[0] - height + 1))
@@ -101,7 +101,7 @@ def _step(
     training, x = config.autoencoder_training, to_model(crops)
     side = config.autoencoder.downsample
     shape = (len(crops), config.autoencoder.latent_channels, x.shape[2] // side, x.shape[3] // side)
-    noise = jt.array(normal(shape, config.seed, "posterior", step, jt.rank))
+    noise = jt.array(normal(shape, config.seed, "posterior", step))
     reconstruction, regularization = trainer.module(x, noise)
     adversarial = step >= training.discriminator_start
     loss = autoencoder_loss(
@@ -114,7 +114,7 @@ def _step(
         training.discriminator_weight,
     )
     frozen = reconstruction.detach()
-    trainer.step(iter([loss.total]), 1, step)
+    trainer.step(iter([loss.total]), 1, step, training.warmup_steps)
     values = {
         "loss": loss.total.item(),
         "reconstruction": loss.reconstruction.item(),

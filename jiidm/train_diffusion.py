@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,10 @@ from jiidm.runlog import RunLog
 from jiidm.seeding import generator, normal
 from jiidm.training import (
     Trainer,
-    is_main_rank,
+    deferred_interrupt,
     load_ahead,
     load_state,
-    my_micro_batches,
+    micro_batches,
     sample_index,
     save_state,
 )
@@ -63,41 +64,39 @@ def train_diffusion(
     trainer = Trainer(unet, training.learning_rate, weight_decay=training.weight_decay)
     ema = EMA(unet, training.ema_decay)
     first_step = _resume(trainer, ema, folder / STATE_FILE)
-    log = RunLog(folder, "diffusion", first_step, training.max_steps)
 
     def save(step: int) -> None:
-        if is_main_rank():
-            metadata = {"step": step, "ema_updates": ema.num_updates}
-            save_state(folder / STATE_FILE, {"trainer": trainer.state(), "ema": ema.state_dict()}, metadata)
-            checkpoint.save(folder / "checkpoints" / f"step_{step:08d}.safetensors", ema.state_dict(), {"step": step})
+        metadata = {"step": step, "ema_updates": ema.num_updates}
+        save_state(folder / STATE_FILE, {"trainer": trainer.state(), "ema": ema.state_dict()}, metadata)
+        checkpoint.save(folder / "checkpoints" / f"step_{step:08d}.safetensors", ema.state_dict(), {"step": step})
 
-    step = first_step
-    try:
-        load = lambda step: _load_batches(step, config, train)  # noqa: E731
-        window: list[DiffusionLoss] = []
-        for step, batches in load_ahead(load, range(first_step, training.max_steps)):
-            window += _step(config, trainer, schedule, batches, step)
+    def due(done: int, every: int) -> bool:
+        return done % every == 0 or done == training.max_steps
+
+    batches = load_ahead(partial(_load_batches, config, train), range(first_step, training.max_steps))
+    window: list[DiffusionLoss] = []
+    log = RunLog(folder, "diffusion", first_step, training.max_steps)
+    with log, deferred_interrupt() as interrupted:
+        for step, examples in batches:
+            window += _step(config, trainer, schedule, examples, step)
             ema.update(unet)
             log.advance(window[-1].total)
-            done, last = step + 1, step + 1 == training.max_steps
-            if done % training.log_every == 0 or last:
+            done = step + 1
+            if due(done, training.log_every):
                 log.record(done, **_mean(window))
                 window = []
-            if is_main_rank() and (done % training.validate_every == 0 or last):
+            if due(done, training.validate_every):
                 with ema.applied_to(unet):
                     log.record(done, val_loss=_validation_loss(config, unet, schedule, validation))
                 plot_losses(log.path, folder / "loss.png")
-            if done % training.checkpoint_every == 0 or last:
+            if due(done, training.checkpoint_every) or interrupted.is_set():
                 save(done)
-                if is_main_rank():
-                    with ema.applied_to(unet):
-                        show_samples(unet, folder / "samples" / f"step_{done:08d}.png")
-    except KeyboardInterrupt:
-        save(trainer.optimizer.n_step)
-        raise
-    finally:
-        log.close()
-    return ema.state_dict(), training.max_steps
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            if due(done, training.checkpoint_every):
+                with ema.applied_to(unet):
+                    show_samples(unet, folder / "samples" / f"step_{done:08d}.png")
+    return ema.state_dict(), max(first_step, training.max_steps)
 
 
 def _resume(trainer: Trainer, ema: EMA, path: Path) -> int:
@@ -124,10 +123,10 @@ def draw_example(dataset: LatentDataset, number: int, config: Config, purpose: s
     return Example(z0, normal(z0.shape, config.seed, purpose, number, "eps"), timestep, segmap)
 
 
-def _load_batches(step: int, config: Config, dataset: LatentDataset) -> list[list[Example]]:
+def _load_batches(config: Config, dataset: LatentDataset, step: int) -> list[list[Example]]:
     training = config.diffusion_training
-    micro_batches = my_micro_batches(step, training.batch_size, training.accumulation_steps)
-    return [[draw_example(dataset, number, config) for number in numbers] for numbers in micro_batches]
+    ranges = micro_batches(step, training.batch_size, training.accumulation_steps)
+    return [[draw_example(dataset, number, config) for number in numbers] for numbers in ranges]
 
 
 def _loss(unet: UNet, schedule: NoiseSchedule, examples: Sequence[Example]) -> DiffusionLoss:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +22,22 @@ from ldm_jittor import checkpoint
 T = TypeVar("T")
 
 
-def is_main_rank() -> bool:
-    """Whether this process writes the files; true for one of several under MPI."""
-    return jt.rank == 0
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """While the block runs Ctrl-C only sets the event, for the loop to stop between two steps, where parameters,
+    moments, averages and counters belong together. A second Ctrl-C interrupts at once."""
+    asked = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(*_) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 @functools.lru_cache(maxsize=2)
@@ -35,17 +51,10 @@ def sample_index(number: int, num_samples: int, seed: int) -> int:
     return int(_epoch_order(num_samples, seed, epoch)[position])
 
 
-def my_micro_batches(step: int, batch_size: int, accumulation_steps: int) -> list[range]:
-    """The numbers of this rank's samples of a step, one range per accumulation step.
-
-    Raises ValueError when the batch does not divide among the ranks and accumulation steps.
-    """
-    size, rest = divmod(batch_size, accumulation_steps * jt.world_size)
-    if rest:
-        raise ValueError(
-            f"a batch of {batch_size} does not divide by {accumulation_steps} steps x {jt.world_size} ranks"
-        )
-    first = step * batch_size + jt.rank * size * accumulation_steps
+def micro_batches(step: int, batch_size: int, accumulation_steps: int) -> list[range]:
+    """The numbers of a step's samples, one range per accumulation step."""
+    size = batch_size // accumulation_steps
+    first = step * batch_size
     return [range(first + i * size, first + (i + 1) * size) for i in range(accumulation_steps)]
 
 
@@ -61,7 +70,7 @@ def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]
 
 
 class Trainer:
-    """AdamW on the parameters of one module, resumable, with gradient accumulation and averaging over ranks."""
+    """AdamW on the parameters of one module, resumable, with gradient accumulation."""
 
     def __init__(self, module: nn.Module, learning_rate: float, betas=(0.9, 0.999), weight_decay: float = 0.0):
         self.module = module
@@ -102,6 +111,9 @@ class Trainer:
         group = self.optimizer.param_groups[0]
         for name, values in (("first_moment", group["m"]), ("second_moment", group["values"])):
             saved = checkpoint.under_prefix(name, arrays)
+            missing = [parameter_name for parameter_name in self.names if parameter_name not in saved]
+            if missing:
+                raise checkpoint.CheckpointError(f"{source}: {name} of {missing[0]} is missing")
             for parameter_name, value in zip(self.names, values):
                 value.assign(jt.array(saved[parameter_name]))
 

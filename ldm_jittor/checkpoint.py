@@ -14,6 +14,9 @@ from jittor import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+METADATA_KEY = "ldm_jittor"
+"""All metadata is one JSON text: safetensors writes several keys in random order, and equal models would differ."""
+
 
 class CheckpointError(ValueError):
     """A checkpoint file cannot be used. The message is one line naming the file and what is wrong."""
@@ -31,7 +34,7 @@ def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(contiguous, temporary, {key: json.dumps(value) for key, value in metadata.items()})
+        save_file(contiguous, temporary, {METADATA_KEY: json.dumps(metadata)})
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,7 +51,7 @@ def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
     """Only the metadata, without reading the arrays. Raises CheckpointError as `load` does."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (SafetensorError, OSError, json.JSONDecodeError) as error:

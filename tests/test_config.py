@@ -121,8 +121,8 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ("diffusion_training: {mask_dropout: 1.0}", ["diffusion_training.mask_dropout", "1.0"]),
         ("inference: {rounds: []}", ["inference.rounds"]),
         ("inference: {batch_size: 0}", ["inference.batch_size", "0"]),
-        ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds[0].start_timestep", "1000"]),
-        ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds[0].num_steps", "11"]),
+        ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds.0.start_timestep", "1000"]),
+        ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds.0.num_steps", "11"]),
     ],
 )
 def test_faults_name_file_key_and_value(tmp_path, text, parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -59,17 +60,30 @@ def largest_difference(a, b):
     return max(float(np.abs(a[name] - b[name]).max()) for name in a)
 
 
-def interrupt_at(monkeypatch, module, name, call):
-    """Make the `call`-th call (from 1) of a module's function end in KeyboardInterrupt."""
+def kill_at(monkeypatch, module, name, call):
+    """Make the `call`-th call (from 1) of a module's function end the run there and then."""
+
+    def die():
+        raise KeyboardInterrupt
+
+    _at_call(monkeypatch, module, name, call, die)
+
+
+def ctrl_c_at(monkeypatch, module, name, call):
+    """Press Ctrl-C while the `call`-th call (from 1) of a module's function is running."""
+    _at_call(monkeypatch, module, name, call, lambda: signal.raise_signal(signal.SIGINT))
+
+
+def _at_call(monkeypatch, module, name, call, action):
     original, calls = getattr(module, name), []
 
-    def interrupted(*arguments, **options):
+    def wrapper(*arguments, **options):
         calls.append(name)
         if len(calls) == call:
-            raise KeyboardInterrupt
+            action()
         return original(*arguments, **options)
 
-    monkeypatch.setattr(module, name, interrupted)
+    monkeypatch.setattr(module, name, wrapper)
 
 
 class TestToTheEnd:
@@ -170,7 +184,7 @@ class TestInterrupted:
         folder = tmp_path / "halves"
         train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, folder)
         assert load_model(folder / "model.safetensors").provenance["steps"] == 2
-        interrupt_at(monkeypatch, train_diffusion, "_step", 3)  # only two are left to do
+        kill_at(monkeypatch, train_diffusion, "_step", 3)  # only two are left to do
         train(smoke, None, folder)
         assert largest_difference(folder / "autoencoder.safetensors", finished / "autoencoder.safetensors") == 0
         assert largest_difference(folder / "model.safetensors", finished / "model.safetensors") < 1e-6
@@ -186,26 +200,21 @@ class TestInterrupted:
         assert largest_difference(first_stage / "model.safetensors", finished / "model.safetensors") < 1e-4
 
     @pytest.mark.parametrize(
-        "name, call, done",
-        [("_step", 2, 1), ("_step", 4, 3), ("_loss", 6, 2)],
-        ids=["before step 2", "before step 4", "within step 3"],
+        "name, call, done", [("_step", 1, 1), ("_step", 3, 3), ("_loss", 3, 2)], ids=["step 1", "step 3", "within 2"]
     )
-    def test_ctrl_c_saves_the_steps_that_are_done(self, finished, smoke, first_stage, monkeypatch, name, call, done):
-        """`_loss` 6 is the second half of step 3: step 2 is followed by validation, whose losses count as well."""
-        if name == "_loss":
-            monkeypatch.setattr(train_diffusion, "_validation_loss", lambda *_: 0.0)
-        interrupt_at(monkeypatch, train_diffusion, name, call)
+    def test_ctrl_c_finishes_the_step_and_saves(self, finished, smoke, first_stage, monkeypatch, name, call, done):
+        ctrl_c_at(monkeypatch, train_diffusion, name, call)  # a step has two losses, of its accumulated halves
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / "state.safetensors")["step"] == done
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         monkeypatch.undo()
         train(smoke, None, first_stage)
         assert largest_difference(first_stage / "model.safetensors", finished / "model.safetensors") < 1e-6
         assert steps_of(first_stage / "diffusion.jsonl", "loss") == [1, 2, 3, 4]
 
-    def test_ctrl_c_right_after_resuming_loses_nothing(self, finished, smoke, first_stage, monkeypatch):
-        train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, first_stage)
-        interrupt_at(monkeypatch, train_diffusion, "_step", 1)
+    def test_a_killed_run_goes_on_from_its_last_state(self, finished, smoke, first_stage, monkeypatch):
+        kill_at(monkeypatch, train_diffusion, "_step", 4)
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / "state.safetensors")["step"] == 2
@@ -213,11 +222,27 @@ class TestInterrupted:
         train(smoke, None, first_stage)
         assert largest_difference(first_stage / "model.safetensors", finished / "model.safetensors") < 1e-6
 
+    def test_ctrl_c_right_after_resuming_loses_nothing(self, smoke, first_stage, monkeypatch):
+        train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, first_stage)
+        ctrl_c_at(monkeypatch, train_diffusion, "_step", 1)
+        with pytest.raises(KeyboardInterrupt):
+            train(smoke, None, first_stage)
+        assert checkpoint.load_metadata(first_stage / "state.safetensors")["step"] == 3
+
+    def test_ctrl_c_saves_the_autoencoder(self, finished, smoke, tmp_path, monkeypatch):
+        training, validation = read_split(finished / "split", find_pairs(finished / "data"))
+        ctrl_c_at(monkeypatch, train_autoencoder, "_step", 3)
+        with pytest.raises(KeyboardInterrupt):
+            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
+        assert checkpoint.load_metadata(tmp_path / "autoencoder_state.safetensors") == {"step": 3}
+        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
+        assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") < 1e-6
+
     def test_a_killed_autoencoder_goes_on_from_its_last_state(self, finished, smoke, tmp_path, monkeypatch):
         monkeypatch.setattr(train_autoencoder, "SAVE_EVERY", 2)
         monkeypatch.setattr(train_autoencoder, "LOG_EVERY", 1)
         training, validation = read_split(finished / "split", find_pairs(finished / "data"))
-        interrupt_at(monkeypatch, train_autoencoder, "_step", 6)
+        kill_at(monkeypatch, train_autoencoder, "_step", 6)
         with pytest.raises(KeyboardInterrupt):
             train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
         assert checkpoint.load_metadata(tmp_path / "autoencoder_state.safetensors") == {"step": 4}
@@ -269,7 +294,7 @@ class TestRefused:
         # mended, the same command starts
         shutil.rmtree(root)
         shutil.copytree(landscapes, root)
-        interrupt_at(monkeypatch, run, "train_autoencoder", 1)
+        kill_at(monkeypatch, run, "train_autoencoder", 1)
         assert cli.main([str(part) for part in command]) == 130
 
     def test_too_few_pairs(self, smoke, landscapes, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from jittor import nn
 
 from jiidm import training
-from jiidm.training import Trainer, load_ahead, my_micro_batches, sample_index
+from jiidm.training import Trainer, load_ahead, micro_batches, sample_index
 from ldm_jittor.checkpoint import CheckpointError, load_into, under_prefix
 
 
@@ -173,26 +173,9 @@ def test_sample_order_does_not_depend_on_what_was_asked_before():
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3, 6])
 def test_a_step_sees_the_same_samples_whatever_the_accumulation(accumulation):
-    batches = my_micro_batches(5, 12, accumulation)
+    batches = micro_batches(5, 12, accumulation)
     assert len(batches) == accumulation and len({len(batch) for batch in batches}) == 1
     assert [number for batch in batches for number in batch] == list(range(60, 72))
-
-
-def test_ranks_share_a_step_without_overlap(monkeypatch):
-    monkeypatch.setattr(jt, "world_size", 3)
-    numbers = []
-    for rank in range(3):
-        monkeypatch.setattr(jt, "rank", rank)
-        assert training.is_main_rank() == (rank == 0)
-        batches = my_micro_batches(5, 12, 2)
-        assert [len(batch) for batch in batches] == [2, 2]
-        numbers += [number for batch in batches for number in batch]
-    assert numbers == list(range(60, 72))
-
-
-def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(ValueError, match="5"):
-        my_micro_batches(0, 5, 2)
 
 
 def test_load_ahead_keeps_the_order_and_loads_the_next_meanwhile():
