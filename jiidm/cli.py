@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_infer(commands)
     _add_data(commands)
+    _add_export(commands)
     _add_schedule(commands)
     _add_doctor(commands)
     return parser
@@ -141,6 +142,12 @@ def _add_data(commands) -> None:
     synth.add_argument("--count", type=int, default=100)
     synth.add_argument("--size", type=_size, default=(512, 384), metavar="WxH")
     synth.add_argument("--seed", type=int, default=0)
+
+
+def _add_export(commands) -> None:
+    parser = _command(commands, "export", _export, "Write a trained model in half precision, to pass it on.")
+    parser.add_argument("source", type=Path, help="model.safetensors of a run")
+    parser.add_argument("target", type=Path, help="the file to write")
 
 
 def _add_schedule(commands) -> None:
@@ -273,6 +280,17 @@ def _data_synth(arguments) -> int:
 
     write_dataset(arguments.out, arguments.count, arguments.size, seed=arguments.seed)
     print(f"{arguments.count} landscapes in {arguments.out}")
+    return 0
+
+
+def _export(arguments) -> int:
+    from jiidm import runtime
+
+    runtime.prepare("cpu")
+    from jiidm.model import export_half
+
+    export_half(arguments.source, arguments.target)
+    print(f"{arguments.target}: {arguments.target.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

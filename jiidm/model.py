@@ -37,12 +37,18 @@ def save_model(
     autoencoder: dict[str, np.ndarray],
     unet: dict[str, np.ndarray],
     provenance: dict[str, Any],
-    dtype: type = np.float32,
 ) -> None:
-    """Write both networks' arrays to one checkpoint; `dtype` np.float16 halves the file."""
+    """Write both networks' arrays to one checkpoint."""
     arrays = {**checkpoint.with_prefix("autoencoder", autoencoder), **checkpoint.with_prefix("unet", unet)}
-    arrays = {name: array.astype(dtype) for name, array in arrays.items()}
     checkpoint.save(path, arrays, {"config": configs.to_dict(config), "provenance": provenance})
+
+
+def export_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Write a model again in half precision, half the size. Raises CheckpointError when `source` is no model."""
+    stored = checkpoint.load(source)
+    stored_config(source)
+    halves = {name: array.astype(np.float16) for name, array in stored.arrays.items()}
+    checkpoint.save(target, halves, stored.metadata)
 
 
 def load_model(path: str | os.PathLike, config: Config | None = None) -> Model:

@@ -57,7 +57,7 @@ def test_the_same_model_is_the_same_file(smoke_model, smoke, tmp_path):
 
 def test_float16_halves_the_file(smoke_model, smoke, tmp_path):
     path = tmp_path / "half.safetensors"
-    model.save_model(path, smoke, *parts_of(smoke_model), {}, np.float16)
+    model.export_half(smoke_model, path)
     assert path.stat().st_size < 0.55 * smoke_model.stat().st_size
     half, whole = model.load_model(path), model.load_model(smoke_model)
     for (name, a), (_, b) in zip(half.unet.named_parameters(), whole.unet.named_parameters()):
