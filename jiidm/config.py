@@ -71,6 +71,8 @@ class AutoencoderTraining:
     crop_size: tuple[int, int] = (256, 256)
     learning_rate: float = 1e-4
     warmup_steps: int = 1000
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up; cosine falls to zero at max_steps, which pays in short runs."""
     regularization_weight: float = 1.0
     """Weight of the codebook loss, or of the KL."""
     discriminator_start: int = 50_000
@@ -85,6 +87,7 @@ class DiffusionTraining:
     accumulation_steps: int = 1
     learning_rate: float = 1e-4
     warmup_steps: int = 1000
+    lr_schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 0.0
     ema_decay: float = 0.9999
     mask_dropout: float = 0.2

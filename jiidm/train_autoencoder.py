@@ -20,6 +20,7 @@ from jiidm.seeding import generator, normal
 from jiidm.training import (
     Trainer,
     deferred_interrupt,
+    learning_rate_at,
     load_ahead,
     load_state,
     micro_batches,
@@ -42,8 +43,8 @@ def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequenc
     training = config.autoencoder_training
     jt.set_global_seed(config.seed)
     autoencoder, discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()
-    trainer = Trainer(autoencoder, training.learning_rate, ADAM_BETAS)
-    critic = Trainer(discriminator, training.learning_rate, CRITIC_BETAS)
+    trainer = Trainer(autoencoder, ADAM_BETAS)
+    critic = Trainer(discriminator, CRITIC_BETAS)
     state_path = folder / "autoencoder_state.safetensors"
     saved = load_state(state_path, ("autoencoder", "discriminator"))
     first_step = 0
@@ -114,7 +115,7 @@ def _step(
         training.discriminator_weight,
     )
     frozen = reconstruction.detach()
-    trainer.step(iter([loss.total]), 1, step, training.warmup_steps)
+    trainer.step(iter([loss.total]), 1, step, learning_rate_at(step, training))
     values = {
         "loss": loss.total.item(),
         "reconstruction": loss.reconstruction.item(),
@@ -122,7 +123,9 @@ def _step(
     }
     if adversarial:
         hinge = hinge_loss(critic.module(x), critic.module(frozen))
-        values["discriminator"] = critic.step(iter([hinge]), 1, step - training.discriminator_start)[0]
+        values["discriminator"] = critic.step(
+            iter([hinge]), 1, step - training.discriminator_start, learning_rate_at(step, training)
+        )[0]
         values["adversarial_weight"] = loss.adversarial_weight.item()
     return values
 

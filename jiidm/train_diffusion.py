@@ -20,6 +20,7 @@ from jiidm.seeding import generator, normal
 from jiidm.training import (
     Trainer,
     deferred_interrupt,
+    learning_rate_at,
     load_ahead,
     load_state,
     micro_batches,
@@ -61,7 +62,7 @@ def train_diffusion(
     training = config.diffusion_training
     jt.set_global_seed(config.seed)
     unet, schedule = build_unet(config), build_schedule(config.schedule)
-    trainer = Trainer(unet, training.learning_rate, weight_decay=training.weight_decay)
+    trainer = Trainer(unet, weight_decay=training.weight_decay)
     ema = EMA(unet, training.ema_decay)
     first_step = _resume(trainer, ema, folder / STATE_FILE)
 
@@ -147,7 +148,7 @@ def _step(config: Config, trainer: Trainer, schedule: NoiseSchedule, batches, st
             yield loss.total
             parts.append(DiffusionLoss(*(value.item() for value in loss)))
 
-    trainer.step(losses(), len(batches), step, config.diffusion_training.warmup_steps)
+    trainer.step(losses(), len(batches), step, learning_rate_at(step, config.diffusion_training))
     return parts
 
 

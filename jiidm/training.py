@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
+from jiidm.config import AutoencoderTraining, DiffusionTraining
 from jiidm.seeding import generator
 from ldm_jittor import checkpoint
 
@@ -69,22 +71,29 @@ def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]
             yield step, current
 
 
+def learning_rate_at(step: int, training: AutoencoderTraining | DiffusionTraining) -> float:
+    """The learning rate of the update after `step` others: linear warm-up, then constant or a half cosine to zero."""
+    warm = min(1.0, (step + 1) / max(1, training.warmup_steps))
+    if training.lr_schedule == "constant":
+        return training.learning_rate * warm
+    return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / training.max_steps))
+
+
 class Trainer:
     """AdamW on the parameters of one module, resumable, with gradient accumulation."""
 
-    def __init__(self, module: nn.Module, learning_rate: float, betas=(0.9, 0.999), weight_decay: float = 0.0):
+    def __init__(self, module: nn.Module, betas=(0.9, 0.999), weight_decay: float = 0.0):
         self.module = module
-        self.learning_rate = learning_rate
         self.names = [name for name, _ in module.named_parameters()]
         parameters = [parameter for _, parameter in module.named_parameters()]
-        self.optimizer = nn.AdamW(parameters, learning_rate, betas=betas, weight_decay=weight_decay)
+        self.optimizer = nn.AdamW(parameters, 0.0, betas=betas, weight_decay=weight_decay)
 
-    def step(self, losses: Iterator[jt.Var], count: int, step: int, warmup_steps: int = 0) -> list[float]:
+    def step(self, losses: Iterator[jt.Var], count: int, step: int, learning_rate: float) -> list[float]:
         """One update from the mean of `count` losses, drawn one after the other so that only one graph lives.
 
         step: updates done so far. Returns the losses as floats.
         """
-        self.optimizer.lr = self.learning_rate * min(1.0, (step + 1) / max(1, warmup_steps))
+        self.optimizer.lr = learning_rate
         values = []
         for loss in losses:
             self.optimizer.backward(loss / count)
