@@ -40,11 +40,11 @@ class Job:
 
 
 def write_demo_inputs(out: Path, size: tuple[int, int]) -> tuple[Path, Path]:
-    """Generate masks, photos and a references JSON that gives each mask another mask's photo, in `out`/_run/inputs.
+    """Generate masks, photos and a references JSON that gives each mask another mask's photo, in `out`/_run.
 
     Returns the masks' folder and the JSON. Raises InputError when `out` cannot be an output folder.
     """
-    folder = submission.prepare(out) / "inputs"
+    folder = submission.prepare(out) / f"inputs_{size[0]}x{size[1]}"
     write_dataset(folder, DEMO_IMAGES, size, seed=DEMO_SEED)
     masks = find_masks(folder / "labels")
     references = {mask.name: f"{other.stem}.jpg" for mask, other in zip(masks, [*masks[1:], masks[0]])}
@@ -65,9 +65,9 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
     return jobs
 
 
-def check_output(out: Path, jobs: Sequence[Job], identity: dict[str, Any]) -> None:
-    """Prepare the output folder. Raises InputError when it holds images made by another model or settings, or that
-    belong to no mask."""
+def check_output(out: Path, jobs: Sequence[Job], identity: dict[str, Any], repaint: bool = False) -> None:
+    """Prepare the output folder. Raises InputError when it holds images that belong to no mask, or that were made by
+    another model or settings; the latter are removed instead with `repaint`."""
     run_folder = submission.prepare(out)
     _refuse_first(submission.stray_images(out, [job.mask for job in jobs]))
     path = run_folder / submission.MANIFEST
@@ -78,8 +78,12 @@ def check_output(out: Path, jobs: Sequence[Job], identity: dict[str, Any]) -> No
         changed = [key for key, value in identity.items() if before[key] != value]
     except (ValueError, KeyError, TypeError, OSError):
         raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
-    if changed:
+    if changed and not repaint:
         raise InputError(f"{out}: holds images made with another {changed[0]}; choose another output folder")
+    if changed:
+        print(f"{out} holds images made with another {changed[0]}: painting them again")
+        for job in jobs:
+            (out / f"{job.stem}.jpg").unlink(missing_ok=True)
 
 
 def _refuse_first(faults: list[str]) -> None:

@@ -6,7 +6,7 @@ SPADE (Semantic Diffusion Model, Wang et al. 2022). Encoder blocks do not see th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jittor as jt
 from jittor import nn
@@ -126,50 +126,60 @@ class UNet(nn.Module):
         self.model_channels = model_channels
         self.num_classes = num_classes
         self.num_levels = len(channel_mult)
-        emb_channels = 4 * model_channels
-        self.time_embed = nn.Sequential(
-            nn.Linear(model_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
-        )
-
-        def spade_block(in_ch, out_ch, up=False):
-            return SPADEResBlock(in_ch, emb_channels, out_ch, num_classes, spade_hidden, up=up)
+        self.emb_channels = 4 * model_channels
+        self.spade_hidden = spade_hidden
 
         def with_attention(block, channels, downsample):
             attend = downsample in attention_downsamples
             return nn.Sequential(block, *([AttentionBlock(channels, num_head_channels)] if attend else []))
 
-        channels = model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, self.emb_channels), nn.SiLU(), nn.Linear(self.emb_channels, self.emb_channels)
+        )
+        widths = [mult * model_channels for mult in channel_mult]
+        skips = self._build_encoder(widths, num_res_blocks, with_attention)
+        self.middle_block = nn.Sequential(
+            self._spade_block(widths[-1], widths[-1]),
+            AttentionBlock(widths[-1], num_head_channels),
+            self._spade_block(widths[-1], widths[-1]),
+        )
+        self._build_decoder(widths, num_res_blocks, with_attention, skips)
+        self.out = nn.Sequential(
+            GroupNorm(widths[0]), nn.SiLU(), zero_init(nn.Conv(widths[0], out_channels, 3, padding=1))
+        )
+
+    def _build_encoder(self, widths: list[int], num_res_blocks: int, with_attention: Callable) -> list[int]:
+        """Fill `input_blocks`; returns the channels of each block's output, which the decoder takes in again."""
+        channels = self.model_channels
         skips = [channels]
-        self.input_blocks = nn.ModuleList([nn.Sequential(nn.Conv(in_channels, channels, 3, padding=1))])
-        for level, mult in enumerate(channel_mult):
+        self.input_blocks = nn.ModuleList([nn.Sequential(nn.Conv(self.in_channels, channels, 3, padding=1))])
+        for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
-                block = ResBlock(channels, emb_channels, mult * model_channels)
-                channels = mult * model_channels
+                block = ResBlock(channels, self.emb_channels, width)
+                channels = width
                 self.input_blocks.append(with_attention(block, channels, 2**level))
                 skips.append(channels)
             if level + 1 < self.num_levels:
-                self.input_blocks.append(nn.Sequential(ResBlock(channels, emb_channels, channels, down=True)))
+                self.input_blocks.append(nn.Sequential(ResBlock(channels, self.emb_channels, channels, down=True)))
                 skips.append(channels)
+        return skips
 
-        self.middle_block = nn.Sequential(
-            spade_block(channels, channels),
-            AttentionBlock(channels, num_head_channels),
-            spade_block(channels, channels),
-        )
-
+    def _build_decoder(
+        self, widths: list[int], num_res_blocks: int, with_attention: Callable, skips: list[int]
+    ) -> None:
+        channels = widths[-1]
         self.output_blocks = nn.ModuleList()
-        for level, mult in reversed(list(enumerate(channel_mult))):
+        for level, width in reversed(list(enumerate(widths))):
             for i in range(num_res_blocks + 1):
-                block = spade_block(channels + skips.pop(), mult * model_channels)
-                channels = mult * model_channels
+                block = self._spade_block(channels + skips.pop(), width)
+                channels = width
                 stage = with_attention(block, channels, 2**level)
                 if level > 0 and i == num_res_blocks:
-                    stage.append(spade_block(channels, channels, up=True))
+                    stage.append(self._spade_block(channels, channels, up=True))
                 self.output_blocks.append(stage)
 
-        self.out = nn.Sequential(
-            GroupNorm(channels), nn.SiLU(), zero_init(nn.Conv(channels, out_channels, 3, padding=1))
-        )
+    def _spade_block(self, in_channels: int, out_channels: int, up: bool = False) -> SPADEResBlock:
+        return SPADEResBlock(in_channels, self.emb_channels, out_channels, self.num_classes, self.spade_hidden, up=up)
 
     def modulations(self, segmap: jt.Var, size: tuple[int, int]) -> Modulations:
         """What the network needs of the mask, for latents of `size` (height, width).

@@ -201,12 +201,21 @@ class TestRerun:
 
 
 class TestDemo:
+    def test_another_model_repaints_the_demo(self, smoke_model, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(infer, "DEMO_IMAGES", 1)
+        assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
+        first = Path("out/synth_000000.jpg").read_bytes()
+        assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu", "--seed", "5"]) == 0
+        assert "another seed: painting them again" in capsys.readouterr().out
+        assert Path("out/synth_000000.jpg").read_bytes() != first
+
     def test_without_arguments_masks_and_references_are_generated(self, smoke_model, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(infer, "DEMO_IMAGES", 2)
         assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
         assert sorted(contents("out")) == ["synth_000000.jpg", "synth_000001.jpg"]
-        references = json.loads(Path("out/_run/inputs/references.json").read_text())
+        references = json.loads(Path("out/_run/inputs_64x48/references.json").read_text())
         assert references == {"synth_000000.png": "synth_000001.jpg", "synth_000001.png": "synth_000000.jpg"}
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

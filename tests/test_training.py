@@ -9,7 +9,8 @@ import pytest
 from jittor import nn
 
 from jiidm import training
-from jiidm.training import Trainer, load_ahead, micro_batches, sample_index
+from jiidm.config import DiffusionTraining
+from jiidm.training import Trainer, learning_rate_at, load_ahead, micro_batches, sample_index
 from ldm_jittor.checkpoint import CheckpointError, load_into, under_prefix
 
 
@@ -34,10 +35,10 @@ def squared_error(module, x, y):
     return ((module(jt.array(x)) - jt.array(y)) ** 2).mean()
 
 
-def take_steps(trainer, steps, pieces=1, **options):
+def take_steps(trainer, steps, pieces=1, rates=(0.1,) * 4):
     for step in steps:
         parts = zip(np.split(X[step], pieces), np.split(Y[step], pieces))
-        trainer.step((squared_error(trainer.module, x, y) for x, y in parts), pieces, step, **options)
+        trainer.step((squared_error(trainer.module, x, y) for x, y in parts), pieces, step, rates[step])
 
 
 def parameters_of(trainer):
@@ -69,31 +70,40 @@ def assert_close(actual, expected, tolerance):
 
 @pytest.mark.parametrize("pieces", [1, 2, 4])
 def test_updates_equal_adamw_whatever_the_accumulation(pieces):
-    trainer = Trainer(Line(WEIGHT), 0.1, weight_decay=0.01)
+    trainer = Trainer(Line(WEIGHT), weight_decay=0.01)
     take_steps(trainer, range(3), pieces)
     parameters, moments = adamw_by_hand([0.1] * 3, weight_decay=0.01)
     assert_close(parameters_of(trainer), parameters, 1e-5)
     assert_close(under_prefix("first_moment", trainer.state()), moments, 1e-5)
 
 
-def test_other_betas_and_warm_up():
-    trainer = Trainer(Line(WEIGHT), 0.1, betas=(0.5, 0.9))
-    take_steps(trainer, range(4), warmup_steps=3)
-    rates = [0.1 / 3, 0.2 / 3, 0.1, 0.1]
+def test_learning_rate_warms_up_then_stays_or_falls_to_zero():
+    constant = DiffusionTraining(learning_rate=0.1, warmup_steps=4, max_steps=100)
+    rates = [learning_rate_at(step, constant) for step in (0, 1, 3, 4, 99)]
+    assert rates == pytest.approx([0.025, 0.05, 0.1, 0.1, 0.1])
+    cosine = DiffusionTraining(learning_rate=0.1, warmup_steps=0, max_steps=100, lr_schedule="cosine")
+    rates = [learning_rate_at(step, cosine) for step in (0, 25, 50, 75, 99)]
+    assert rates == pytest.approx([0.1, 0.1 * (2 + 2**0.5) / 4, 0.05, 0.1 * (2 - 2**0.5) / 4, 0.0], abs=3e-5)
+
+
+def test_other_betas_and_rates():
+    trainer = Trainer(Line(WEIGHT), betas=(0.5, 0.9))
+    rates = [0.1 / 3, 0.2 / 3, 0.1, 0.05]
+    take_steps(trainer, range(4), rates=rates)
     assert_close(parameters_of(trainer), adamw_by_hand(rates, betas=(0.5, 0.9))[0], 1e-5)
 
 
 def test_step_returns_each_loss():
-    trainer = Trainer(Line(WEIGHT), 0.1)
+    trainer = Trainer(Line(WEIGHT))
     losses = [squared_error(trainer.module, x, y) for x, y in zip(np.split(X[0], 2), np.split(Y[0], 2))]
     expected = [loss.item() for loss in losses]
-    assert trainer.step(iter(losses), 2, 0) == pytest.approx(expected, rel=1e-6)
+    assert trainer.step(iter(losses), 2, 0, 0.1) == pytest.approx(expected, rel=1e-6)
     assert all(type(loss) is float for loss in expected)
 
 
 def test_losses_are_drawn_one_at_a_time():
     """Each graph must be freed before the next is built: the n-th loss is asked for after n - 1 backward passes."""
-    trainer = Trainer(Line(WEIGHT), 0.1)
+    trainer = Trainer(Line(WEIGHT))
     backward, order = trainer.optimizer.backward, []
     trainer.optimizer.backward = lambda loss: (order.append("backward"), backward(loss))
 
@@ -102,20 +112,20 @@ def test_losses_are_drawn_one_at_a_time():
             order.append("loss")
             yield squared_error(trainer.module, x, y)
 
-    trainer.step(losses(), 2, 0)
+    trainer.step(losses(), 2, 0, 0.1)
     assert order == ["loss", "backward"] * 2
 
 
 def test_state_through_a_file_continues_exactly(tmp_path):
-    whole = Trainer(Line(WEIGHT), 0.1, weight_decay=0.01)
+    whole = Trainer(Line(WEIGHT), weight_decay=0.01)
     take_steps(whole, range(4), 2)
 
-    first = Trainer(Line(WEIGHT), 0.1, weight_decay=0.01)
+    first = Trainer(Line(WEIGHT), weight_decay=0.01)
     take_steps(first, range(2), 2)
     path = tmp_path / "state.safetensors"
     training.save_state(path, {"trainer": first.state()}, {"step": 2})
     parts, metadata = training.load_state(path, ["trainer"])
-    second = Trainer(Line(np.zeros_like(WEIGHT)), 0.1, weight_decay=0.01)
+    second = Trainer(Line(np.zeros_like(WEIGHT)), weight_decay=0.01)
     second.load_state(parts["trainer"], str(path))
     assert metadata == {"step": 2}
     take_steps(second, range(2, 4), 2)
@@ -131,7 +141,7 @@ def test_no_state_file_yet(tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing parameter", "missing moment", "shape"])
 def test_a_state_that_does_not_fit_is_refused(damage):
-    trainer = Trainer(Line(WEIGHT), 0.1)
+    trainer = Trainer(Line(WEIGHT))
     arrays = trainer.state()
     if damage == "shape":
         arrays["parameters.linear.weight"] = np.zeros((5, 3), np.float32)
@@ -142,7 +152,7 @@ def test_a_state_that_does_not_fit_is_refused(damage):
 
 
 def test_restored_moments_are_not_trained_or_shared():
-    trainer = Trainer(Line(WEIGHT), 0.1)
+    trainer = Trainer(Line(WEIGHT))
     take_steps(trainer, range(1))
     state = trainer.state()
     before = {name: value.copy() for name, value in state.items()}
@@ -153,7 +163,7 @@ def test_restored_moments_are_not_trained_or_shared():
 
 
 def test_loading_weights_into_the_module_keeps_the_optimizer_attached():
-    trainer = Trainer(Line(WEIGHT), 0.1)
+    trainer = Trainer(Line(WEIGHT))
     load_into(trainer.module, {"linear.weight": WEIGHT * 0, "linear.bias": np.ones(2, np.float32)}, "here")
     take_steps(trainer, range(1))
     assert abs(parameters_of(trainer)["linear.weight"]).max() == pytest.approx(0.1, rel=1e-3)
