@@ -25,6 +25,12 @@ def test_round_trip(tmp_path, arrays):
         np.testing.assert_array_equal(loaded.arrays[name], array)
 
 
+def test_others_can_read_the_file(tmp_path, arrays):
+    checkpoint.save(tmp_path / "a.safetensors", arrays, {})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_views_are_saved_as_what_they_show(tmp_path):
     base = np.arange(6, dtype=np.float32).reshape(2, 3)
     checkpoint.save(tmp_path / "a.safetensors", {"t": base.T, "s": base[:, ::2]}, {})
