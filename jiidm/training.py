@@ -35,7 +35,8 @@ def deferred_interrupt() -> Iterator[threading.Event]:
         asked.set()
         signal.signal(signal.SIGINT, previous)
 
-    signal.signal(signal.SIGINT, note)
+    if previous is not signal.SIG_IGN:  # a job in the background is not to be stopped by Ctrl-C
+        signal.signal(signal.SIGINT, note)
     try:
         yield asked
     finally:

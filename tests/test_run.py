@@ -70,7 +70,8 @@ def kill_at(monkeypatch, module, name, call):
 
 
 def ctrl_c_at(monkeypatch, module, name, call):
-    """Press Ctrl-C while the `call`-th call (from 1) of a module's function is running."""
+    """Press Ctrl-C while the `call`-th call (from 1) of a module's function is running, in the foreground."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _at_call(monkeypatch, module, name, call, lambda: signal.raise_signal(signal.SIGINT))
 
 
