@@ -14,7 +14,7 @@ setup(
         "jittor-offline>=0.0.7",  # the oneDNN archive Jittor would otherwise fetch from its own server
         "numpy>=1.22,<2",  # Jittor 1.3.11 does not work with numpy 2
         "opencv-python-headless>=4.7,<4.12",  # from 4.12 on it wants numpy 2
-        "pillow>=9.1",
+        "pillow>=10.1",
         "pyyaml>=6.0",
         "tqdm>=4.62",
         "safetensors>=0.4",

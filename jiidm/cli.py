@@ -177,7 +177,9 @@ def _size(text: str) -> tuple[int, int]:
 def _start_jittor(device: str) -> None:
     from jiidm import runtime
 
-    runtime.use_device(runtime.prepare(device).device)
+    chosen = runtime.prepare(device)
+    print(f"device: {chosen.device}{f' ({chosen.note})' if chosen.note else ''}")
+    runtime.use_device(chosen.device)
 
 
 def _train(arguments) -> int:

@@ -73,11 +73,6 @@ def find_pairs(root: str | os.PathLike) -> list[Pair]:
     return [Pair(stem, images[stem], labels[stem]) for stem in sorted(images)]
 
 
-def check(root: str | os.PathLike, size: tuple[int, int] | None = None) -> list[Fault]:
-    """Every fault of a data folder, in file order; see `survey`."""
-    return survey(root, size).faults
-
-
 def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Survey:
     """Decode every file of a data folder, and count what is there and what is wrong with it.
 

@@ -156,12 +156,12 @@ def check_cuda() -> Check:
 
 
 def check_mpi() -> Check:
-    """MPI is needed only for training on several processes."""
+    """MPI is the kit trains in one process and does without."""
     programs = {name: shutil.which(name) for name in ("mpicc", "mpirun")}
     missing = [name for name, place in programs.items() if not place]
     if not missing:
         return Check("MPI", "ok", ", ".join(map(str, programs.values())))
-    detail = f"{', '.join(missing)} not found; needed only for training on several processes"
+    detail = f"{', '.join(missing)} not found; the kit trains in one process and does without"
     return Check("MPI", "warn", detail, apt_get("libopenmpi-dev", "openmpi-bin"))
 
 

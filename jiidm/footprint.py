@@ -17,8 +17,8 @@ GIB = 2**30
 FLOAT = 4
 MAPS_PER_BLOCK = 12
 """Feature maps of a residual block's output size that training keeps for its backward pass (counted on the graph)."""
-LIVE_MAPS = 6
-"""Feature maps that are alive at once around a convolution at inference."""
+LIVE_MAPS = 10
+"""Feature maps of full size alive at once while decoding, as benchmarks/full_size.py shows."""
 
 
 def describe(config: Config) -> str:

@@ -40,7 +40,6 @@ class Runtime:
 
     device: str
     note: str
-    onednn: bool
 
 
 def prepare(device: str = "auto") -> Runtime:
@@ -55,7 +54,7 @@ def prepare(device: str = "auto") -> Runtime:
     if device == "cuda" and not cuda.nvcc:
         raise InputError(f"--device cuda: {cuda.reason}")
     os.environ.update(environment(cuda.nvcc))
-    return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason, find_onednn() is not None)
+    return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason)
 
 
 def use_device(device: str) -> None:

@@ -37,7 +37,7 @@ def test_pairs_are_sorted_by_stem(root):
 
 def test_hidden_files_are_left_out(root):
     (root / "imgs" / "._a.jpg").write_text("x")
-    assert len(data.find_pairs(root)) == 3 and data.check(root) == []
+    assert len(data.find_pairs(root)) == 3 and data.survey(root).faults == []
 
 
 def test_pairs_need_both_partners_and_both_folders(root):
@@ -50,7 +50,7 @@ def test_pairs_need_both_partners_and_both_folders(root):
         path.unlink()
     with pytest.raises(InputError, match="no pairs"):
         data.find_pairs(root)
-    assert [fault.message for fault in data.check(root)] == ["no pairs imgs/<stem>.jpg, labels/<stem>.png"]
+    assert [fault.message for fault in data.survey(root).faults] == ["no pairs imgs/<stem>.jpg, labels/<stem>.png"]
 
 
 def test_a_clean_folder_has_no_faults_and_is_counted(root):
@@ -116,7 +116,7 @@ FAULTS = [
 @pytest.mark.parametrize("damage", FAULTS)
 def test_each_fault_is_found_and_named_once(root, damage):
     name, message = damage(root)
-    (fault,) = data.check(root)
+    (fault,) = data.survey(root).faults
     assert fault.path == root / name and message in fault.message
     assert str(fault) == f"{root / name}: {fault.message}" and str(root) not in fault.message
 
@@ -127,7 +127,7 @@ def test_all_faults_are_reported_together(root):
     images.save_png(root / "labels" / "a.png", np.full((6, 8), 29, np.uint8))
     (root / "imgs" / "b.jpg").write_bytes(b"")
     images.save_png(root / "labels" / "c.png", np.zeros((8, 6), np.uint8))
-    assert {(fault.path.name, fault.message.split()[0]) for fault in data.check(root)} == {
+    assert {(fault.path.name, fault.message.split()[0]) for fault in data.survey(root).faults} == {
         ("extra.txt", "only"),
         ("a.png", "no"),
         ("a.png", "label"),
