@@ -137,7 +137,7 @@ def test_all_faults_are_reported_together(root):
 
 
 def test_an_unexpected_size_is_a_fault_of_both_files(root):
-    faults = data.check(root, size=(6, 8))
+    faults = data.survey(root, size=(6, 8)).faults
     assert len(faults) == 6 and all(fault.message == "size 8x6, expected 6x8" for fault in faults)
 
 
