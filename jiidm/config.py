@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import types
 import typing
@@ -268,14 +267,14 @@ def _validated(config: Config, source: str) -> Config:
 
     def require(condition: bool, key: str, expected: str):
         if not condition:
-            value = functools.reduce(_get, key.split("."), config)
+            value = _lookup(config, key)
             shown = "x".join(map(str, value)) if isinstance(value, tuple) and value else value
             raise InputError(f"{source}: {key} is {shown}, expected {expected}")
 
     for key in _AT_LEAST_ONE:
-        require(functools.reduce(_get, key.split("."), config) >= 1, key, "1 or more")
+        require(_lookup(config, key) >= 1, key, "1 or more")
     for key in _POSITIVE:
-        require(functools.reduce(_get, key.split("."), config) > 0, key, "a number above 0")
+        require(_lookup(config, key) > 0, key, "a number above 0")
     _check_sizes(config, require)
     _check_schedule(config.schedule, require)
     training = config.diffusion_training
@@ -293,8 +292,11 @@ def _validated(config: Config, source: str) -> Config:
     return config
 
 
-def _get(node: Any, part: str) -> Any:
-    return node[int(part)] if isinstance(node, tuple) else getattr(node, part)
+def _lookup(config: Config, key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node[int(part)] if isinstance(node, tuple) else getattr(node, part)
+    return node
 
 
 def _check_sizes(config: Config, require: typing.Callable[[bool, str, str], None]) -> None:

@@ -16,9 +16,9 @@ from ldm_jittor.layers import ATTENTION_CHUNK
 GIB = 2**30
 FLOAT = 4
 MAPS_PER_BLOCK = 12
-"""Feature maps of a residual block's output size that training keeps for its backward pass (counted on the graph)."""
+"""Feature maps of a residual block's output size that training keeps for its backward pass: a rough estimate."""
 LIVE_MAPS = 10
-"""Feature maps of full size alive at once while decoding, as benchmarks/full_size.py shows."""
+"""Feature maps of full size alive at once while decoding: fitted to the peaks of benchmarks/full_size.py."""
 
 
 def describe(config: Config) -> str:

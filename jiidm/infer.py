@@ -122,6 +122,7 @@ def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed
     batches = [jobs[i : i + size] for i in range(0, len(jobs), size)]
     batches = [batch for batch in batches if any(job.stem in missing for job in batch)]
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
+    (out / submission.RUN_FOLDER / "starts").mkdir(exist_ok=True)
     steps = len(batches) * sum(spec.num_steps for spec in config.inference.rounds)
     with tqdm(total=steps, desc=f"painting {sum(map(len, batches))} images", unit="step") as progress:
         for batch in batches:
@@ -140,9 +141,7 @@ def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed
 
 
 def _start_path(out: Path, job: Job) -> Path:
-    folder = out / submission.RUN_FOLDER / "starts"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{job.stem}.jpg"
+    return out / submission.RUN_FOLDER / "starts" / f"{job.stem}.jpg"
 
 
 def _finish(jobs: Sequence[Job], out: Path) -> None:
