@@ -100,7 +100,7 @@ def test_other_errors_are_not_swallowed(monkeypatch):
     def fail(arguments):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(cli, "_doctor", fail)
+    monkeypatch.setattr(cli.commands, "doctor", fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["doctor"])
 
@@ -109,7 +109,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_doctor", interrupt)
+    monkeypatch.setattr(cli.commands, "doctor", interrupt)
     assert cli.main(["doctor"]) == 130
     assert "same command" in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ WITHOUT_JITTOR = [
         "submission",
         "report",
     ),
-    *("runtime", "doctor", "runlog", "infer", "cli", "synthetic", "synthetic_canvas", "synthetic_nature"),
+    *("runtime", "doctor", "runlog", "infer", "cli", "commands", "synthetic", "synthetic_canvas", "synthetic_nature"),
     *("synthetic_objects", "synthetic_scenes", "synthetic_style", "synthetic_terrain"),
 ]
 
