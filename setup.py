@@ -7,7 +7,7 @@ setup(
     version="0.1.0",
     description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
     packages=["jiidm", "ldm_jittor"],
-    package_data={"jiidm": ["assets/*"]},
+    package_data={"jiidm": ["assets/*"], "ldm_jittor": ["kernels/*"]},
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
     install_requires=[
         "jittor==1.3.11.*",
@@ -24,7 +24,7 @@ setup(
     extras_require={
         "dev": ["pytest>=7", "ruff==0.17.*", "scipy>=1.9"],
         # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.
-        "parity": ["torch>=2.1", "diffusers>=0.27", "scipy>=1.9"],
+        "parity": ["torch>=2.1", "diffusers>=0.27", "transformers>=5,<6", "scipy>=1.9"],
     },
     entry_points={"console_scripts": ["jiidm = jiidm.cli:main"]},
 )

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jittor as jt
 from jittor import nn
 
-from ldm_jittor.layers import GroupNorm, attention, upsample_nearest
+from ldm_jittor import ops
+from ldm_jittor.layers import Conv2d, GroupNorm, upsample_nearest
 
 
 def _norm(channels: int) -> GroupNorm:
@@ -18,16 +19,16 @@ def _norm(channels: int) -> GroupNorm:
 class ResnetBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         self.norm1 = _norm(in_channels)
-        self.conv1 = nn.Conv(in_channels, out_channels, 3, padding=1)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
         self.norm2 = _norm(out_channels)
-        self.conv2 = nn.Conv(out_channels, out_channels, 3, padding=1)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
         if in_channels != out_channels:
-            self.nin_shortcut = nn.Conv(in_channels, out_channels, 1)
+            self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
         self.same_channels = in_channels == out_channels
 
     def execute(self, x: jt.Var) -> jt.Var:
-        h = self.conv1(nn.silu(self.norm1(x)))
-        h = self.conv2(nn.silu(self.norm2(h)))
+        h = self.conv1(self.norm1(x, silu=True))
+        h = self.conv2(self.norm2(h, silu=True))
         return (x if self.same_channels else self.nin_shortcut(x)) + h
 
 
@@ -36,21 +37,21 @@ class AttnBlock(nn.Module):
 
     def __init__(self, channels: int):
         self.norm = _norm(channels)
-        self.q = nn.Conv(channels, channels, 1)
-        self.k = nn.Conv(channels, channels, 1)
-        self.v = nn.Conv(channels, channels, 1)
-        self.proj_out = nn.Conv(channels, channels, 1)
+        self.q = Conv2d(channels, channels, 1)
+        self.k = Conv2d(channels, channels, 1)
+        self.v = Conv2d(channels, channels, 1)
+        self.proj_out = Conv2d(channels, channels, 1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         b, c, h, w = x.shape
         normed = self.norm(x)
         q, k, v = (layer(normed).reshape((b, c, h * w)) for layer in (self.q, self.k, self.v))
-        return x + self.proj_out(attention(q, k, v).reshape((b, c, h, w)))
+        return x + self.proj_out(ops.attention(q, k, v).reshape((b, c, h, w)))
 
 
 class Downsample(nn.Module):
     def __init__(self, channels: int):
-        self.conv = nn.Conv(channels, channels, 3, stride=2)
+        self.conv = Conv2d(channels, channels, 3, stride=2)
 
     def execute(self, x: jt.Var) -> jt.Var:
         # one row and column at the bottom right only: the asymmetric padding the published weights were trained with
@@ -59,7 +60,7 @@ class Downsample(nn.Module):
 
 class Upsample(nn.Module):
     def __init__(self, channels: int):
-        self.conv = nn.Conv(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3, padding=1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return self.conv(upsample_nearest(x))
@@ -86,7 +87,7 @@ class Encoder(nn.Module):
     """Image [B,in_channels,H,W] -> [B,out_channels,H/f,W/f], f = 2 ** (len(ch_mult) - 1)."""
 
     def __init__(self, ch: int, ch_mult: Sequence[int], num_res_blocks: int, in_channels: int, out_channels: int):
-        self.conv_in = nn.Conv(in_channels, ch, 3, padding=1)
+        self.conv_in = Conv2d(in_channels, ch, 3, padding=1)
         self.down = nn.ModuleList()
         channels = ch
         for i, mult in enumerate(ch_mult):
@@ -98,7 +99,7 @@ class Encoder(nn.Module):
             self.down.append(level)
         self.mid = Middle(channels)
         self.norm_out = _norm(channels)
-        self.conv_out = nn.Conv(channels, out_channels, 3, padding=1)
+        self.conv_out = Conv2d(channels, out_channels, 3, padding=1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         h = self.conv_in(x)
@@ -107,7 +108,7 @@ class Encoder(nn.Module):
                 h = block(h)
             if i + 1 < len(self.down):
                 h = level.downsample(h)
-        return self.conv_out(nn.silu(self.norm_out(self.mid(h))))
+        return self.conv_out(self.norm_out(self.mid(h), silu=True))
 
 
 class Decoder(nn.Module):
@@ -115,7 +116,7 @@ class Decoder(nn.Module):
 
     def __init__(self, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int, out_channels: int):
         channels = ch * ch_mult[-1]
-        self.conv_in = nn.Conv(z_channels, channels, 3, padding=1)
+        self.conv_in = Conv2d(z_channels, channels, 3, padding=1)
         self.mid = Middle(channels)
         levels = []
         for i, mult in reversed(list(enumerate(ch_mult))):
@@ -127,7 +128,7 @@ class Decoder(nn.Module):
             levels.insert(0, level)
         self.up = nn.ModuleList(levels)
         self.norm_out = _norm(channels)
-        self.conv_out = nn.Conv(channels, out_channels, 3, padding=1)
+        self.conv_out = Conv2d(channels, out_channels, 3, padding=1)
 
     def execute(self, z: jt.Var) -> jt.Var:
         h = self.mid(self.conv_in(z))
@@ -137,7 +138,7 @@ class Decoder(nn.Module):
                 h = block(h)
             if i > 0:
                 h = level.upsample(h)
-        return self.conv_out(nn.silu(self.norm_out(h)))
+        return self.conv_out(self.norm_out(h, silu=True))
 
 
 class Quantized(NamedTuple):
@@ -183,8 +184,8 @@ class VQModel(nn.Module):
         self.encoder = Encoder(*shared, ddconfig["in_channels"], ddconfig["z_channels"])
         self.decoder = Decoder(*shared, ddconfig["z_channels"], ddconfig["out_ch"])
         self.quantize = VectorQuantizer(n_embed, embed_dim)
-        self.quant_conv = nn.Conv(ddconfig["z_channels"], embed_dim, 1)
-        self.post_quant_conv = nn.Conv(embed_dim, ddconfig["z_channels"], 1)
+        self.quant_conv = Conv2d(ddconfig["z_channels"], embed_dim, 1)
+        self.post_quant_conv = Conv2d(embed_dim, ddconfig["z_channels"], 1)
 
     def encode(self, x: jt.Var) -> jt.Var:
         """Latents before quantisation, which is where the diffusion works (VQModelInterface of latent-diffusion)."""
@@ -215,8 +216,8 @@ class AutoencoderKL(nn.Module):
         shared = (ddconfig["ch"], ddconfig["ch_mult"], ddconfig["num_res_blocks"])
         self.encoder = Encoder(*shared, ddconfig["in_channels"], 2 * ddconfig["z_channels"])
         self.decoder = Decoder(*shared, ddconfig["z_channels"], ddconfig["out_ch"])
-        self.quant_conv = nn.Conv(2 * ddconfig["z_channels"], 2 * embed_dim, 1)
-        self.post_quant_conv = nn.Conv(embed_dim, ddconfig["z_channels"], 1)
+        self.quant_conv = Conv2d(2 * ddconfig["z_channels"], 2 * embed_dim, 1)
+        self.post_quant_conv = Conv2d(embed_dim, ddconfig["z_channels"], 1)
 
     def moments(self, x: jt.Var) -> tuple[jt.Var, jt.Var]:
         """Mean and log-variance (clamped to [-30, 20]) of the posterior, each [B,embed_dim,h,w]."""

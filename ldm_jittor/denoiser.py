@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
 import jittor as jt
-import numpy as np
 
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
@@ -28,7 +28,8 @@ class Prediction(NamedTuple):
 class Denoiser:
     """A U-Net under one batch of masks: `denoiser(z, timestep)` -> Prediction.
 
-    What depends on the mask only is computed here, once, and serves every step of every round.
+    What depends on the mask only is computed here, once, and serves every step of every round. It is kept: float32,
+    `unet.modulation_elements` numbers for a mask.
 
     segmap: one-hot [B,num_classes,H,W]. guidance_scale: classifier-free guidance (Ho & Salimans 2022)
     eps = eps_null + guidance_scale * (eps_mask - eps_null), the null mask being all zeros; at 1 the null branch is
@@ -50,13 +51,13 @@ class Denoiser:
         self.schedule = schedule
         self.guidance_scale = guidance_scale
         self.clip_x0 = clip_x0
-        self.modulations = unet.modulations(segmap, latent_size)
-        if self._guided:
-            null = unet.modulations(jt.zeros((1, *segmap.shape[1:])), latent_size)
-            self.modulations = [
-                tuple(jt.concat([ours, other.expand(ours.shape)]) for ours, other in zip(pair, null_pair))
-                for pair, null_pair in zip(self.modulations, null)
-            ]
+        self.modulations = unet.modulations(segmap, latent_size, guided=True)
+
+    def with_guidance(self, guidance_scale: float) -> Denoiser:
+        """The same masks, and what was computed from them, under another guidance scale."""
+        other = copy.copy(self)
+        other.guidance_scale = guidance_scale
+        return other
 
     @property
     def _guided(self) -> bool:
@@ -82,8 +83,7 @@ class Denoiser:
         """Network output [B,out_channels,H,W]; the learned variance is the masked branch's own."""
         batch, channels = z.shape[:2]
         copies = 2 if self._guided else 1
-        timesteps = jt.array(np.full(copies * batch, timestep, dtype=np.float32))
-        output = self.unet(jt.concat([z] * copies), timesteps, modulations=self.modulations)
+        output = self.unet(jt.concat([z] * copies), jt.array([float(timestep)]), modulations=self.modulations)
         if not self._guided:
             return output
         masked, null = output[:batch], output[batch:]

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jittor as jt
 from jittor import nn
 
+from ldm_jittor import ops
+
 NUM_GROUPS = 32
 MIN_CHANNELS_PER_GROUP = 4
 """One channel a group would be instance norm, which erases every colour's mean: small models did not learn with it."""
-ATTENTION_CHUNK = 1024
-"""Queries per attention chunk. 12,288 tokens (512x384 at f4) in one piece need a 0.6 GB matrix per image."""
+Affine = tuple[jt.Var, jt.Var]
+"""Scale and shift per channel, each [R,C]: one row for all samples, or one for each."""
+
+
+class Modulation(NamedTuple):
+    """Scale and shift per pixel, from the mask."""
+
+    scale: jt.Var
+    """[M,C,H,W]"""
+    shift: jt.Var
+    """[M,C,H,W]"""
+    null_scale: jt.Var | None = None
+    """The null mask's [1,C,3,3], for samples beyond the M masks: it is constant but at the border of the map, so that
+    corners, edges and middle are all there is to know."""
+    null_shift: jt.Var | None = None
 
 
 def zero_init(module: nn.Module) -> nn.Module:
@@ -52,27 +68,44 @@ def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     return x.reindex([b, c, *size], ["i0", "i1", "@e0(i2)", "@e1(i3)"], extras=[rows, columns])
 
 
-class GroupNorm(nn.GroupNorm):
-    """Group normalisation in 32 groups, or fewer below 128 channels, for 4 channels a group.
+def groups_for(channels: int) -> int:
+    """32 groups, or fewer below 128 channels, for 4 channels a group."""
+    return min(NUM_GROUPS, channels // MIN_CHANNELS_PER_GROUP)
 
-    With `affine=False` it has no parameters (SPADE brings its own).
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation, and what follows it, in one pass.
+
+    Called as norm(x) on [B,C,...]; `affine` follows the norm's own scale and shift, `silu` appends the activation.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True):
-        groups = min(NUM_GROUPS, channels // MIN_CHANNELS_PER_GROUP)
-        super().__init__(groups, channels, eps=eps, affine=affine)
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__(groups_for(channels), channels, eps=eps)
+
+    def execute(self, x: jt.Var, affine: Affine | None = None, silu: bool = False) -> jt.Var:
+        scale, shift = self.weight.unsqueeze(0), self.bias.unsqueeze(0)
+        if affine is not None:
+            scale, shift = scale * affine[0], shift * affine[0] + affine[1]
+        return ops.group_norm(x, self.num_groups, scale, shift, eps=self.eps, silu=silu)
+
+
+class Conv2d(nn.Conv):
+    """Convolution [B,C,H,W] -> [B,O,H',W'], by the kit's own operator where that is faster."""
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return ops.conv2d(x, self.weight, self.bias, self.stride[0], self.padding[0])
 
 
 class PointwiseConv1d(nn.Module):
     """1x1 convolution on tokens [B,C,T], the weight stored as [out,in,1] like PyTorch's Conv1d."""
 
     def __init__(self, in_channels: int, out_channels: int):
-        conv = nn.Conv(in_channels, out_channels, 1)
+        conv = Conv2d(in_channels, out_channels, 1)
         self.weight = conv.weight.squeeze(-1)
         self.bias = conv.bias
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return nn.conv2d(x.unsqueeze(-1), self.weight.unsqueeze(-1), self.bias).squeeze(-1)
+        return ops.conv2d(x.unsqueeze(-1), self.weight.unsqueeze(-1), self.bias).squeeze(-1)
 
 
 def batched_matmul(a: jt.Var, b: jt.Var) -> jt.Var:
@@ -80,18 +113,6 @@ def batched_matmul(a: jt.Var, b: jt.Var) -> jt.Var:
     if jt.flags.use_cuda:
         return jt.matmul(a, b)
     return jt.stack([jt.matmul(a[i], b[i]) for i in range(a.shape[0])])
-
-
-def attention(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
-    """Softmax attention over tokens: q, k, v [N,C,T] -> [N,C,T], scale 1/sqrt(C), in chunks of queries."""
-    scale = 1.0 / math.sqrt(q.shape[1])
-    queries = q.transpose(0, 2, 1) * scale
-    values = v.transpose(0, 2, 1)
-    outputs = []
-    for start in range(0, queries.shape[1], ATTENTION_CHUNK):
-        scores = batched_matmul(queries[:, start : start + ATTENTION_CHUNK], k)
-        outputs.append(batched_matmul(nn.softmax(scores, dim=-1), values))
-    return jt.concat(outputs, dim=1).transpose(0, 2, 1)
 
 
 class SPADEGroupNorm(nn.Module):
@@ -103,19 +124,25 @@ class SPADEGroupNorm(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, hidden: int, eps: float = 1e-5):
         self.channels = channels
-        self.norm = GroupNorm(channels, eps=eps, affine=False)
-        self.mlp_shared = nn.Sequential(nn.Conv(num_classes, hidden, 3, padding=1), nn.ReLU())
-        self.mlp_gamma = nn.Conv(hidden, channels, 3, padding=1)
-        self.mlp_beta = nn.Conv(hidden, channels, 3, padding=1)
+        self.num_groups = groups_for(channels)
+        self.eps = eps
+        self.mlp_shared = nn.Sequential(Conv2d(num_classes, hidden, 3, padding=1), nn.ReLU())
+        self.mlp_gamma = Conv2d(hidden, channels, 3, padding=1)
+        self.mlp_beta = Conv2d(hidden, channels, 3, padding=1)
 
-    def modulation(self, segmap: jt.Var) -> tuple[jt.Var, jt.Var]:
-        """Mask [B,classes,H,W] at the feature map's size -> scale and shift, each [B,C,H,W]."""
+    def modulation(self, segmap: jt.Var, guided: bool = False) -> Modulation:
+        """Scale and shift of masks [B,classes,H,W] at the feature map's size; with `guided` the null mask's too."""
+        null = self._convolve(jt.zeros((1, segmap.shape[1], 3, 3))) if guided else ()
+        return Modulation(*self._convolve(segmap), *null)
+
+    def _convolve(self, segmap: jt.Var) -> tuple[jt.Var, jt.Var]:
         hidden = self.mlp_shared(segmap)
         return 1 + self.mlp_gamma(hidden), self.mlp_beta(hidden)
 
-    def execute(self, x: jt.Var, modulation: tuple[jt.Var, jt.Var]) -> jt.Var:
-        scale, shift = modulation
-        return self.norm(x) * scale + shift
+    def execute(self, x: jt.Var, modulation: Modulation, affine: Affine | None = None, silu: bool = False) -> jt.Var:
+        """modulation: as the method gave it. The rest as in GroupNorm."""
+        scale, shift = affine or (jt.ones((1, self.channels)), jt.zeros((1, self.channels)))
+        return ops.group_norm(x, self.num_groups, scale, shift, modulation, eps=self.eps, silu=silu)
 
 
 class AttentionBlock(nn.Module):
@@ -134,5 +161,5 @@ class AttentionBlock(nn.Module):
         tokens = x.reshape((b, c, h * w))
         qkv = self.qkv(self.norm(tokens))  # [B, 3C, T]
         qkv = qkv.reshape((b * self.num_heads, 3, c // self.num_heads, h * w))
-        out = attention(qkv[:, 0], qkv[:, 1], qkv[:, 2]).reshape((b, c, h * w))
+        out = ops.attention(qkv[:, 0], qkv[:, 1], qkv[:, 2]).reshape((b, c, h * w))
         return (tokens + self.proj_out(out)).reshape((b, c, h, w))

@@ -13,7 +13,9 @@ from jittor import nn
 
 from ldm_jittor.layers import (
     AttentionBlock,
+    Conv2d,
     GroupNorm,
+    Modulation,
     SPADEGroupNorm,
     downsample_average,
     resize_nearest,
@@ -22,12 +24,12 @@ from ldm_jittor.layers import (
     zero_init,
 )
 
-Modulations = list[tuple[jt.Var, jt.Var]]
+Modulations = list[Modulation]
 """Scale and shift of every SPADE norm, in the order in which the network meets them."""
 
 
 def _skip(in_channels: int, out_channels: int) -> nn.Module:
-    return nn.Identity() if in_channels == out_channels else nn.Conv(in_channels, out_channels, 1)
+    return nn.Identity() if in_channels == out_channels else Conv2d(in_channels, out_channels, 1)
 
 
 class ResBlock(nn.Module):
@@ -36,7 +38,7 @@ class ResBlock(nn.Module):
     def __init__(self, in_channels: int, emb_channels: int, out_channels: int, down: bool = False):
         self.down = down
         self.in_layers = nn.Sequential(
-            GroupNorm(in_channels), nn.SiLU(), nn.Conv(in_channels, out_channels, 3, padding=1)
+            GroupNorm(in_channels), nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
         # the identity stands where the released layout has a dropout, so that the convolution keeps its name
@@ -44,22 +46,19 @@ class ResBlock(nn.Module):
             GroupNorm(out_channels),
             nn.SiLU(),
             nn.Identity(),
-            zero_init(nn.Conv(out_channels, out_channels, 3, padding=1)),
+            zero_init(Conv2d(out_channels, out_channels, 3, padding=1)),
         )
         self.skip_connection = _skip(in_channels, out_channels)
 
     def execute(self, x: jt.Var, emb: jt.Var) -> jt.Var:
-        norm, act, conv = self.in_layers
-        h = act(norm(x))
+        norm, _, conv = self.in_layers
+        h = norm(x, silu=True)
         if self.down:
             h, x = downsample_average(h), downsample_average(x)
         h = conv(h)  # [B, out, H, W]
-        scale, shift = self.emb_layers(emb).unsqueeze(2).unsqueeze(3).chunk(2, dim=1)  # [B, out, 1, 1] each
-        norm, *rest = self.out_layers
-        h = norm(h) * (1 + scale) + shift
-        for layer in rest:
-            h = layer(h)
-        return self.skip_connection(x) + h
+        scale, shift = self.emb_layers(emb).chunk(2, dim=1)  # [R, out] each
+        norm, *_, conv = self.out_layers
+        return self.skip_connection(x) + conv(norm(h, (1 + scale, shift), silu=True))
 
 
 class SPADEResBlock(nn.Module):
@@ -76,11 +75,11 @@ class SPADEResBlock(nn.Module):
     ):
         self.up = up
         self.in_norm = SPADEGroupNorm(in_channels, num_classes, spade_hidden)
-        self.in_layers = nn.Sequential(nn.SiLU(), nn.Conv(in_channels, out_channels, 3, padding=1))
+        self.in_layers = nn.Sequential(nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
         self.out_norm = SPADEGroupNorm(out_channels, num_classes, spade_hidden)
         self.out_layers = nn.Sequential(
-            nn.SiLU(), nn.Identity(), zero_init(nn.Conv(out_channels, out_channels, 3, padding=1))
+            nn.SiLU(), nn.Identity(), zero_init(Conv2d(out_channels, out_channels, 3, padding=1))
         )
         self.skip_connection = _skip(in_channels, out_channels)
 
@@ -88,17 +87,17 @@ class SPADEResBlock(nn.Module):
         self,
         x: jt.Var,
         emb: jt.Var,
-        in_modulation: tuple[jt.Var, jt.Var],
-        out_modulation: tuple[jt.Var, jt.Var],
+        in_modulation: Modulation,
+        out_modulation: Modulation,
     ) -> jt.Var:
-        act, conv = self.in_layers
-        h = act(self.in_norm(x, in_modulation))
+        _, conv = self.in_layers
+        h = self.in_norm(x, in_modulation, silu=True)
         if self.up:
             h, x = upsample_nearest(h), upsample_nearest(x)
         h = conv(h)  # [B, out, H, W]
-        scale, shift = self.emb_layers(emb).unsqueeze(2).unsqueeze(3).chunk(2, dim=1)  # [B, out, 1, 1] each
-        h = self.out_norm(h, out_modulation) * (1 + scale) + shift
-        return self.skip_connection(x) + self.out_layers(h)
+        scale, shift = self.emb_layers(emb).chunk(2, dim=1)  # [R, out] each
+        *_, conv = self.out_layers
+        return self.skip_connection(x) + conv(self.out_norm(h, out_modulation, (1 + scale, shift), silu=True))
 
 
 class UNet(nn.Module):
@@ -145,14 +144,14 @@ class UNet(nn.Module):
         )
         self._build_decoder(widths, num_res_blocks, with_attention, skips)
         self.out = nn.Sequential(
-            GroupNorm(widths[0]), nn.SiLU(), zero_init(nn.Conv(widths[0], out_channels, 3, padding=1))
+            GroupNorm(widths[0]), nn.SiLU(), zero_init(Conv2d(widths[0], out_channels, 3, padding=1))
         )
 
     def _build_encoder(self, widths: list[int], num_res_blocks: int, with_attention: Callable) -> list[int]:
         """Fill `input_blocks`; returns the channels of each block's output, which the decoder takes in again."""
         channels = self.model_channels
         skips = [channels]
-        self.input_blocks = nn.ModuleList([nn.Sequential(nn.Conv(self.in_channels, channels, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([nn.Sequential(Conv2d(self.in_channels, channels, 3, padding=1))])
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
                 block = ResBlock(channels, self.emb_channels, width)
@@ -181,18 +180,19 @@ class UNet(nn.Module):
     def _spade_block(self, in_channels: int, out_channels: int, up: bool = False) -> SPADEResBlock:
         return SPADEResBlock(in_channels, self.emb_channels, out_channels, self.num_classes, self.spade_hidden, up=up)
 
-    def modulations(self, segmap: jt.Var, size: tuple[int, int]) -> Modulations:
+    def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> Modulations:
         """What the network needs of the mask, for latents of `size` (height, width).
 
-        segmap: one-hot mask [B,num_classes,H,W] of any resolution, zeros for the null mask. The result can be
-        reused for every timestep. Raises ValueError when `size` does not halve evenly down to the last level.
+        segmap: one-hot mask [B,num_classes,H,W] of any resolution, zeros for the null mask. With `guided` the network
+        can be called on more than B samples, of which those beyond B are under the null mask. The result can be reused
+        for every timestep. Raises ValueError when `size` does not halve evenly down to the last level.
         """
         height, width = size
         factor = 2 ** (self.num_levels - 1)
         if height % factor or width % factor:
             raise ValueError(f"latents of {width}x{height} do not divide by {factor}, as {self.num_levels} levels need")
         pyramid = [resize_nearest(segmap, (height >> level, width >> level)) for level in range(self.num_levels)]
-        return [norm.modulation(pyramid[level]) for norm, level in self._spade_norms()]
+        return [norm.modulation(pyramid[level], guided) for norm, level in self._spade_norms()]
 
     def modulation_elements(self, size: tuple[int, int]) -> int:
         """How many numbers `modulations` keeps for one mask and latents of `size` (height, width)."""
@@ -219,7 +219,7 @@ class UNet(nn.Module):
         *,
         modulations: Modulations | None = None,
     ) -> jt.Var:
-        """x [B,in_channels,H,W], timesteps [B] (0-based training timesteps), segmap [B,num_classes,h,w] or the
+        """x [B,in_channels,H,W], 0-based training timesteps [B], or [1] for all, segmap [B,num_classes,h,w] or the
         result of `modulations` -> [B,out_channels,H,W]."""
         if modulations is None:
             modulations = self.modulations(segmap, (x.shape[2], x.shape[3]))
@@ -235,7 +235,7 @@ class UNet(nn.Module):
                     h = layer(h)
             return h
 
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [B, 4 * model_channels]
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [R, 4 * model_channels]
         skips = []
         h = x
         for stage in self.input_blocks:
@@ -244,4 +244,5 @@ class UNet(nn.Module):
         h = run(self.middle_block, h)
         for stage in self.output_blocks:
             h = run(stage, jt.concat([h, skips.pop()], dim=1))
-        return self.out(h)  # [B, out_channels, H, W]
+        norm, _, conv = self.out
+        return conv(norm(h, silu=True))  # [B, out_channels, H, W]

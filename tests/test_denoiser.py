@@ -16,14 +16,14 @@ class LinearNet:
     def __init__(self):
         self.calls, self.modulation_calls = 0, 0
 
-    def modulations(self, segmap, size):
+    def modulations(self, segmap, size, guided=False):
         self.modulation_calls += 1
         mean = segmap.mean(dims=[1, 2, 3], keepdims=True)
-        return [(mean, mean)]
+        return jt.concat([mean, jt.zeros_like(mean)]) if guided else mean
 
     def __call__(self, z, timesteps, *, modulations):
         self.calls += 1
-        mean = modulations[0][0]
+        mean = modulations[: len(z)]
         eps = z * mean + timesteps.reshape((-1, 1, 1, 1)) / 1000
         return jt.concat([eps, jt.ones_like(z) * mean * 0.5], dim=1)
 
@@ -55,7 +55,16 @@ def test_guidance_extrapolates_from_the_null_mask():
     np.testing.assert_allclose(
         prediction.variance_fraction.numpy()[:, 0, 0, 0], (0.5 * MEANS.ravel() + 1) / 2, rtol=1e-5
     )
-    assert net.calls == 3 and net.modulation_calls == 2  # one batched pass a step; the masks once, ever
+    assert net.calls == 3 and net.modulation_calls == 1  # one batched pass a step; the masks once, ever
+
+
+def test_another_guidance_scale_shares_the_masks():
+    net, z, denoiser = setup()
+    guided = denoiser.with_guidance(3.5)(jt.array(z), 300)
+    null, masked = np.full_like(z, 0.3), z * MEANS + 0.3
+    np.testing.assert_allclose(guided.eps.numpy(), null + 3.5 * (masked - null), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(denoiser(jt.array(z), 300).eps.numpy(), masked, rtol=1e-5, atol=1e-5)
+    assert net.modulation_calls == 1
 
 
 def test_x0_inverts_the_noising():

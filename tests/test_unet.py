@@ -62,7 +62,16 @@ def test_kept_modulations_give_the_same_output(unet):
     for t in (5.0, 600.0):
         direct = unet(latent(), jt.array([t]), fine).numpy()
         np.testing.assert_allclose(unet(latent(), jt.array([t]), modulations=modulations).numpy(), direct, atol=1e-5)
-    assert unet.modulation_elements((8, 12)) == sum(scale.numel() + shift.numel() for scale, shift in modulations)
+    assert unet.modulation_elements((8, 12)) == sum(scale.numel() + shift.numel() for scale, shift, *_ in modulations)
+
+
+def test_samples_beyond_the_masks_are_under_the_null_mask(unet):
+    z, t = jt.concat([latent(), latent()]), jt.array([600.0])
+    guided = unet(z, t, modulations=unet.modulations(segmap(3), (8, 12), guided=True)).numpy()
+    null = unet(latent(), t, jt.zeros((1, 29, 8, 12))).numpy()
+    np.testing.assert_allclose(guided[0], unet(latent(), t, segmap(3)).numpy()[0], atol=1e-5)
+    np.testing.assert_allclose(guided[1], null[0], atol=1e-5)
+    assert np.abs(guided[0] - guided[1]).max() > 1e-2
 
 
 def test_a_latent_that_does_not_halve_is_refused(unet):

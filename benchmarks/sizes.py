@@ -1,0 +1,87 @@
+"""The networks and inputs that both sides of a benchmark use; without Jittor or PyTorch, so that both can import it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+NUM_CLASSES = 29
+GUIDANCE_SCALE = 3.5
+TIMESTEP = 600
+
+# released: the layout of the released checkpoint, here at other widths
+_RELEASED = {"num_res_blocks": 2, "attention_downsamples": [4, 8, 16], "channel_mult": [1, 1, 2, 3, 4]}
+_DEMO = {"num_res_blocks": 1, "attention_downsamples": [4], "channel_mult": [1, 2, 4]}
+_UNETS = {
+    "demo": {**_DEMO, "model_channels": 32, "num_head_channels": 32, "spade_hidden": 32},
+    "mid": {**_RELEASED, "model_channels": 64, "num_head_channels": 64, "spade_hidden": 128},
+    "full": {**_RELEASED, "model_channels": 256, "num_head_channels": 64, "spade_hidden": 128},
+}
+SIZES = tuple(_UNETS)
+LATENT_SIZES = {"demo": (24, 32), "mid": (48, 64), "full": (96, 128)}
+"""Latents' (height, width); images are four times as large."""
+AUTOENCODERS = {
+    "demo": {"ch": 32, "ch_mult": [1, 2, 2], "num_res_blocks": 1, "n_embed": 1024},
+    "mid": {"ch": 64, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192},
+    "full": {"ch": 128, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192},
+}
+CODEBOOK = "quantize.embedding.weight"
+LEARNING_RATE = 1e-4
+GRADIENTS = ("input_blocks.0.0.weight", "time_embed.0.weight", "middle_block.0.in_norm.mlp_shared.0.weight")
+"""Parameters at the far end of the backward pass, whose gradients a training step answers with."""
+
+
+def unet_arguments(size: str) -> dict:
+    return {"in_channels": 3, "out_channels": 6, "num_classes": NUM_CLASSES, **_UNETS[size]}
+
+
+def latents(size: str, batch: int, seed: int = 1) -> np.ndarray:
+    """Standard normal [B,3,h,w]."""
+    return np.random.default_rng(seed).standard_normal((batch, 3, *LATENT_SIZES[size]), dtype=np.float32)
+
+
+def timesteps(batch: int) -> np.ndarray:
+    """What a training step's samples are noised to, int [B]."""
+    return np.random.default_rng(2).integers(0, 1000, batch)
+
+
+def segmaps(size: str, batch: int) -> np.ndarray:
+    """One-hot masks [B,29,h,w] of horizontal bands."""
+    height, width = LATENT_SIZES[size]
+    rows = np.arange(height) * 7 // height
+    mask = (rows[None, :] + 3 * np.arange(batch)[:, None]) % NUM_CLASSES  # [B, h]
+    bands = np.eye(NUM_CLASSES, dtype=np.float32)[mask]  # [B, h, 29]
+    return np.repeat(bands.transpose(0, 2, 1)[..., None], width, axis=3)
+
+
+def images(size: str, batch: int) -> np.ndarray:
+    """Uniform noise [B,3,4h,4w] in [-1,1]."""
+    height, width = LATENT_SIZES[size]
+    return np.random.default_rng(3).uniform(-1, 1, (batch, 3, 4 * height, 4 * width)).astype(np.float32)
+
+
+def codes(size: str, batch: int, codebook: np.ndarray) -> np.ndarray:
+    """Latents [B,3,h,w] that are codes, so that float noise cannot make them another's."""
+    chosen = np.random.default_rng(4).integers(0, len(codebook), (batch, *LATENT_SIZES[size]))
+    return np.ascontiguousarray(codebook[chosen].transpose(0, 3, 1, 2))
+
+
+def scenes(count: int, size: tuple[int, int], batch: int) -> list[tuple[list, list, list]]:
+    """Batches of generated landscapes of `size` (width, height) as IIDMPipeline takes them: masks, references, names.
+    Each mask has the next one's photo."""
+    from jiidm.synthetic import landscape
+
+    pairs = [landscape(number, size) for number in range(count + 1)]
+    scenes = [(pairs[i][1], pairs[i + 1][0], f"scene{i}") for i in range(count)]
+    return [tuple(map(list, zip(*scenes[i : i + batch]))) for i in range(0, count, batch)]
+
+
+def random_weights(shapes: Iterable[tuple[str, tuple[int, ...]]], seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:
+    """Weights by name, each from its own draw; zero-initialised ones too, so that no branch is idle."""
+    for number, (name, shape) in enumerate(sorted(shapes)):
+        values = np.random.default_rng((seed, number)).standard_normal(shape, dtype=np.float32)
+        if len(shape) == 1:  # of a norm, or a bias
+            yield name, values * np.float32(0.1) + np.float32(name.endswith("weight"))
+        else:
+            yield name, values / np.sqrt(np.float32(np.prod(shape[1:])))

@@ -1,0 +1,84 @@
+// Softmax attention on the CPU, out = v softmax(q^T k / sqrt(c))^T, in chunks of queries so that no matrix of all
+// queries by all keys is ever held; the backward pass computes the weights again.
+// q, out [n,c,queries]; k, v [n,c,keys].
+#include <algorithm>
+#include <cmath>
+#include "executor.h"
+#include "mem/allocator.h"
+
+namespace ldm_attention {
+
+struct Shape {
+    int64_t n, c, queries, keys, chunk;
+    float scale() const { return 1 / std::sqrt(float(c)); }
+};
+
+// z [m,n] = alpha * a [m,k] b [k,n] + beta * z, row-major; 'T' says that the array holds the transpose
+inline void product(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+                    int64_t stride_a, const float* b, int64_t stride_b, float beta, float* z, int64_t stride_z) {
+    dnnl_sgemm(trans_a, trans_b, m, n, k, alpha, a, stride_a, b, stride_b, beta, z, stride_z);
+}
+
+inline void softmax_rows(float* scores, int64_t rows, int64_t count) {
+#pragma omp parallel for
+    for (int64_t i = 0; i < rows; i++) {
+        float* row = scores + i * count;
+        float largest = row[0], total = 0;
+        for (int64_t j = 0; j < count; j++) largest = std::max(largest, row[j]);
+        for (int64_t j = 0; j < count; j++) total += row[j] = std::exp(row[j] - largest);
+        float factor = 1 / total;
+        for (int64_t j = 0; j < count; j++) row[j] *= factor;
+    }
+}
+
+// Attention weights [size,keys] of the queries from `start` on.
+inline void weights(const Shape& s, const float* q, const float* k, int64_t start, int64_t size, float* scores) {
+    product('T', 'N', size, s.keys, s.c, s.scale(), q + start, s.queries, k, s.keys, 0, scores, s.keys);
+    softmax_rows(scores, size, s.keys);
+}
+
+inline void forward(const Shape& s, const float* q, const float* k, const float* v, float* out) {
+    jittor::Allocation pool = jittor::exe.alloc_temp(sizeof(float) * s.chunk * s.keys);
+    float* scores = static_cast<float*>(pool.ptr);
+    for (int64_t i = 0; i < s.n; i++, q += s.c * s.queries, k += s.c * s.keys, v += s.c * s.keys, out += s.c * s.queries)
+        for (int64_t start = 0; start < s.queries; start += s.chunk) {
+            int64_t size = std::min(s.chunk, s.queries - start);
+            weights(s, q, k, start, size, scores);
+            product('N', 'T', s.c, size, s.keys, 1, v, s.keys, scores, s.keys, 0, out + start, s.queries);
+        }
+}
+
+// grad_weights becomes the gradient of the scores before the softmax.
+inline void softmax_backward(const float* weights, int64_t rows, int64_t count, float* grad_weights) {
+#pragma omp parallel for
+    for (int64_t i = 0; i < rows; i++) {
+        const float* w = weights + i * count;
+        float *g = grad_weights + i * count, mean = 0;
+        for (int64_t j = 0; j < count; j++) mean += w[j] * g[j];
+        for (int64_t j = 0; j < count; j++) g[j] = w[j] * (g[j] - mean);
+    }
+}
+
+inline void backward(const Shape& s, const float* q, const float* k, const float* v, const float* grad_out,
+                     float* grad_q, float* grad_k, float* grad_v) {
+    jittor::Allocation pool = jittor::exe.alloc_temp(2 * sizeof(float) * s.chunk * s.keys);
+    float *scores = static_cast<float*>(pool.ptr), *grads = scores + s.chunk * s.keys;
+    for (int64_t i = 0; i < s.n; i++) {
+        int64_t at = i * s.c * s.queries, other = i * s.c * s.keys;
+        for (int64_t start = 0; start < s.queries; start += s.chunk) {
+            int64_t size = std::min(s.chunk, s.queries - start);
+            const float *queries = q + at + start, *outs = grad_out + at + start;
+            float more = start > 0;
+            weights(s, q + at, k + other, start, size, scores);
+            product('N', 'N', s.c, s.keys, size, 1, outs, s.queries, scores, s.keys, more, grad_v + other, s.keys);
+            product('T', 'N', size, s.keys, s.c, 1, outs, s.queries, v + other, s.keys, 0, grads, s.keys);
+            softmax_backward(scores, size, s.keys, grads);
+            product('N', 'T', s.c, size, s.keys, s.scale(), k + other, s.keys, grads, s.keys, 0, grad_q + at + start,
+                    s.queries);
+            product('N', 'N', s.c, s.keys, size, s.scale(), queries, s.queries, grads, s.keys, more, grad_k + other,
+                    s.keys);
+        }
+    }
+}
+
+}  // namespace ldm_attention

@@ -1,0 +1,159 @@
+// Group norm with what follows it in one pass over memory, on the CPU:
+//   y = act((norm(x) * gamma + beta) * scale + shift)
+// x [n,c,h,w]; gamma, beta [m,c,h,w] or absent; scale, shift [r,c], where samples beyond the last row share it. Samples
+// beyond the last of the m take null_gamma and null_beta [c,3,3]: corners, edges and middle of maps that are constant
+// but for their border.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace ldm_norm {
+
+struct Shape {
+    int64_t n, c, h, w, groups, maps, rows;
+    float eps;
+    bool silu;
+
+    int64_t p() const { return h * w; }
+    int64_t per_group() const { return c / groups; }
+    int64_t row(int64_t i) const { return std::min(i, rows - 1) * c; }
+};
+
+struct Inputs {
+    const float *x, *scale, *shift, *gamma, *beta, *null_gamma, *null_beta;
+};
+
+struct Stats {
+    float mean, rstd;
+};
+
+// Sums run over a fixed number of pixels in float and over those partial sums in double.
+template <class Term>
+inline double sum(int64_t count, Term term) {
+    constexpr int64_t BLOCK = 4096;
+    double total = 0;
+    for (int64_t start = 0; start < count; start += BLOCK) {
+        int64_t end = std::min(count, start + BLOCK);
+        float partial = 0;
+        for (int64_t i = start; i < end; i++) partial += term(i);
+        total += partial;
+    }
+    return total;
+}
+
+inline Stats stats(const float* x, int64_t count, float eps) {
+    float mean = sum(count, [=](int64_t i) { return x[i]; }) / count;
+    double variance = sum(count, [=](int64_t i) { return (x[i] - mean) * (x[i] - mean); }) / count;
+    return {mean, float(1 / std::sqrt(variance + eps))};
+}
+
+inline float sigmoid(float v) { return 1 / (1 + std::exp(-v)); }
+
+// y = act(x * a + b), a and b constant over the row
+inline void activate(const float* x, float a, float b, int64_t count, bool silu, float* y) {
+    if (silu)
+        for (int64_t i = 0; i < count; i++) {
+            float v = x[i] * a + b;
+            y[i] = v * sigmoid(v);
+        }
+    else
+        for (int64_t i = 0; i < count; i++) y[i] = x[i] * a + b;
+}
+
+// y = act(((x * a + b) * gamma + beta) * scale + shift)
+inline void modulate(const float* x, float a, float b, const float* gamma, const float* beta, float scale, float shift,
+                     int64_t count, bool silu, float* y) {
+    if (silu)
+        for (int64_t i = 0; i < count; i++) {
+            float v = ((x[i] * a + b) * gamma[i] + beta[i]) * scale + shift;
+            y[i] = v * sigmoid(v);
+        }
+    else
+        for (int64_t i = 0; i < count; i++) y[i] = ((x[i] * a + b) * gamma[i] + beta[i]) * scale + shift;
+}
+
+// As `modulate`, for one channel of maps given by their corners, edges and middle.
+inline void modulate_null(const Shape& s, const float* x, float a, float b, const float* gamma, const float* beta,
+                          float scale, float shift, float* y) {
+    for (int64_t row = 0; row < s.h; row++) {
+        int64_t band = row == 0 ? 0 : row == s.h - 1 ? 6 : 3;
+        int64_t start[4] = {0, 1, s.w - 1, s.w};
+        for (int64_t i = 0; i < 3; i++) {
+            float g = gamma[band + i] * scale, t = beta[band + i] * scale + shift;
+            int64_t at = row * s.w + start[i];
+            activate(x + at, a * g, b * g + t, start[i + 1] - start[i], s.silu, y + at);
+        }
+    }
+}
+
+inline void forward(const Shape& s, const Inputs& in, float* y) {
+    int64_t size = s.per_group();
+#pragma omp parallel for
+    for (int64_t task = 0; task < s.n * s.groups; task++) {
+        int64_t i = task / s.groups, first = task % s.groups * size;
+        Stats group = stats(in.x + (i * s.c + first) * s.p(), size * s.p(), s.eps);
+        float a = group.rstd, b = -group.mean * group.rstd;
+        for (int64_t c = first; c < first + size; c++) {
+            int64_t at = (i * s.c + c) * s.p();
+            float scale = in.scale[s.row(i) + c], shift = in.shift[s.row(i) + c];
+            if (!in.gamma)
+                activate(in.x + at, a * scale, b * scale + shift, s.p(), s.silu, y + at);
+            else if (i < s.maps)
+                modulate(in.x + at, a, b, in.gamma + at, in.beta + at, scale, shift, s.p(), s.silu, y + at);
+            else
+                modulate_null(s, in.x + at, a, b, in.null_gamma + 9 * c, in.null_beta + 9 * c, scale, shift, y + at);
+        }
+    }
+}
+
+// Gradients of all inputs from that of y; maps and rows must be one per sample. grad_gamma is absent with gamma.
+inline void backward(const Shape& s, const Inputs& in, const float* grad_y, float* grad_x, float* grad_scale,
+                     float* grad_shift, float* grad_gamma, float* grad_beta) {
+    int64_t size = s.per_group(), pixels = s.p();
+    const float *x = in.x, *gamma = in.gamma, *beta = in.beta;
+#pragma omp parallel for
+    for (int64_t task = 0; task < s.n * s.groups; task++) {
+        int64_t i = task / s.groups, first = task % s.groups * size, start = (i * s.c + first) * pixels;
+        Stats group = stats(x + start, size * pixels, s.eps);
+        float a = group.rstd, b = -group.mean * group.rstd;
+        double total = 0, projected = 0;  // of the gradient of norm(x), and of its product with norm(x)
+        for (int64_t c = first; c < first + size; c++) {
+            int64_t at = (i * s.c + c) * pixels;
+            float t = in.scale[i * s.c + c], u = in.shift[i * s.c + c];
+            double to_scale = 0, to_shift = 0;
+            for (int64_t block = 0; block < pixels; block += 4096) {
+                float f0 = 0, f1 = 0, f2 = 0, f3 = 0;
+                for (int64_t p = at + block; p < at + std::min(pixels, block + 4096); p++) {
+                    float normed = x[p] * a + b;
+                    float mapped = gamma ? normed * gamma[p] + beta[p] : normed;
+                    float v = mapped * t + u, grad = grad_y[p];
+                    if (s.silu) {
+                        float gate = sigmoid(v);
+                        grad *= gate * (1 + v * (1 - gate));
+                    }
+                    f0 += grad * mapped;
+                    f1 += grad;
+                    grad *= t;
+                    if (gamma) {
+                        grad_gamma[p] = grad * normed;
+                        grad_beta[p] = grad;
+                        grad *= gamma[p];
+                    }
+                    grad_x[p] = grad;
+                    f2 += grad;
+                    f3 += grad * normed;
+                }
+                to_scale += f0;
+                to_shift += f1;
+                total += f2;
+                projected += f3;
+            }
+            grad_scale[i * s.c + c] = to_scale;
+            grad_shift[i * s.c + c] = to_shift;
+        }
+        float mean = total / (size * pixels), slope = projected / (size * pixels);
+        for (int64_t p = start; p < start + size * pixels; p++) grad_x[p] = a * (grad_x[p] - mean - (x[p] * a + b) * slope);
+    }
+}
+
+}  // namespace ldm_norm

@@ -1,0 +1,216 @@
+"""Operators that Jittor has too, but slower: convolution, group norm and attention on the CPU, each in one call.
+
+Elsewhere (CUDA, or a Jittor without oneDNN) Jittor's own operators compute the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jittor as jt
+from jittor import nn
+
+_KERNELS = Path(__file__).parent / "kernels"
+ATTENTION_CHUNK = 256
+"""Queries per attention chunk. 12,288 tokens (512x384 at f4) in one piece would need a matrix of 0.6 GB an image."""
+
+
+@functools.lru_cache
+def _onednn_include() -> str:
+    """Folder of the oneDNN headers that came with Jittor, or "" where it was built without oneDNN."""
+    if jt.compile_extern.mkl_ops is None:
+        return ""
+    found = sorted(Path(jt.compiler.jit_utils.home(), ".cache", "jittor", "mkl").glob("dnnl*/include/dnnl.hpp"))
+    return str(found[-1].parent) if found else ""
+
+
+@functools.lru_cache
+def _source(name: str) -> str:
+    """C++ of a kernel. Those that call oneDNN include it in a way of its own: Jittor looks for headers only in folders
+    of its own and takes no flags here, so a macro hides the name from it and the compiler gets the folder from the
+    environment."""
+    text = (_KERNELS / name).read_text(encoding="utf-8")
+    if "dnnl" not in text:
+        return text
+    folders = [_onednn_include(), *filter(None, [os.environ.get("CPLUS_INCLUDE_PATH")])]
+    os.environ["CPLUS_INCLUDE_PATH"] = os.pathsep.join(dict.fromkeys(folders))
+    return f"#define LDM_ONEDNN <dnnl.hpp>\n#include LDM_ONEDNN\n{text}"
+
+
+def conv2d(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
+    """x [B,C,H,W], weight [O,C,K,K], bias [O] -> [B,O,H',W'].
+
+    Under `jt.no_grad` a sample's result does not depend, to the bit, on the batch it is in.
+    """
+    if jt.flags.use_cuda or not _onednn_include():
+        return nn.conv2d(x, weight, bias, stride, padding)
+    return _Conv2d(stride, padding)(x, weight, bias)
+
+
+class _Conv2d(jt.Function):
+    def __init__(self, stride: int, padding: int):
+        self.data = {"stride": stride, "padding": padding}
+
+    def execute(self, x: jt.Var, weight: jt.Var, bias: jt.Var | None) -> jt.Var:
+        self.saved = x, weight, bias
+        padding, stride, kernel = self.data["padding"], self.data["stride"], weight.shape[2]
+        sides = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
+        offset = "nullptr" if bias is None else "in2_p"
+        call = "forward_invariant" if jt.flags.no_grad else "forward"
+        return self._code(
+            [x.shape[0], weight.shape[0], *sides],
+            [x, weight] if bias is None else [x, weight, bias],
+            f"ldm_conv::{call}({_conv_shape('in0', 'in1')}, in0_p, in1_p, {offset}, out0_p);",
+        )
+
+    def grad(self, grad_y: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var | None]:
+        x, weight, bias = self.saved
+        to_x = f"ldm_conv::backward_data({_conv_shape('out0', 'in0')}, in0_p, in1_p, out0_p);"
+        grad_x = self._code(x.shape, [weight, grad_y], to_x)
+        to_weight = f"ldm_conv::backward_weight({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
+        grad_weight = self._code(weight.shape, [x, grad_y], to_weight)
+        grad_bias = None if bias is None else grad_y.sum([0, 2, 3])
+        return grad_x, grad_weight, grad_bias
+
+    def _code(self, shape: list[int], inputs: list[jt.Var], source: str) -> jt.Var:
+        return jt.code(shape, "float32", inputs, cpu_header=_source("conv2d.h"), cpu_src=source, data=self.data)
+
+
+def _conv_shape(x: str, weight: str) -> str:
+    """C++ for the shape of a convolution whose image and weight are these arguments of `jt.code`."""
+    sides = [f"{x}_shape{i}" for i in range(4)] + [f"{weight}_shape0", f"{weight}_shape2"]
+    return f'ldm_conv::Shape{{{", ".join(sides)}, int64_t(data["stride"]), int64_t(data["padding"])}}'
+
+
+def group_norm(
+    x: jt.Var,
+    num_groups: int,
+    scale: jt.Var,
+    shift: jt.Var,
+    modulation: Sequence[jt.Var | None] = (),
+    eps: float = 1e-5,
+    silu: bool = False,
+) -> jt.Var:
+    """act((norm(x) * gamma + beta) * scale + shift) in one pass; x [B,C,...].
+
+    scale, shift: [R,C]; samples beyond the last row share it, which is how one timestep serves a batch.
+    modulation: nothing for 1 and 0, or gamma and beta [M,C,H,W]; then, if M < B, those of all further samples [1,C,3,3]
+    as their corners, edges and middle, which is how one null mask serves a batch. act is SiLU or nothing.
+    A sample's result does not depend, to the bit, on the batch it is in.
+    """
+    given = [values for values in modulation if values is not None]
+    if len(given) == 2 and given[0].shape[0] != x.shape[0]:
+        raise ValueError(f"{given[0].shape[0]} masks for {x.shape[0]} samples, and no null mask")
+    if jt.flags.use_cuda:
+        return _group_norm_plain(x, num_groups, scale, shift, given, eps, silu)
+    return _GroupNorm(num_groups, eps, silu)(x, scale, shift, *given)
+
+
+class _GroupNorm(jt.Function):
+    def __init__(self, num_groups: int, eps: float, silu: bool):
+        self.data = {"groups": num_groups, "eps": eps, "silu": int(silu)}
+
+    def execute(self, x: jt.Var, scale: jt.Var, shift: jt.Var, *modulation: jt.Var) -> jt.Var:
+        self.saved = [x, scale, shift, *modulation]
+        return jt.code(
+            x.shape,
+            "float32",
+            self.saved,
+            cpu_header=_source("group_norm.h"),
+            cpu_src=f"ldm_norm::forward({self._arguments()}, out0_p);",
+            data=self.data,
+        )
+
+    def grad(self, grad_y: jt.Var) -> list[jt.Var]:
+        x, scale, shift, *modulation = self.saved
+        rows = (x.shape[0], x.shape[1])
+        if len(modulation) > 2:
+            raise ValueError("a null mask that several samples share has no gradient")
+        outputs = [x.shape, rows, rows, *(values.shape for values in modulation)]
+        pointers = [f"out{i}_p" for i in range(len(outputs))] + ["nullptr"] * (2 - len(modulation))
+        grads = jt.code(
+            outputs,
+            ["float32"] * len(outputs),
+            [x, scale.expand(rows), shift.expand(rows), *modulation, grad_y],
+            cpu_header=_source("group_norm.h"),
+            cpu_src=f"ldm_norm::backward({self._arguments()}, in{len(outputs)}_p, {', '.join(pointers)});",
+            data=self.data,
+        )
+        shared = scale.shape[0] < x.shape[0]
+        return [g.sum(0, keepdims=True) if shared and i in (1, 2) else g for i, g in enumerate(grads)]
+
+    def _arguments(self) -> str:
+        """C++ for the shape and the inputs."""
+        count = len(self.saved)
+        sides = "in0_shape2, in0_shape3" if self.saved[0].ndim == 4 else "1, in0_shape2"
+        maps = "in3_shape0" if count > 3 else "0"
+        pointers = [f"in{i}_p" if i < count else "nullptr" for i in range(7)]
+        return (
+            f'ldm_norm::Shape{{in0_shape0, in0_shape1, {sides}, int64_t(data["groups"]), {maps}, in1_shape0, '
+            f'float(data["eps"]), data["silu"] != 0}}, ldm_norm::Inputs{{{", ".join(pointers)}}}'
+        )
+
+
+def _group_norm_plain(x, num_groups, scale, shift, modulation, eps, silu) -> jt.Var:
+    batch, channels, *sides = x.shape
+    grouped = x.reshape((batch, num_groups, -1))
+    centred = grouped - grouped.mean(2, keepdims=True)
+    h = (centred / jt.sqrt((centred * centred).mean(2, keepdims=True) + eps)).reshape(x.shape)
+    if len(modulation) > 0:
+        gamma, beta = (
+            _with_null(maps, null, batch) for maps, null in zip(modulation[:2], modulation[2:] or (None, None))
+        )
+        h = h * gamma + beta
+    scale, shift = (values.reshape((-1, channels) + (1,) * len(sides)) for values in (scale, shift))
+    h = h * scale + shift
+    return nn.silu(h) if silu else h
+
+
+def _with_null(maps: jt.Var, null: jt.Var | None, batch: int) -> jt.Var:
+    """Maps [M,C,H,W] and, of the samples beyond them, the null mask's [1,C,3,3] at full size -> [batch,C,H,W]."""
+    count, channels, *sides = maps.shape
+    if null is None or count == batch:
+        return maps
+    for axis, side in zip((2, 3), sides):
+        index = jt.array([0] + [1] * (side - 2) + [2])
+        null = null[(slice(None),) * axis + (index,)]
+    return jt.concat([maps, null.expand((batch - count, channels, *sides))])
+
+
+def attention(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
+    """Softmax attention over tokens: q [N,C,Q], k and v [N,C,K] -> [N,C,Q], scale 1/sqrt(C), in chunks of queries."""
+    if jt.flags.use_cuda or not _onednn_include():
+        return _attention_plain(q, k, v)
+    return _Attention()(q, k, v)
+
+
+class _Attention(jt.Function):
+    def execute(self, q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
+        self.saved = [q, k, v]
+        return self._code(q.shape, "float32", self.saved, "ldm_attention::forward(shape, in0_p, in1_p, in2_p, out0_p);")
+
+    def grad(self, grad_out: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var]:
+        call = "ldm_attention::backward(shape, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p);"
+        return self._code([var.shape for var in self.saved], ["float32"] * 3, [*self.saved, grad_out], call)
+
+    def _code(self, shape, dtype, inputs: list[jt.Var], call: str):
+        chunk = min(ATTENTION_CHUNK, inputs[0].shape[2])
+        shape_source = (
+            'ldm_attention::Shape shape{in0_shape0, in0_shape1, in0_shape2, in1_shape2, int64_t(data["chunk"])};'
+        )
+        source = f"{shape_source} {call}"
+        return jt.code(shape, dtype, inputs, cpu_header=_source("attention.h"), cpu_src=source, data={"chunk": chunk})
+
+
+def _attention_plain(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
+    queries = q.transpose(0, 2, 1) / math.sqrt(q.shape[1])
+    values = v.transpose(0, 2, 1)
+    outputs = []
+    for start in range(0, queries.shape[1], ATTENTION_CHUNK):
+        scores = jt.matmul(queries[:, start : start + ATTENTION_CHUNK], k)
+        outputs.append(jt.matmul(nn.softmax(scores, dim=-1), values))
+    return jt.concat(outputs, dim=1).transpose(0, 2, 1)

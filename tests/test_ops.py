@@ -1,0 +1,141 @@
+"""The kit's own operators against closed forms in float64, and their gradients against difference quotients."""
+
+import jittor as jt
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+from scipy.special import expit, softmax
+
+from ldm_jittor import ops
+
+
+def array(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def convolve(x, weight, bias, stride, padding):
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    maps = [[sum(correlate2d(p, k, "valid") for p, k in zip(image, kernel)) for kernel in weight] for image in padded]
+    return np.array(maps)[:, :, ::stride, ::stride] + (0 if bias is None else bias[:, None, None])
+
+
+def group_norm(x, groups, scale, shift, gamma=1.0, beta=0.0, eps=1e-5, silu=False):
+    """scale, shift [B,C]; gamma, beta like x."""
+    grouped = x.reshape(len(x), groups, -1).astype(np.float64)
+    normed = (grouped - grouped.mean(-1, keepdims=True)) / np.sqrt(grouped.var(-1, keepdims=True) + eps)
+    h = (normed.reshape(x.shape) * gamma + beta) * scale[:, :, None, None] + shift[:, :, None, None]
+    return h * expit(h) if silu else h
+
+
+def attend(q, k, v):
+    weights = softmax(np.einsum("ncq,nck->nqk", q, k) / np.sqrt(q.shape[1]), axis=-1)
+    return np.einsum("nqk,nck->ncq", weights, v)
+
+
+def assert_gradients(ours, oracle, inputs, seed=9):
+    """Jittor's gradients of <direction, ours(inputs)> against central differences of <direction, oracle(inputs)>."""
+    direction = array(*oracle(*inputs).shape, seed=seed)
+    variables = [jt.array(values) for values in inputs]
+    gradients = jt.grad((ours(*variables) * jt.array(direction)).sum(), variables)
+    for i, gradient in enumerate(gradients):
+        step = array(*inputs[i].shape, seed=i).astype(np.float64)
+        ahead, behind = (
+            oracle(*inputs[:i], inputs[i].astype(np.float64) + sign * 1e-4 * step, *inputs[i + 1 :]) for sign in (1, -1)
+        )
+        expected = ((ahead - behind) * direction).sum() / 2e-4
+        length = np.linalg.norm(gradient.numpy()) * np.linalg.norm(step)
+        assert abs((gradient.numpy() * step).sum() - expected) < 1e-4 * length, f"input {i}"
+        assert length > 0
+
+
+# 32x32 pixels are enough for Winograd where the processor has it
+CONVOLUTIONS = [(3, 1, 1, 32), (3, 1, 1, 6), (3, 2, 0, 9), (1, 1, 0, 5), (4, 2, 1, 8)]
+
+
+@pytest.mark.parametrize("kernel, stride, padding, side", CONVOLUTIONS)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_convolution(kernel, stride, padding, side, with_bias):
+    x, weight, bias = array(2, 17, side, side + 1), array(20, 17, kernel, kernel, seed=1) / 10, array(20, seed=2)
+    inputs = [x, weight, bias] if with_bias else [x, weight]
+
+    def ours(x, weight, bias=None):
+        return ops.conv2d(x, weight, bias, stride, padding)
+
+    def oracle(x, weight, bias=None):
+        return convolve(x, weight, bias, stride, padding)
+
+    expected = oracle(*inputs)
+    np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), expected, atol=2e-5 * np.abs(expected).max())
+    with jt.no_grad():
+        np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), expected, atol=2e-5 * np.abs(expected).max())
+    assert_gradients(ours, oracle, inputs)
+
+
+@pytest.mark.parametrize("kernel, channels, side", [(3, 64, 32), (3, 48, 6), (1, 24, 7)])
+def test_convolution_of_a_sample_does_not_depend_on_its_batch(kernel, channels, side):
+    x, weight = jt.array(array(5, channels, side, side)), jt.array(array(32, channels, kernel, kernel, seed=1))
+    with jt.no_grad():
+        batch = ops.conv2d(x, weight, padding=kernel // 2).numpy()
+        for i in range(5):
+            np.testing.assert_array_equal(ops.conv2d(x[i : i + 1], weight, padding=kernel // 2).numpy()[0], batch[i])
+
+
+@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("rows, masks", [(3, 0), (1, 0), (3, 3), (1, 3)])
+def test_group_norm(rows, masks, silu):
+    x, scale, shift = array(3, 8, 5, 6) * 2 + 1, array(rows, 8, seed=1), array(rows, 8, seed=2)
+    inputs = [x, scale, shift, array(3, 8, 5, 6, seed=3), array(3, 8, 5, 6, seed=4)][: 5 if masks else 3]
+
+    def ours(x, scale, shift, *modulation):
+        return ops.group_norm(x, 2, scale, shift, modulation, silu=silu)
+
+    def oracle(x, scale, shift, *modulation):
+        scale, shift = (np.broadcast_to(values, (3, 8)) for values in (scale, shift))
+        return group_norm(x, 2, scale, shift, *modulation, silu=silu)
+
+    np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), oracle(*inputs), rtol=1e-4, atol=1e-5)
+    plain = ops._group_norm_plain(
+        *map(jt.array, inputs[:1]), 2, *map(jt.array, inputs[1:3]), [*map(jt.array, inputs[3:])], 1e-5, silu
+    )
+    np.testing.assert_allclose(plain.numpy(), oracle(*inputs), rtol=1e-4, atol=1e-5)
+    assert_gradients(ours, oracle, inputs)
+
+
+def test_group_norm_has_a_large_mean_taken_off_exactly():
+    """Where E[x^2] - E[x]^2 has lost every digit."""
+    x, ones, zeros = array(1, 4, 30, 40) + 3000, np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32)
+    ours = ops.group_norm(jt.array(x), 1, jt.array(ones), jt.array(zeros)).numpy()
+    np.testing.assert_allclose(ours, group_norm(x, 1, ones, zeros), atol=2e-3)
+
+
+@pytest.mark.parametrize("norm", [ops.group_norm, ops._group_norm_plain])
+@pytest.mark.parametrize("sides", [(5, 6), (2, 3), (3, 2)])
+def test_samples_beyond_the_masks_take_the_null_masks_corners_edges_and_middle(norm, sides):
+    x, scale, shift = array(3, 4, *sides), array(1, 4, seed=1), array(1, 4, seed=2)
+    gamma, beta, null_gamma, null_beta = (
+        array(n, 4, *shape, seed=seed) for seed, (n, shape) in enumerate([(2, sides)] * 2 + [(1, (3, 3))] * 2)
+    )
+    places = [[0] + [1] * (side - 2) + [2] for side in sides]
+    full = [
+        np.concatenate([maps, null[:, :, places[0]][:, :, :, places[1]]])
+        for maps, null in ((gamma, null_gamma), (beta, null_beta))
+    ]
+    expected = group_norm(x, 1, np.repeat(scale, 3, 0), np.repeat(shift, 3, 0), *full, silu=True)
+    modulation = [jt.array(values) for values in (gamma, beta, null_gamma, null_beta)]
+    ours = norm(jt.array(x), 1, jt.array(scale), jt.array(shift), modulation, 1e-5, True)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_without_a_mask_are_refused():
+    x, row = jt.array(array(3, 4, 5, 6)), jt.ones((1, 4))
+    with pytest.raises(ValueError, match="2 masks for 3 samples"):
+        ops.group_norm(x, 1, row, row, [x[:2], x[:2]])
+
+
+@pytest.mark.parametrize("chunk, keys", [(256, 12), (5, 12), (5, 7)])
+def test_attention(chunk, keys, monkeypatch):
+    monkeypatch.setattr(ops, "ATTENTION_CHUNK", chunk)
+    inputs = [array(3, 8, 12), array(3, 8, keys, seed=1), array(3, 8, keys, seed=2)]
+    for ours in (ops.attention, ops._attention_plain):
+        np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), attend(*inputs), rtol=1e-4, atol=1e-5)
+        assert_gradients(ours, attend, inputs)
