@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jiidm import commands
+from jiidm import commands, commands_scores, commands_weights
 from jiidm.errors import InputError
 
 DEFAULT_CONFIG = "demo"
-SHIPPED_CONFIGS = ("demo", "smoke", "iidm", "iidm_paper")
+SHIPPED_CONFIGS = ("demo", "smoke", "iidm", "iidm_released", "iidm_paper")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 2 for bad input, which is told in one line on stderr."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.run(arguments) or 0
     except InputError as error:
@@ -31,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`train segmenter` is one command; a data folder of that name can be given as ./segmenter."""
+    return ["train segmenter", *argv[2:]] if list(argv[:2]) == ["train", "segmenter"] else list(argv)
+
+
 def _refuse(error: Exception) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -40,9 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jiidm", description="Semantic landscape synthesis with IIDM in Jittor.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_train(subparsers)
+    _add_train_segmenter(subparsers)
     _add_infer(subparsers)
+    _add_score(subparsers)
+    _add_submit(subparsers)
+    _add_compare(subparsers)
     _add_data(subparsers)
     _add_export(subparsers)
+    _add_convert(subparsers)
+    _add_average(subparsers)
     _add_schedule(subparsers)
     _add_doctor(subparsers)
     return parser
@@ -78,7 +89,8 @@ def _add_train(subparsers) -> None:
   jiidm train                                  the embedded default on generated landscapes
   jiidm train DATA --config iidm               the released model's layout on your data
   jiidm train DATA --run runs/a --set diffusion_training.max_steps=50000
-A run that was interrupted goes on when the same command is given again.""",
+A run that was interrupted goes on when the same command is given again.
+`jiidm train segmenter` is another command: it trains the network that scores masks.""",
     )
     parser.add_argument("data", nargs="?", type=Path, help="folder with imgs/*.jpg and labels/*.png")
     _add_config_options(parser, DEFAULT_CONFIG)
@@ -87,9 +99,29 @@ A run that was interrupted goes on when the same command is given again.""",
         "--autoencoder",
         type=Path,
         metavar="FILE",
-        help="use the autoencoder of this file (a trained model will do), train none",
+        help="use the autoencoder of this file (a model, a released or PyTorch file, a diffusers folder), train none",
     )
     parser.add_argument("--dry-run", action="store_true", help="build the networks, print their size, stop")
+    _add_device_option(parser)
+
+
+def _add_train_segmenter(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "train segmenter",
+        commands_scores.train_segmenter,
+        "Train a SegFormer, which tells by the masks how well images are painted.",
+        """examples:
+  jiidm train segmenter                        the small one that ships, on generated landscapes
+  jiidm train segmenter DATA --config iidm     MiT-B0 at 512x384 on your data
+  jiidm train segmenter DATA --set segmenter.variant=b2 --run runs/judge
+A run that was interrupted goes on when the same command is given again.""",
+    )
+    parser.add_argument("data", nargs="?", type=Path, help="folder with imgs/*.jpg and labels/*.png")
+    _add_config_options(parser, DEFAULT_CONFIG)
+    parser.add_argument(
+        "--run", dest="folder", type=Path, help="folder of this run (default: runs/<config name>_segmenter)"
+    )
     _add_device_option(parser)
 
 
@@ -116,9 +148,71 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="images per batch; changes them by float noise only"
     )
+    parser.add_argument(
+        "--fast", action="store_true", help="at most inference.fast_steps (10) steps a round, nearly the same images"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     parser.add_argument("--dry-run", action="store_true", help="check the inputs, print the model's size, stop")
     _add_device_option(parser)
+
+
+def _add_score(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "score",
+        commands_scores.score,
+        "Score an output folder: M, A, FID, S and the total T; saved as OUT/_run/scores.json.",
+        """examples:
+  jiidm score out/ --masks test_masks/ --refs refs.json                        M and S
+  jiidm score out/ --masks test_masks/ --refs refs.json --real train/ \\
+    --inception pt_inception-2015-12-05-6726825d.pth --aesthetic nima.pth      all of them
+A score whose weights or photos are not given is absent, and so is T without it.""",
+    )
+    parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
+    _add_mask_options(parser, required=True)
+    parser.add_argument("--real", type=Path, metavar="DIR", help="real photos, or a data folder: the other side of FID")
+    for name, help in (
+        ("segmenter", "SegFormer that M is measured with (default: the one that ships)"),
+        ("inception", "weights of the FID Inception-v3, as pytorch-fid's; without them fd_seg stands in, not in T"),
+        ("aesthetic", "weights of a VGG-16 NIMA, for A"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
+    _add_device_option(parser)
+
+
+def _add_mask_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--masks", type=Path, metavar="DIR", required=required, help="folder of the masks")
+    parser.add_argument("--refs", type=Path, metavar="JSON", required=required, help='{"<mask>.png": "<image>.jpg"}')
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="training data whose imgs/ holds the references")
+
+
+def _add_submit(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "submit",
+        commands_scores.submit,
+        "Check a folder against the list of masks, zip it as OUT.zip, copy the best images to OUT/selects.",
+        """The best are those of the highest M (0.2 A + 0.3 (50 + S / 2)) in OUT/_run/scores.json, A left out where
+it was not measured; without that file those of the largest file.""",
+    )
+    parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
+    parser.add_argument("masks", type=Path, help="folder of the masks, or the references JSON that names them")
+    parser.add_argument(
+        "--size", type=_size, default=(512, 384), metavar="WxH", help="every image's (default: 512x384)"
+    )
+    parser.add_argument("--select", type=int, default=3, metavar="N", help="how many images to select (default: 3)")
+
+
+def _add_compare(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "compare",
+        commands_scores.compare,
+        "Tabulate the scores of several output folders and draw their images side by side.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folder that `jiidm score` has scored")
+    _add_mask_options(parser, required=False)
+    parser.add_argument("--out", type=Path, default=Path("comparison.jpg"), metavar="FILE", help="picture to draw")
 
 
 def _add_data(subparsers) -> None:
@@ -146,8 +240,49 @@ def _add_data(subparsers) -> None:
 
 def _add_export(subparsers) -> None:
     parser = _command(subparsers, "export", commands.export, "Write a trained model in half precision, to pass it on.")
-    parser.add_argument("source", type=Path, help="model.safetensors of a run")
+    parser.add_argument("source", type=Path, help="model.safetensors or segmenter.safetensors of a run")
     parser.add_argument("target", type=Path, help="the file to write")
+
+
+def _add_convert(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "convert",
+        commands_weights.convert,
+        "Make a file of this kit from released, PyTorch or diffusers weights, or take a network out of one.",
+        """examples:
+  jiidm convert unet_average.pkl vq.pkl model.safetensors        the released weights -> infer --checkpoint
+  jiidm convert vq-f4.ckpt autoencoder.safetensors               of latent-diffusion -> train --autoencoder
+  jiidm convert model.safetensors unet.safetensors --only unet   -> PyTorch's SDM, whose names it has
+A source is a .pkl of Jittor, a .pt, .pth or .ckpt of PyTorch, a diffusers folder or a .safetensors; its layout is
+recognised by its names, and no code in it is run. Every name and shape has to be that of the config: the one given,
+else the one a source holds, else iidm.""",
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="file or diffusers folder")
+    parser.add_argument("target", type=Path, metavar="DST", help="the .safetensors file to write")
+    parser.add_argument("--only", choices=("autoencoder", "unet"), help="write this network alone, under bare names")
+    _add_config_options(parser)
+
+
+def _add_average(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "average",
+        commands_weights.average,
+        "Write the mean of several checkpoints of one model (IIDM's eq. 7).",
+        """examples:
+  jiidm average a.safetensors b.safetensors --out mean.safetensors
+  jiidm average a.safetensors b.safetensors --out mean.safetensors --weights 0.3 0.7""",
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="CHECKPOINT", help="safetensors file, two or more")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        type=float,
+        metavar="W",
+        help="one per checkpoint; their sum is made one (default: equal)",
+    )
 
 
 def _add_schedule(subparsers) -> None:
@@ -155,7 +290,7 @@ def _add_schedule(subparsers) -> None:
         subparsers,
         "schedule",
         commands.schedule,
-        "Print what each round of a config starts from: timestep, sqrt(abar), passes.",
+        "Print what each round of a config starts from (timestep, sqrt(abar)) and costs (network passes).",
     )
     parser.add_argument("configs", nargs="*", default=list(SHIPPED_CONFIGS), help="default: every shipped config")
 

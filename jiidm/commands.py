@@ -68,6 +68,8 @@ def _choose_model(arguments):
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")
     config = configs.override(config, overrides)
+    if arguments.fast:
+        config = configs.fast(config)
     print(f"model: {path} ({config.name}, {config.data.size[0]}x{config.data.size[1]})")
     return path, config
 
@@ -138,7 +140,7 @@ def schedule(arguments) -> int:
     from jiidm import runtime
 
     runtime.prepare("cpu")
-    from jiidm.footprint import describe_starts
+    from jiidm.starts import describe_starts
 
     print(describe_starts(arguments.configs))
     return 0

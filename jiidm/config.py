@@ -84,6 +84,8 @@ class DiffusionTraining:
     batch_size: int = 16
     """Samples per optimiser step, over all accumulation steps."""
     accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    """Keep less for the backward pass and compute it again: half the activations' memory for a third more time."""
     learning_rate: float = 1e-4
     warmup_steps: int = 1000
     lr_schedule: Literal["constant", "cosine"] = "constant"
@@ -97,6 +99,21 @@ class DiffusionTraining:
 
 
 @dataclass(frozen=True)
+class SegmenterConfig:
+    """The network that judges painted images by their masks, and its training: `jiidm train segmenter`."""
+
+    variant: Literal["tiny", "b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    size: tuple[int, int] = (512, 384)
+    """Width and height at which it sees every image."""
+    max_steps: int = 100_000
+    batch_size: int = 8
+    learning_rate: float = 2e-4
+    warmup_steps: int = 1500
+    lr_schedule: Literal["constant", "cosine"] = "cosine"
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
 class Round:
     """One pass of Algorithm 2: noise to `start_timestep` (0-based), denoise in `num_steps`."""
 
@@ -106,15 +123,30 @@ class Round:
     guidance_scale: float = 1.0
     color_transfer: bool = False
     """Give the round's input the reference's colours first."""
+    spacing: Literal["trailing", "linspace", "logsnr"] = "trailing"
+    """Evenly in time, stopping short of timestep 0 or including it, or evenly in log-SNR, which suits dpmpp_2m in few
+    steps; see NoiseSchedule.timesteps."""
+    noise_timestep: int | None = None
+    """Whose noise level the input gets. Null: that of start_timestep, which is what the network expects."""
+
+    @property
+    def noised_at(self) -> int:
+        return self.start_timestep if self.noise_timestep is None else self.noise_timestep
 
 
 @dataclass(frozen=True)
 class InferenceConfig:
     rounds: tuple[Round, ...] = (Round(600, 20),)
     batch_size: int = 4
+    modulation_memory: float = 2.0
+    """GiB for what is computed from a batch's masks once and kept; a batch that needs more is split."""
     clip_x0: float | None = None
     """Bound on predicted clean latents in standard deviations, or null."""
+    fast_steps: int = 10
+    """Most steps that a round of `--fast` takes."""
     color_space: Literal["lab8", "lalphabeta"] = "lab8"
+    jpeg_between_rounds: int | None = None
+    """Quality of the JPEG files through which the released code hands images to the next round. Null: no files."""
     jpeg_quality: int = 95
 
 
@@ -129,6 +161,7 @@ class Config:
     autoencoder_training: AutoencoderTraining = field(default_factory=AutoencoderTraining)
     diffusion_training: DiffusionTraining = field(default_factory=DiffusionTraining)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -188,6 +221,24 @@ def override(config: Config, assignments: typing.Sequence[str]) -> Config:
         except yaml.YAMLError:
             raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
     return from_dict(tree, "--set " + " ".join(assignments))
+
+
+def fast(config: Config) -> Config:
+    """The same rounds in few steps: by dpmpp_2m in at most `inference.fast_steps` each, even in log-SNR.
+
+    Starts, guidance and colour transfer stay. Raises InputError where this saves no step, and for ddpm rounds, whose
+    images are made of the noise drawn on the way.
+    """
+    rounds, most = config.inference.rounds, config.inference.fast_steps
+    if any(spec.sampler == "ddpm" for spec in rounds):
+        raise InputError(f"--fast: {config.name} samples by ddpm, which few steps do not come near; ddim rounds can be")
+    if max(spec.num_steps for spec in rounds) <= most:
+        raise InputError(f"--fast: no round of {config.name} takes more than inference.fast_steps = {most} steps")
+    rounds = tuple(
+        dataclasses.replace(spec, sampler="dpmpp_2m", num_steps=min(spec.num_steps, most), spacing="logsnr")
+        for spec in rounds
+    )
+    return dataclasses.replace(config, inference=dataclasses.replace(config.inference, rounds=rounds))
 
 
 def _convert(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -252,11 +303,16 @@ _AT_LEAST_ONE = (
     "diffusion_training.validate_every",
     "diffusion_training.checkpoint_every",
     "inference.batch_size",
+    "inference.fast_steps",
+    "segmenter.max_steps",
+    "segmenter.batch_size",
 )
 _POSITIVE = (
     "autoencoder.latent_scale",
     "autoencoder_training.learning_rate",
     "diffusion_training.learning_rate",
+    "segmenter.learning_rate",
+    "inference.modulation_memory",
     "schedule.slope",
     "schedule.beta_start",
 )
@@ -282,12 +338,14 @@ def _validated(config: Config, source: str) -> Config:
     require(training.batch_size % training.accumulation_steps == 0, "diffusion_training.batch_size", accumulated)
     require(0 <= training.mask_dropout < 1, "diffusion_training.mask_dropout", "0 to below 1")
     require(0 < config.data.validation_fraction < 1, "data.validation_fraction", "a number between 0 and 1")
-    require(1 <= config.inference.jpeg_quality <= 100, "inference.jpeg_quality", "1 to 100")
+    for key in ("inference.jpeg_quality", "inference.jpeg_between_rounds"):
+        require(_lookup(config, key) is None or 1 <= _lookup(config, key) <= 100, key, "1 to 100")
     require(bool(config.inference.rounds), "inference.rounds", "one round at least")
     last = config.schedule.num_timesteps - 1
     for i, spec in enumerate(config.inference.rounds):
         key, start = f"inference.rounds.{i}", spec.start_timestep
         require(0 <= start <= last, f"{key}.start_timestep", f"0 to {last}")
+        require(0 <= spec.noised_at <= last, f"{key}.noise_timestep", f"0 to {last}")
         require(1 <= spec.num_steps <= start + 1, f"{key}.num_steps", f"1 to {start + 1}")
     return config
 
@@ -312,6 +370,7 @@ def _check_sizes(config: Config, require: typing.Callable[[bool, str, str], None
     crop = zip(config.autoencoder_training.crop_size, config.data.size)
     fits = all(0 < side <= full and side % downsample == 0 for side, full in crop)
     require(fits, "autoencoder_training.crop_size", f"at most data.size, in multiples of {downsample}")
+    require(min(config.segmenter.size) >= 32, "segmenter.size", "32 or more a side")
 
 
 def _check_schedule(schedule: ScheduleConfig, require: typing.Callable[[bool, str, str], None]) -> None:

@@ -1,17 +1,12 @@
-"""What a config costs and where its rounds start, told before anything runs."""
+"""What a config costs, told before anything runs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import jittor as jt
 
-from jiidm import config as configs
-from jiidm.build import build_autoencoder, build_schedule, build_unet
+from jiidm.build import build_autoencoder, build_unet
 from jiidm.config import Config
-from jiidm.report import table
-from ldm_jittor.layers import ATTENTION_CHUNK
+from ldm_jittor.ops import ATTENTION_CHUNK
 
 GIB = 2**30
 FLOAT = 4
@@ -42,42 +37,6 @@ def describe(config: Config) -> str:
     )
 
 
-def describe_starts(names: Sequence[str]) -> str:
-    """A row per config and round: start timestep, what is left of the reference there, network passes per image."""
-    rows = []
-    for name in names:
-        config = configs.load(name)
-        schedule = build_schedule(config.schedule)
-        for number, spec in enumerate(config.inference.rounds, 1):
-            alpha_bar = schedule.alpha_bar(spec.start_timestep)
-            guided = spec.guidance_scale != 1
-            rows.append(
-                (
-                    config.name,
-                    config.schedule.kind,
-                    number,
-                    spec.start_timestep,
-                    f"{math.sqrt(alpha_bar):.3g}",
-                    f"{math.sqrt(1 - alpha_bar):.3g}",
-                    spec.sampler,
-                    spec.num_steps,
-                    spec.num_steps * (2 if guided else 1),
-                )
-            )
-    header = (
-        "config",
-        "schedule",
-        "round",
-        "start",
-        "sqrt(abar)",
-        "sqrt(1-abar)",
-        "sampler",
-        "steps",
-        "passes",
-    )
-    return table(rows, header)
-
-
 def _latent_shape(config: Config) -> str:
     return "x".join(map(str, (*config.latent_size, config.autoencoder.latent_channels)))
 
@@ -94,10 +53,9 @@ def _unet_map_elements(config: Config) -> int:
 
 def _inference_bytes(config: Config, unet: jt.nn.Module, parameters: int) -> int:
     batch, (width, height) = config.inference.batch_size, config.data.size
-    branches = 2 if any(spec.guidance_scale != 1 for spec in config.inference.rounds) else 1
     latent_width, latent_height = config.latent_size
-    modulations = branches * batch * unet.modulation_elements((latent_height, latent_width))
+    modulations = batch * unet.modulation_elements((latent_height, latent_width))
     coarse = config.autoencoder.channel_mult[min(1, len(config.autoencoder.channel_mult) - 1)]
     decoder = LIVE_MAPS * batch * width * height * config.autoencoder.channels * coarse
-    scores = 3 * batch * ATTENTION_CHUNK * latent_width * latent_height
+    scores = ATTENTION_CHUNK * latent_width * latent_height
     return FLOAT * (parameters + modulations + max(decoder, scores))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import os
 import struct
 import warnings
@@ -119,6 +121,27 @@ def read_size(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS)
         return image.size
 
 
+def read_jpeg_quality(path: str | os.PathLike) -> int:
+    """About the quality, 1 to 100 on the scale of libjpeg and Pillow, that a JPEG was saved with.
+
+    Told by how coarse its brightness is quantised. Raises InputError like `open_image`.
+    """
+    with open_image(path, ("JPEG",)) as image:
+        coarseness = sum(image.quantization[0])
+    return 1 + int(np.argmin(np.abs(np.array(_coarseness_by_quality()) - coarseness)))
+
+
+@functools.lru_cache(maxsize=1)
+def _coarseness_by_quality() -> list[int]:
+    """What quality 1, 2, ... 100 means, asked of Pillow's encoder."""
+    sums = []
+    for quality in range(1, 101):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(buffer, format="JPEG", quality=quality)
+        sums.append(sum(Image.open(buffer).quantization[0]))
+    return sums
+
+
 def save_jpeg(path: str | os.PathLike, array: np.ndarray, quality: int = 95) -> None:
     """Write uint8 RGB [H,W,3] as JPEG, atomically; colour keeps full resolution (4:4:4)."""
     with atomic_path(path) as temporary:
@@ -129,6 +152,13 @@ def save_png(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write uint8 RGB [H,W,3], or a mask [H,W], as PNG, atomically."""
     with atomic_path(path) as temporary:
         Image.fromarray(array).save(temporary, format="PNG")
+
+
+def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:
+    """uint8 RGB [H,W,3] as it comes back from a JPEG of that quality, written as Pillow does by default (4:2:0)."""
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="JPEG", quality=quality)
+    return np.array(Image.open(file))
 
 
 def _png_bit_depth(path: str | os.PathLike) -> int:

@@ -95,7 +95,8 @@ def _refuse_first(faults: list[str]) -> None:
 def identity_of(model_hash: str, config: Config, seed: int) -> dict[str, Any]:
     """What decides the pixels of an output; kept in the manifest."""
     inference = configs.to_dict(config.inference)
-    inference.pop("batch_size")
+    for key in ("batch_size", "modulation_memory", "fast_steps"):
+        inference.pop(key)
     sections = {key: configs.to_dict(getattr(config, key)) for key in ("autoencoder", "unet", "schedule")}
     return {"model": model_hash, "seed": seed, "size": list(config.data.size), "inference": inference, **sections}
 
@@ -118,7 +119,7 @@ def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed
     submission.write_manifest(out, manifest)
     with atomic_path(out / submission.RUN_FOLDER / "config.yaml") as temporary:
         temporary.write_text(configs.to_yaml(config), encoding="utf-8")
-    size = config.inference.batch_size
+    size = pipeline.batch_size
     batches = [jobs[i : i + size] for i in range(0, len(jobs), size)]
     batches = [batch for batch in batches if any(job.stem in missing for job in batch)]
     shown = {job.stem for job in jobs[:SHEET_ROWS]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jittor as jt
@@ -23,9 +23,9 @@ def to_model(images: Sequence[np.ndarray]) -> jt.Var:
     return jt.array(np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
 
 
-def to_images(x: jt.Var) -> np.ndarray:
-    """[B,3,H,W] in about [-1,1] -> uint8 RGB [B,H,W,3], rounded and clipped."""
-    return np.clip(np.rint((x.numpy() + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+def to_images(x: jt.Var, to_integer: Callable[[np.ndarray], np.ndarray] = np.rint) -> np.ndarray:
+    """[B,3,H,W] in about [-1,1] -> uint8 RGB [B,H,W,3], rounded unless told otherwise, and clipped."""
+    return np.clip(to_integer((x.numpy() + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def encode_dataset(

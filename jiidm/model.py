@@ -1,20 +1,27 @@
-"""The file inference runs on: autoencoder and averaged U-Net together, config and provenance inside."""
+"""The file inference runs on: autoencoder and averaged U-Net together, config and provenance inside.
+
+Other files' networks are read too, wherever their names and shapes are those of a config.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jittor as jt
 import numpy as np
 
 from jiidm import config as configs
 from jiidm.build import build_autoencoder, build_schedule, build_unet
-from jiidm.config import Config
+from jiidm.config import AutoencoderConfig, Config
 from jiidm.errors import InputError
 from ldm_jittor import checkpoint
-from ldm_jittor.autoencoder import LatentSpace
+from ldm_jittor.autoencoder import AutoencoderKL, LatentSpace, VQModel
+from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.convert import Network, check_diffusers_config, networks
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
@@ -44,9 +51,11 @@ def save_model(
 
 
 def export_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Write a model again in half precision, half the size. Raises CheckpointError when `source` is no model."""
+    """Write a model or a segmenter again in half precision, half the size. Raises CheckpointError or InputError when
+    `source` is neither."""
     stored = checkpoint.load(source)
-    stored_config(source)
+    if "preprocessing" not in stored.metadata:  # which a segmenter has instead of a config
+        stored_config(source)
     halves = {name: array.astype(np.float16) for name, array in stored.arrays.items()}
     checkpoint.save(target, halves, stored.metadata)
 
@@ -56,22 +65,58 @@ def load_model(path: str | os.PathLike, config: Config | None = None) -> Model:
 
     Raises CheckpointError when the file is unreadable or does not fit the config.
     """
-    stored = checkpoint.load(path)
+    found, _ = read_networks(path)
     if config is None:
         config = stored_config(path)
     autoencoder, unet = build_autoencoder(config.autoencoder), build_unet(config)
-    for name, module in (("autoencoder", autoencoder), ("unet", unet)):
-        checkpoint.load_into(module, checkpoint.under_prefix(name, stored.arrays), f"{path} ({name})")
-        module.eval()
+    _fill(autoencoder, "autoencoder", found, path)
+    _fill(unet, "unet", found, path)
     space = LatentSpace(autoencoder, config.autoencoder.latent_scale)
-    return Model(config, space, unet, build_schedule(config.schedule), stored.metadata.get("provenance", {}))
+    provenance = checkpoint.load_metadata(path).get("provenance", {})
+    return Model(config, space, unet, build_schedule(config.schedule), provenance)
+
+
+def load_autoencoder(path: str | os.PathLike, config: AutoencoderConfig) -> VQModel | AutoencoderKL:
+    """Build an autoencoder with the weights of any file that `read_networks` reads. Raises CheckpointError when they
+    are unreadable or do not fit the config."""
+    found, _ = read_networks(path)
+    autoencoder = build_autoencoder(config)
+    _fill(autoencoder, "autoencoder", found, path)
+    return autoencoder
+
+
+def _fill(module: jt.Module, kind: str, found: dict[str, Network], path: str | os.PathLike) -> None:
+    if kind not in found:
+        raise CheckpointError(f"{path} ({kind}) is missing; `jiidm convert` joins an autoencoder and a U-Net")
+    checkpoint.load_into(module, found[kind].state, f"{path} ({kind})")
+    module.eval()
+
+
+def read_networks(path: str | os.PathLike) -> tuple[dict[str, Network], list[str]]:
+    """The networks in a file of this kit, a released one, of latent-diffusion, SDM or diffusers (its folder), by kind
+    ("autoencoder", "unet"), and the names of arrays that belong to neither.
+
+    Raises CheckpointError when it is unreadable or holds no network.
+    """
+    arrays = checkpoint.load(path).arrays
+    try:
+        settings = Path(path) / "config.json"
+        if settings.is_file():
+            check_diffusers_config(json.loads(settings.read_text(encoding="utf-8")))
+        found, others = networks(arrays)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if not found:
+        shown = checkpoint.listed(list(arrays)) or "none"
+        raise CheckpointError(f"{path}: holds neither an autoencoder nor a SPADE U-Net; its arrays: {shown}")
+    return found, others
 
 
 def stored_config(path: str | os.PathLike) -> Config:
     """The config a model file was saved with. Raises CheckpointError or InputError when there is none."""
     metadata = checkpoint.load_metadata(path)
     if "config" not in metadata:
-        raise InputError(f"{path}: holds no config; give one with --config")
+        raise InputError(f"{path}: holds no config; give one with --config, or make a model of it with `jiidm convert`")
     return configs.from_dict(metadata["config"], str(path))
 
 
@@ -82,8 +127,9 @@ def find_model(runs: Path = RUNS) -> Path:
 
 
 def sha256(path: str | os.PathLike) -> str:
+    """Of the file, or of the weights in a diffusers folder."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(checkpoint.weights_file(path), "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()

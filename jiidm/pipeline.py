@@ -11,7 +11,7 @@ import numpy as np
 from jiidm.color import color_transfer
 from jiidm.config import Round
 from jiidm.data import one_hot
-from jiidm.images import resize_mask
+from jiidm.images import jpeg_round_trip, resize_mask
 from jiidm.latents import to_images, to_model
 from jiidm.model import Model
 from jiidm.seeding import normal
@@ -50,16 +50,18 @@ class IIDMPipeline:
         noise. `on_step` is called after every denoising step of the batch."""
         latent_size = self.config.latent_size
         segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
-        x, starts, modulated = to_model(references), None, {}
+        x, starts = to_model(references), None
         with jt.no_grad():
+            denoiser = self._denoiser(segmap)
             for number, spec in enumerate(self.config.inference.rounds):
+                if number > 0 and self.config.inference.jpeg_between_rounds is not None:
+                    x = self._through_files(to_images(x, np.floor))  # the released code cuts the decimals off
                 if spec.color_transfer:
                     x = self._transfer_colors(x, references)
-                denoiser = self._denoiser(spec, segmap, modulated)
                 z = self._start(x, spec, names, number)
                 if starts is None:
                     starts = to_images(self.space.decode(z))
-                z = self._denoise(denoiser, z, spec, names, number, on_step)
+                z = self._denoise(denoiser.with_guidance(spec.guidance_scale), z, spec, names, number, on_step)
                 x = self.space.decode(z)
                 x.sync()
         return Batch(to_images(x), starts)
@@ -67,32 +69,36 @@ class IIDMPipeline:
     def _transfer_colors(self, x: jt.Var, references: Sequence[np.ndarray]) -> jt.Var:
         space = self.config.inference.color_space
         pairs = zip(to_images(x), references)
-        return to_model([color_transfer(image, reference, space) for image, reference in pairs])
+        return self._through_files([color_transfer(image, reference, space) for image, reference in pairs])
 
-    def _denoiser(self, spec: Round, segmap: jt.Var, cache: dict[float, Denoiser]) -> Denoiser:
-        """Rounds of equal guidance share a denoiser, and with it everything computed from the mask."""
-        if spec.guidance_scale not in cache:
-            width, height = self.config.latent_size
-            cache[spec.guidance_scale] = Denoiser(
-                self.unet,
-                self.schedule,
-                segmap,
-                (height, width),
-                guidance_scale=spec.guidance_scale,
-                clip_x0=self.config.inference.clip_x0,
-            )
-        return cache[spec.guidance_scale]
+    def _through_files(self, images: Sequence[np.ndarray]) -> jt.Var:
+        """Images as what follows reads them: as they are, or from the JPEG files that the released code writes."""
+        quality = self.config.inference.jpeg_between_rounds
+        return to_model(images if quality is None else [jpeg_round_trip(image, quality) for image in images])
+
+    @property
+    def batch_size(self) -> int:
+        """Images a call should get: as many as configured, or as `inference.modulation_memory` holds."""
+        width, height = self.config.latent_size
+        image_bytes = 4 * self.unet.modulation_elements((height, width))
+        fitting = int(self.config.inference.modulation_memory * 2**30 / image_bytes)
+        return max(1, min(self.config.inference.batch_size, fitting))
+
+    def _denoiser(self, segmap: jt.Var) -> Denoiser:
+        """One for all rounds, with everything computed from the masks."""
+        width, height = self.config.latent_size
+        return Denoiser(self.unet, self.schedule, segmap, (height, width), clip_x0=self.config.inference.clip_x0)
 
     def _start(self, x: jt.Var, spec: Round, names: Sequence[str], number: int) -> jt.Var:
-        """z_T = sqrt(abar_T) E(x) + sqrt(1 - abar_T) eps at the round's first timestep."""
+        """z_T = sqrt(abar_T) E(x) + sqrt(1 - abar_T) eps at the round's first timestep, or where the config says."""
         z0 = self.space.encode(x)
-        return self.schedule.add_noise(z0, self._noise(z0.shape, names, number, "start"), spec.start_timestep)
+        return self.schedule.add_noise(z0, self._noise(z0.shape, names, number, "start"), spec.noised_at)
 
     def _denoise(self, denoiser, z, spec: Round, names: Sequence[str], number: int, on_step) -> jt.Var:
         return SAMPLERS[spec.sampler](
             denoiser,
             z,
-            self.schedule.timesteps(spec.start_timestep, spec.num_steps),
+            self.schedule.timesteps(spec.start_timestep, spec.num_steps, spec.spacing),
             noise=lambda step: self._noise(z.shape, names, number, step),
             callback=None if on_step is None else lambda *_: on_step(),
         )

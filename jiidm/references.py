@@ -22,6 +22,21 @@ def find_masks(folder: str | os.PathLike) -> list[Path]:
     return masks
 
 
+def list_masks(source: str | os.PathLike) -> list[Path]:
+    """The masks of a folder, or those that a references JSON names, sorted; the latter need not be there.
+
+    Raises InputError for a folder without masks and a JSON that is not one or names something else than <stem>.png.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return find_masks(source)
+    masks = [Path(name) for name in sorted(_read_entries(source))]
+    _refuse(source, "not the name of a mask", [str(mask) for mask in masks if mask.parts != (f"{mask.stem}.png",)])
+    if not masks:
+        raise InputError(f"{source}: names no masks")
+    return masks
+
+
 def load_references(
     json_path: str | os.PathLike, masks: list[Path], data_root: str | os.PathLike | None = None
 ) -> dict[str, Path]:

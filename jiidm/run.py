@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jiidm import config as configs
-from jiidm.build import build_autoencoder, build_schedule
+from jiidm.build import build_schedule
 from jiidm.config import Config
 from jiidm.data import Pair, find_pairs, pair_references, read_split, split, survey, write_split
 from jiidm.errors import InputError
@@ -19,16 +20,19 @@ from jiidm.files import atomic_path
 from jiidm.images import load_image, load_mask
 from jiidm.labels import colorize
 from jiidm.latents import LatentDataset, encode_dataset, standard_deviation
-from jiidm.model import MODEL_FILE, Model, save_model, sha256
+from jiidm.model import MODEL_FILE, Model, load_autoencoder, save_model, sha256
 from jiidm.pipeline import IIDMPipeline
 from jiidm.report import contact_sheet
 from jiidm.synthetic import GENERATOR_VERSION, write_dataset
 from jiidm.train_autoencoder import train_autoencoder
 from jiidm.train_diffusion import train_diffusion
+from jiidm.train_segmenter import SEGMENTER_FILE, train_segmenter
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
 
 SAMPLE_ROWS = 4
+MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training")
+SEGMENTER_SECTIONS = ("seed", "data", "segmenter")
 
 
 def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Path | None = None) -> Path:
@@ -37,20 +41,16 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
     Without `data` landscapes are generated. `autoencoder_file` is used instead of training one.
     Raises InputError for faulty data, or a folder that holds another run.
     """
-    _refuse_other_run(config, folder)
-    root = data or _generate(config, folder / "data")
+    _refuse_other_run(config, folder, MODEL_SECTIONS)
+    root = data or _generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs = _prepare_data(config, root, folder)
-    with atomic_path(folder / "config.yaml") as temporary:
-        temporary.write_text(configs.to_yaml(config), encoding="utf-8")
+    _keep_config(config, folder)
 
     autoencoder_path = folder / "autoencoder.safetensors"
     if autoencoder_file is None and not autoencoder_path.exists():
         train_autoencoder(config, train_pairs, validation_pairs, folder)
     source = autoencoder_file or autoencoder_path
-    autoencoder = build_autoencoder(config.autoencoder)
-    arrays = checkpoint.load(source).arrays
-    checkpoint.load_into(autoencoder, checkpoint.under_prefix("autoencoder", arrays) or arrays, str(source))
-    autoencoder.eval()
+    autoencoder = load_autoencoder(source, config.autoencoder)
 
     # latents belong to the weights that made them
     latents = folder / "latents" / sha256(source)[:12]
@@ -80,12 +80,25 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
     return path
 
 
-def _refuse_other_run(config: Config, folder: Path) -> None:
+def train_judge(config: Config, data: Path | None, folder: Path) -> Path:
+    """Train a segmenter in `folder` as `train` trains a model; returns the finished file's path. Raises as it does."""
+    _refuse_other_run(config, folder, SEGMENTER_SECTIONS)
+    path = folder / SEGMENTER_FILE
+    if not path.exists():
+        root = data or _generate(config, config.segmenter.size, folder / "data")
+        train_pairs, validation_pairs = _prepare_data(config, root, folder)
+        _keep_config(config, folder)
+        provenance = _provenance(config.segmenter.max_steps, len(train_pairs), data)
+        train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
+    return path
+
+
+def _refuse_other_run(config: Config, folder: Path, sections: Sequence[str]) -> None:
     """Create the run folder, or see that the config found there trains the same model."""
     path = folder / "config.yaml"
     if path.exists():
         before = configs.load(path)
-        for section in ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training"):
+        for section in sections:
             if getattr(before, section) != getattr(config, section):
                 raise InputError(f"{path}: this run was started with another {section}; choose another --run folder")
     try:
@@ -95,9 +108,14 @@ def _refuse_other_run(config: Config, folder: Path) -> None:
         raise InputError(f"{folder}: cannot write the training run there ({error.strerror})") from None
 
 
-def _generate(config: Config, root: Path) -> Path:
+def _keep_config(config: Config, folder: Path) -> None:
+    with atomic_path(folder / "config.yaml") as temporary:
+        temporary.write_text(configs.to_yaml(config), encoding="utf-8")
+
+
+def _generate(config: Config, size: tuple[int, int], root: Path) -> Path:
     print(f"no data given: generating {config.data.synthetic_count} landscapes in {root}")
-    write_dataset(root, config.data.synthetic_count, config.data.size, seed=config.seed)
+    write_dataset(root, config.data.synthetic_count, size, seed=config.seed)
     return root
 
 

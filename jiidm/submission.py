@@ -75,8 +75,11 @@ def stray_images(out: str | os.PathLike, masks: list[Path]) -> list[str]:
 
 def output_fault(mask: Path, out: str | os.PathLike) -> str | None:
     """What is wrong with the output of one mask, or None. Raises InputError if the mask cannot be read."""
-    path = Path(out) / f"{mask.stem}.jpg"
-    size = read_size(mask, ("PNG",))
+    return image_fault(Path(out) / f"{mask.stem}.jpg", read_size(mask, ("PNG",)))
+
+
+def image_fault(path: Path, size: tuple[int, int]) -> str | None:
+    """Why a file is no JPEG in RGB of `size` (width, height) that decodes to its end, or None."""
     try:
         with open_image(path, ("JPEG",)) as image:
             image.load()
@@ -85,7 +88,7 @@ def output_fault(mask: Path, out: str | os.PathLike) -> str | None:
     if image.mode != "RGB":
         return f"{path}: mode {image.mode}, not RGB"
     if image.size != size:
-        return f"{path}: size {image.width}x{image.height}, its mask is {size[0]}x{size[1]}"
+        return f"{path}: size {image.width}x{image.height}, must be {size[0]}x{size[1]}"
     return None
 
 

@@ -1,11 +1,16 @@
-"""Checkpoints: safetensors files of named arrays, with config and provenance as JSON in their metadata."""
+"""Checkpoints: safetensors files of named arrays, with config and provenance as JSON in their metadata.
+
+Those of Jittor, PyTorch and diffusers are read too, but never written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import jittor as jt
@@ -14,8 +19,11 @@ from jittor import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ldm_jittor import foreign
+
 METADATA_KEY = "ldm_jittor"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal models would differ."""
+_DIFFUSERS_FILES = tuple(f"diffusion_pytorch_model{suffix}" for suffix in (".safetensors", ".fp16.safetensors", ".bin"))
 
 
 class CheckpointError(ValueError):
@@ -28,13 +36,26 @@ class Checkpoint(NamedTuple):
 
 
 def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write arrays and JSON-able metadata to `path`, which appears only when it is complete."""
+    """Write arrays and JSON-able metadata to `path`, which appears only when it is complete.
+
+    Raises CheckpointError where it cannot be written.
+    """
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    try:
+        with replacing(path) as temporary:
+            save_file(contiguous, temporary, {METADATA_KEY: json.dumps(metadata)})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be written ({error})") from None
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place when the block ends without an exception."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(contiguous, temporary, {METADATA_KEY: json.dumps(metadata)})
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # safetensors leaves a file that only its owner can read
@@ -44,21 +65,57 @@ def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 
 def load(path: str | os.PathLike) -> Checkpoint:
-    """Read a safetensors checkpoint. Raises CheckpointError when it is missing, truncated or not ours."""
+    """Read a checkpoint, whose content tells its format: safetensors; or, without metadata, a pickle of Jittor or of
+    arrays, or a PyTorch file, none of whose code is run; or a diffusers folder.
+
+    Raises CheckpointError when it is missing, damaged, of no such format, or asks to run code.
+    """
+    path = weights_file(path)
     metadata = load_metadata(path)
-    with safe_open(path, framework="numpy") as file:
-        return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
+    try:
+        if not _is_safetensors(path):
+            return Checkpoint(foreign.read(path), metadata)
+        with safe_open(path, framework="numpy") as file:
+            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
+    except (UnpicklingError, SafetensorError, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """Only the metadata, without reading the arrays. Raises CheckpointError as `load` does."""
+    """Only the metadata, without reading the arrays; empty for a format that has none. Raises CheckpointError for
+    what is seen to be no checkpoint without reading it all."""
+    path = weights_file(path)
     try:
+        if not _is_safetensors(path):
+            return {}
         with safe_open(path, framework="numpy") as file:
             return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors checkpoint ({error})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+
+
+def weights_file(path: str | os.PathLike) -> Path:
+    """`path` itself, or the weights in it where it is a folder as diffusers saves one."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = [path / name for name in _DIFFUSERS_FILES if (path / name).is_file()]
+    if not found:
+        raise CheckpointError(f"{path}: a folder without {_DIFFUSERS_FILES[0]}")
+    return found[0]
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether it is a safetensors file, or one that `foreign` reads. Raises CheckpointError when it is neither."""
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":  # eight bytes of length, then JSON
+        return True
+    if start.startswith((foreign.ZIP_START, *foreign.PICKLE_STARTS)):
+        return False
+    raise CheckpointError(f"{path}: not a readable checkpoint (neither safetensors, nor PyTorch's, nor a pickle)")
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -81,30 +138,27 @@ def load_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) 
 
     Raises CheckpointError naming `source` and what is missing, surplus or of another shape, before anything changes.
     """
-    parameters = dict(module.named_parameters())
-    faults = [f"{name} is missing" for name in parameters if name not in arrays]
-    faults += [f"{name} is surplus" for name in arrays if name not in parameters]
-    faults += [
-        f"{name} is {'x'.join(map(str, arrays[name].shape))}, not {'x'.join(map(str, value.shape))}"
-        for name, value in parameters.items()
-        if name in arrays and tuple(arrays[name].shape) != tuple(value.shape)
-    ]
+    faults = misfits(module, arrays)
     if faults:
-        more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
-        raise CheckpointError(f"{source} does not fit the model: {'; '.join(faults[:4])}{more}")
-    for name, value in parameters.items():
+        raise CheckpointError(f"{source} does not fit the model: {listed(faults)}")
+    for name, value in module.named_parameters():
         value.assign(jt.array(arrays[name].astype(np.float32)))
 
 
-def average(states: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Mean of several states, array by array (IIDM's eq. 7). Raises CheckpointError when names or shapes differ."""
-    first = states[0]
-    for state in states[1:]:
-        differing = {name for name in {*first, *state} if np.shape(first.get(name)) != np.shape(state.get(name))}
-        differing |= set(first) ^ set(state)
-        if differing:
-            raise CheckpointError(f"the checkpoints to average differ in {sorted(differing)[0]}")
-    return {
-        name: np.mean([state[name] for state in states], axis=0, dtype=np.float64).astype(array.dtype)
-        for name, array in first.items()
-    }
+def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Every array that `module` has and `arrays` lacks, the other way round, or that has another shape there."""
+    shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+    faults = [f"{name} is missing" for name in shapes if name not in arrays]
+    faults += [f"{name} is surplus" for name in arrays if name not in shapes]
+    faults += [
+        f"{name} is {'x'.join(map(str, arrays[name].shape)) or 'a scalar'}, not {'x'.join(map(str, shape))}"
+        for name, shape in shapes.items()
+        if name in arrays and tuple(arrays[name].shape) != shape
+    ]
+    return faults
+
+
+def listed(faults: Sequence[str]) -> str:
+    """Up to four faults in one line, and how many more there are."""
+    more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
+    return "; ".join(faults[:4]) + more

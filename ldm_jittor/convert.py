@@ -1,6 +1,8 @@
-"""Autoencoder weights of diffusers <-> our layout (that of taming-transformers and latent-diffusion).
+"""Other projects' weights in our layout: which networks a file holds, and diffusers' autoencoders renamed.
 
-Both directions read one table: a module's name is matched against one side's template and spelled by the
+Our names are the released ones: those of taming-transformers and latent-diffusion for the autoencoder, those of
+Semantic Diffusion Model (github.com/WeilunWang/semantic-diffusion-model) for the U-Net. Only diffusers spells them
+otherwise. Both directions read one table: a module's name is matched against one side's template and spelled by the
 other's. An attention's projections are 1x1 convolutions here, linear layers there.
 """
 
@@ -8,10 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 State = dict[str, np.ndarray]
+
+_MARKS = {"autoencoder": "encoder.conv_in.weight", "unet": "middle_block.0.in_norm.mlp_shared.0.weight"}
+"""A name that every autoencoder here has, and one that every SPADE U-Net has."""
+_PREFIXES = {
+    "autoencoder": ("autoencoder.", "first_stage_model.", "ema.", "model.", ""),
+    "unet": ("unet.", "ema.", "model.", ""),
+}
+"""Where a file may hold a network, best first: inference runs on averages."""
+_TRAINING_ONLY = ("loss.", "model_ema.")
+_DIFFUSERS_SETTINGS = {"norm_num_groups": 32, "act_fn": "silu"}
 
 _BLOCK = {**{name: name for name in ("norm1", "conv1", "norm2", "conv2")}, "nin_shortcut": "conv_shortcut"}
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
@@ -43,6 +56,47 @@ _TEMPLATES = (  # (ours, diffusers); {up}, a decoder level, is counted from oppo
     ("post_quant_conv", "post_quant_conv"),
 )
 _CODEBOOK = ("quantize.embedding", "quantize.embedding")
+
+
+class Network(NamedTuple):
+    """Weights under our names, and the project whose names the file had."""
+
+    state: State
+    layout: str
+
+
+def networks(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Network], list[str]]:
+    """The networks among `arrays`, by kind ("autoencoder", "unet"), and the names that belong to neither.
+
+    Of an autoencoder's own training, losses (`loss.`) and average (`model_ema.`) belong to neither: latent-diffusion
+    too runs the plain weights. Surplus names stay in their network, for `checkpoint.misfits` to find. Raises
+    ValueError as `from_diffusers_vq` does.
+    """
+    found, taken = {}, set()
+    for kind, mark in _MARKS.items():
+        prefix = next((prefix for prefix in _PREFIXES[kind] if prefix + mark in arrays), None)
+        if prefix is None:
+            continue
+        names = [name for name in arrays if name.startswith(prefix)]
+        names = [name for name in names if not name[len(prefix) :].startswith(_TRAINING_ONLY)]
+        state = {name[len(prefix) :]: arrays[name] for name in names}
+        taken.update(names)
+        found[kind] = _autoencoder(state) if kind == "autoencoder" else Network(state, "SDM")
+    return found, [name for name in arrays if name not in taken]
+
+
+def _autoencoder(state: State) -> Network:
+    if not any(".mid_block." in name for name in state):
+        return Network(state, "latent-diffusion")
+    is_vq = any(name.startswith("quantize.") for name in state)
+    return Network(from_diffusers_vq(state) if is_vq else from_diffusers_kl(state), "diffusers")
+
+
+def check_diffusers_config(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for what a diffusers autoencoder's weights do not show and our layers do not do."""
+    for key, ours in _DIFFUSERS_SETTINGS.items():
+        if config.get(key, ours) != ours:
+            raise ValueError(f"{key} is {config[key]}, only {ours} is supported")
 
 
 def from_diffusers_vq(state: Mapping[str, np.ndarray]) -> State:

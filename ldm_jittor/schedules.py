@@ -65,22 +65,49 @@ class NoiseSchedule:
         """Natural logarithm of `alpha_bar`, -inf where beta was 1."""
         return 0.0 if timestep < 0 else float(self.log_alphas_cumprod[timestep])
 
+    def half_log_snr(self, timestep: int) -> float:
+        """log(sqrt(abar) / sqrt(1 - abar)), half the logarithm of the signal-to-noise ratio; inf at -1."""
+        if timestep < 0:
+            return math.inf
+        return 0.5 * (self.log_alpha_bar(timestep) - math.log1p(-self.alpha_bar(timestep)))
+
     def alpha_ratio(self, timestep: int, previous: int) -> float:
         """abar_timestep / abar_previous for previous < timestep: the alpha of a step that spans the gap."""
         log_alpha = self.log_alpha_bar(timestep)
         return 0.0 if log_alpha == -math.inf else math.exp(log_alpha - self.log_alpha_bar(previous))
 
-    def timesteps(self, start: int, num_steps: int) -> list[int]:
-        """`num_steps` descending timesteps, evenly spaced from exactly `start`; the last step leads from
-        about start / num_steps to the clean latent ("trailing" spacing, Lin et al. 2024).
+    def timesteps(self, start: int, num_steps: int, spacing: str = "trailing") -> list[int]:
+        """`num_steps` descending timesteps from exactly `start`.
 
-        Raises ValueError when `start` is not a timestep of this schedule or there are not that many below it.
+        "trailing": evenly spaced; the last step leads from about start / num_steps to the clean latent. "linspace":
+        evenly down to exactly timestep 0, which is what a chain respaced to every k-th timestep has at and below an
+        entry of it (names by Lin et al. 2024). "logsnr": evenly in `half_log_snr`, as DPM-Solver takes its steps
+        (Lu et al. 2022); dense near the end, and more exact in few steps of a second-order sampler.
+        Raises ValueError when `start` is not a timestep of this schedule or, for "logsnr", one where abar is 0; when
+        there are not that many timesteps below it; for another spacing.
         """
         if not 0 <= start < self.num_timesteps:
             raise ValueError(f"start timestep {start} is outside 0 ... {self.num_timesteps - 1}")
         if not 1 <= num_steps <= start + 1:
             raise ValueError(f"{num_steps} steps do not fit between timesteps {start} and 0")
-        return [round((start + 1) * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
+        if spacing == "trailing":
+            return [round((start + 1) * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
+        if spacing == "linspace":
+            return np.linspace(start, 0, num_steps).round().astype(int).tolist()
+        if spacing == "logsnr":
+            return self._even_in_log_snr(start, num_steps)
+        raise ValueError(f"spacing must be trailing, linspace or logsnr, not {spacing!r}")
+
+    def _even_in_log_snr(self, start: int, num_steps: int) -> list[int]:
+        table = np.array([self.half_log_snr(t) for t in range(start + 1)])
+        if table[start] == -math.inf:
+            raise ValueError(f"logsnr spacing cannot start at timestep {start}, where abar is 0")
+        # of num_steps + 1 knots down to timestep 0 the last is left out: the step before it leads to the clean latent
+        knots = np.linspace(table[start], table[0], num_steps + 1)[:-1]
+        nearest = np.interp(-knots, -table, np.arange(start + 1)).round().astype(int)
+        i = np.arange(num_steps)
+        descending = np.minimum.accumulate(nearest + i) - i  # near 0 several knots share their nearest timestep
+        return np.maximum(descending, i[::-1]).tolist()
 
     def add_noise(self, z0: jt.Var, eps: jt.Var, t: int | np.ndarray) -> jt.Var:
         """z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, for one timestep or one per sample [B]."""

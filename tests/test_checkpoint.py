@@ -1,8 +1,11 @@
 """Checkpoint files: what comes back, what is refused, what is never half-written."""
 
+import pickle
+
 import jittor as jt
 import numpy as np
 import pytest
+import torch_files
 from jittor import nn
 
 from ldm_jittor import checkpoint
@@ -39,6 +42,11 @@ def test_views_are_saved_as_what_they_show(tmp_path):
     np.testing.assert_array_equal(loaded["s"], base[:, ::2])
 
 
+def test_scalars_stay_scalars(tmp_path):
+    checkpoint.save(tmp_path / "a.safetensors", {"s": np.array(2.5)}, {})
+    assert checkpoint.load(tmp_path / "a.safetensors").arrays["s"].shape == ()
+
+
 def test_failed_save_leaves_the_old_file(tmp_path, arrays):
     path = tmp_path / "a.safetensors"
     checkpoint.save(path, arrays, {"step": 1})
@@ -56,9 +64,61 @@ def test_missing_truncated_and_foreign_files_are_named(tmp_path, arrays):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(CheckpointError, match="a.safetensors"):
         checkpoint.load(path)
-    path.write_bytes(b"\x80\x04pickle")
-    with pytest.raises(CheckpointError, match="a.safetensors"):
-        checkpoint.load(path)
+    for content in (b"\x80\x04pickle", b"PK\x03\x04zip", b"text", b"", b"{", b"a text of some length {"):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="a.safetensors: ") as caught:
+            checkpoint.load(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.ckpt", "a.pth", "a.safetensors"])
+def test_the_content_tells_the_format(tmp_path, arrays, name):
+    path = tmp_path / name
+    for write in (
+        lambda: path.write_bytes(pickle.dumps(arrays)),
+        lambda: jt.save(arrays, str(tmp_path / "b")),
+        lambda: torch_files.save(path, arrays, epoch=3),
+        lambda: checkpoint.save(path, arrays, {}),
+    ):
+        write()
+        if (tmp_path / "b").exists():
+            (tmp_path / "b").replace(path)
+        loaded = checkpoint.load(path)
+        assert loaded.metadata == checkpoint.load_metadata(path) == {}
+        assert loaded.arrays.keys() == arrays.keys()
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(loaded.arrays[key], array)
+
+
+def test_a_diffusers_folder_stands_for_its_weights(tmp_path, arrays):
+    with pytest.raises(CheckpointError, match=r"a folder without diffusion_pytorch_model\.safetensors"):
+        checkpoint.load(tmp_path)
+    for number, name in enumerate((".bin", ".fp16.safetensors", ".safetensors")):
+        path = tmp_path / f"diffusion_pytorch_model{name}"
+        state = {"a": np.full(2, number, np.float32)}
+        torch_files.save(path, state) if name == ".bin" else checkpoint.save(path, state, {})
+        assert checkpoint.weights_file(tmp_path) == path
+        np.testing.assert_array_equal(checkpoint.load(tmp_path).arrays["a"], [number, number])
+
+
+def test_hostile_files_are_named_with_what_they_ask_for(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    with pytest.raises(CheckpointError, match=r"a\.pkl: asks to call os\.system: refused"):
+        checkpoint.load(tmp_path / "a.pkl")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, arrays):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file/a\.safetensors: cannot be written"):
+        checkpoint.save(tmp_path / "file" / "a.safetensors", arrays, {})
+
+
+def test_misfits_are_all_listed():
+    linear = nn.Linear(3, 2)
+    arrays = {"weight": np.zeros((3, 2)), **{f"more.{i}": np.zeros(1) for i in range(9)}}
+    expected = {"bias is missing", "weight is 3x2, not 2x3", *(f"more.{i} is surplus" for i in range(9))}
+    assert set(checkpoint.misfits(linear, arrays)) == expected
+    assert checkpoint.misfits(linear, {"weight": np.zeros((2, 3)), "bias": np.array(1)}) == ["bias is a scalar, not 2"]
 
 
 def test_load_into_names_every_kind_of_misfit(arrays):
@@ -78,17 +138,6 @@ def test_load_into_names_every_kind_of_misfit(arrays):
 def test_prefixes():
     both = {**checkpoint.with_prefix("unet", {"a": 1}), **checkpoint.with_prefix("unet_ema", {"a": 2})}
     assert checkpoint.under_prefix("unet", both) == {"a": 1}
-
-
-def test_average():
-    states = [{"w": np.array([1.0, 4.0], np.float32)}, {"w": np.array([3.0, -2.0], np.float32)}]
-    mean = checkpoint.average(states)["w"]
-    np.testing.assert_array_equal(mean, [2.0, 1.0])
-    assert mean.dtype == np.float32
-    with pytest.raises(CheckpointError, match="w"):
-        checkpoint.average([states[0], {"w": np.zeros(3, np.float32)}])
-    with pytest.raises(CheckpointError, match="b"):
-        checkpoint.average([states[0], {**states[1], "b": np.zeros(1)}])
 
 
 def test_state_dict_has_the_modules_values():

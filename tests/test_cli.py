@@ -17,12 +17,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 COMMANDS = [
     [],
     ["train"],
+    ["train", "segmenter"],
     ["infer"],
     ["data"],
     ["data", "check"],
     ["data", "split"],
     ["data", "encode"],
     ["data", "synth"],
+    ["convert"],
+    ["average"],
     ["schedule"],
     ["doctor"],
 ]
@@ -63,7 +66,7 @@ print(f"{{time.process_time() - start}} {{sorted(heavy)}}", file=sys.stderr)
 
 def test_help_names_every_command():
     done = python("from jiidm import cli; cli.main(['--help'])")
-    for command in ("train", "infer", "data", "schedule", "doctor"):
+    for command in ("train", "infer", "data", "convert", "average", "schedule", "doctor"):
         assert f"\n    {command} " in done.stdout
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import pytest
@@ -28,52 +26,6 @@ def test_lab8_gives_the_statistics_of_the_reference():
     np.testing.assert_allclose(result.mean((0, 1)), lab(reference).mean((0, 1)), atol=0.5)
     np.testing.assert_allclose(result.std((0, 1)), lab(reference).std((0, 1)), atol=0.5)
     assert abs(lab(source).mean((0, 1)) - lab(reference).mean((0, 1))).max() > 5
-
-
-def test_lab8_is_the_formula_on_opencv_values():
-    source, reference = photo(3, center=60, spread=40), photo(4, center=200, spread=40)  # this one clips
-    source_lab, reference_lab = lab(source), lab(reference)
-    mean, std = (x.ravel() for x in cv2.meanStdDev(source_lab))
-    target_mean, target_std = (x.ravel() for x in cv2.meanStdDev(reference_lab))
-    moved = (source_lab - mean) / std * target_std + target_mean
-    expected = cv2.cvtColor(np.clip(np.round(moved), 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
-    difference = np.abs(color_transfer(source, reference).astype(int) - expected)
-    assert (difference > 0).mean() < 1e-3  # a tie in rounding at most
-
-
-def reinhard_pixelwise(source, reference):
-    """Reinhard 2001, Eq. 4-12, pixel by pixel; Eq. 4 inverted by solving (its printed inverse is rounded)."""
-    matrix = [[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]]
-
-    def forward(image):
-        for r, g, b in np.maximum(image.reshape(-1, 3), 1) / 255:
-            long = math.log10(0.3811 * r + 0.5783 * g + 0.0402 * b)
-            medium = math.log10(0.1967 * r + 0.7244 * g + 0.0782 * b)
-            short = math.log10(0.0241 * r + 0.1288 * g + 0.8444 * b)
-            yield (
-                (long + medium + short) / math.sqrt(3),
-                (long + medium - 2 * short) / math.sqrt(6),
-                (long - medium) / math.sqrt(2),
-            )
-
-    a, b = np.array(list(forward(source))), np.array(list(forward(reference)))
-    moved = (a - a.mean(0)) * (b.std(0) / a.std(0)) + b.mean(0)
-    pixels = []
-    for luminance, alpha, beta in moved:
-        base, yellow, red = luminance / math.sqrt(3), alpha / math.sqrt(6), beta / math.sqrt(2)
-        long, medium, short = (
-            10 ** (base + yellow + red),
-            10 ** (base + yellow - red),
-            10 ** (base - 2 * yellow),
-        )
-        pixels.append(np.linalg.solve(matrix, (long, medium, short)))
-    return np.clip(255 * np.array(pixels), 0, 255).reshape(source.shape)
-
-
-def test_lalphabeta_is_reinhards_formula():
-    source, reference = photo(5), photo(6, 24, 30, center=150)
-    result = color_transfer(source, reference, space="lalphabeta")
-    assert np.abs(result - reinhard_pixelwise(source, reference)).max() <= 0.5 + 1e-6
 
 
 def test_identity():

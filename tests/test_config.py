@@ -24,8 +24,8 @@ def message_of(call, *arguments):
     return str(caught.value)
 
 
-def test_the_four_shipped_configs_are_there():
-    assert SHIPPED == ["demo", "iidm", "iidm_paper", "smoke"]
+def test_the_five_shipped_configs_are_there():
+    assert SHIPPED == ["demo", "iidm", "iidm_paper", "iidm_released", "smoke"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -57,6 +57,55 @@ def test_what_the_full_size_configs_say():
     assert [r.color_transfer for r in paper.inference.rounds] == [False, True, True]
     assert paper.schedule.kind == "paper" and paper.schedule.slope == 0.001
     assert released.unet == paper.unet and released.autoencoder == paper.autoencoder
+
+
+def test_the_released_code_noises_one_entry_of_its_chain_above_its_loop():
+    config = configs.load("iidm_released")
+    chains = [(range(0, 1000, 1000 // entries), start) for entries, start in ((500, 300), (500, 320), (50, 20))]
+    assert [(r.noised_at, r.start_timestep, r.num_steps) for r in config.inference.rounds] == [
+        (chain[start], chain[start - 1], start) for chain, start in chains
+    ]
+    assert {r.spacing for r in config.inference.rounds} == {"linspace"}
+    assert config.inference.jpeg_between_rounds == 75
+
+
+def test_the_released_code_and_the_mended_one_differ_in_the_defects_only():
+    released, mended = configs.to_dict(configs.load("iidm_released")), configs.to_dict(configs.load("iidm"))
+    inference, mended_inference = released.pop("inference"), mended.pop("inference")
+    assert (released.pop("name"), mended.pop("name")) == ("iidm_released", "iidm")
+    assert released == mended
+    for round_, mended_round in zip(inference.pop("rounds"), mended_inference.pop("rounds"), strict=True):
+        changed = {key for key in round_ if round_[key] != mended_round[key]}
+        assert changed == {"noise_timestep", "start_timestep", "spacing"}
+    changed = {key for key in inference if inference[key] != mended_inference[key]}
+    assert changed == {"jpeg_between_rounds", "jpeg_quality"}
+
+
+def test_a_round_is_noised_at_its_first_timestep_unless_told():
+    assert Round(9, 10).noised_at == 9 and Round(9, 10, noise_timestep=0).noised_at == 0
+
+
+def test_fast_rounds_keep_all_but_how_they_are_sampled():
+    config = configs.load("iidm_released", ["inference.fast_steps=12"])
+    fast = configs.fast(config)
+    assert [(r.sampler, r.num_steps, r.spacing) for r in fast.inference.rounds] == [("dpmpp_2m", 12, "logsnr")] * 3
+    for changed, before in zip(fast.inference.rounds, config.inference.rounds, strict=True):
+        kept = dataclasses.replace(changed, sampler=before.sampler, num_steps=before.num_steps, spacing=before.spacing)
+        assert kept == before
+    assert dataclasses.replace(fast, inference=config.inference) == config
+    assert dataclasses.replace(fast.inference, rounds=config.inference.rounds) == config.inference
+
+
+def test_a_round_does_not_take_more_steps_for_being_fast(tmp_path):
+    path = write(
+        tmp_path, "inference: {rounds: [{start_timestep: 99, num_steps: 20}, {start_timestep: 1, num_steps: 2}]}"
+    )
+    assert [spec.num_steps for spec in configs.fast(configs.load(path)).inference.rounds] == [10, 2]
+
+
+def test_fast_is_refused_where_it_saves_nothing_or_cannot_be():
+    assert "fast_steps = 10" in message_of(configs.fast, configs.load("smoke"))
+    assert "ddpm" in message_of(configs.fast, configs.load("iidm_paper"))
 
 
 def test_an_empty_file_is_the_default(tmp_path):
@@ -123,6 +172,14 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ("inference: {batch_size: 0}", ["inference.batch_size", "0"]),
         ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds.0.start_timestep", "1000"]),
         ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds.0.num_steps", "11"]),
+        (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1, noise_timestep: 1000}]}",
+            ["inference.rounds.0.noise_timestep", "1000", "0 to 999"],
+        ),
+        (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1, spacing: leading}]}",
+            ["inference.rounds[0].spacing", "leading"],
+        ),
     ],
 )
 def test_faults_name_file_key_and_value(tmp_path, text, parts):
@@ -146,7 +203,10 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
         ("diffusion_training.validate_every", "0"),
         ("diffusion_training.learning_rate", "nan"),
         ("data.synthetic_count", "0"),
+        ("inference.fast_steps", "0"),
         ("inference.jpeg_quality", "101"),
+        ("inference.jpeg_quality", "null"),
+        ("inference.jpeg_between_rounds", "0"),
         ("autoencoder.latent_scale", "0"),
     ],
 )

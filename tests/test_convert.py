@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ldm_jittor.convert import from_diffusers_kl, from_diffusers_vq, to_diffusers_kl, to_diffusers_vq
+from ldm_jittor.convert import (
+    check_diffusers_config,
+    from_diffusers_kl,
+    from_diffusers_vq,
+    networks,
+    to_diffusers_kl,
+    to_diffusers_vq,
+)
 
 CONV, VECTOR, MATRIX = (4, 4, 3, 3), (4,), (4, 4)
 DIFFUSERS_TO_OURS = {  # hand-written from the two projects' module trees, for two levels
@@ -84,3 +91,60 @@ def test_unknown_names_are_listed(convert, name: str) -> None:
 def test_kl_has_no_codebook(convert) -> None:
     with pytest.raises(ValueError, match="quantize.embedding.weight"):
         convert({"quantize.embedding.weight": np.zeros((8, 4))})
+
+
+OURS = {"encoder.conv_in.weight": CONV, "decoder.conv_in.weight": CONV, "quant_conv.bias": VECTOR}
+SPADE = {"time_embed.0.weight": MATRIX, "middle_block.0.in_norm.mlp_shared.0.weight": CONV}
+
+
+def named(prefix: str, shapes: dict, value: float = 0.0) -> dict[str, np.ndarray]:
+    return {f"{prefix}{name}": np.full(shape, value) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "autoencoder.", "first_stage_model.", "ema.", "model."])
+def test_an_autoencoder_is_found_under_every_prefix(prefix: str) -> None:
+    others = {"loss.discriminator.main.0.weight": CONV, "model_ema.encoderconv_inweight": CONV}
+    found, left = networks({**named(prefix, OURS), **named(prefix, others), "other.weight": np.zeros(2)})
+    assert {kind: (network.layout, [*network.state]) for kind, network in found.items()} == {
+        "autoencoder": ("latent-diffusion", [*OURS, *([] if prefix else ["other.weight"])])
+    }
+    assert left == [f"{prefix}{name}" for name in others] + (["other.weight"] if prefix else [])
+
+
+@pytest.mark.parametrize("prefix", ["", "unet.", "ema.", "model."])
+def test_a_unet_is_found_under_every_prefix(prefix: str) -> None:
+    found, left = networks(named(prefix, SPADE))
+    assert {kind: (network.layout, [*network.state]) for kind, network in found.items()} == {"unet": ("SDM", [*SPADE])}
+    assert left == []
+
+
+def test_a_model_has_both_and_averages_come_first() -> None:
+    both = {**OURS, **SPADE}
+    for shapes in (OURS, SPADE):
+        found, left = networks({**named("model.", shapes, 1), **named("ema.", shapes, 2)})
+        (network,) = found.values()
+        assert all((array == 2).all() for array in network.state.values())
+        assert left == [*named("model.", shapes)]
+    found, left = networks({**named("autoencoder.", OURS), **named("unet.", SPADE), **named("model.", both)})
+    assert {kind: [*network.state] for kind, network in found.items()} == {"autoencoder": [*OURS], "unet": [*SPADE]}
+    assert left == [*named("model.", both)]
+
+
+def test_diffusers_is_recognised_by_its_names() -> None:
+    for codebook, convert in ((CODEBOOK, from_diffusers_vq), ({}, from_diffusers_kl)):
+        state = state_of({**DIFFUSERS_TO_OURS, **codebook})
+        found, left = networks(state)
+        assert found["autoencoder"].layout == "diffusers" and left == []
+        assert found["autoencoder"].state.keys() == convert(state).keys()
+
+
+def test_what_is_no_network_of_ours() -> None:
+    """Stable Diffusion's U-Net has names of ours, but sees no mask."""
+    arrays = named("model.diffusion_model.", {"time_embed.0.weight": MATRIX, "input_blocks.0.0.weight": CONV})
+    assert networks(arrays) == ({}, [*arrays])
+
+
+def test_diffusers_configs() -> None:
+    check_diffusers_config({"norm_num_groups": 32, "act_fn": "silu", "block_out_channels": [128]})
+    with pytest.raises(ValueError, match="norm_num_groups is 16, only 32"):
+        check_diffusers_config({"norm_num_groups": 16})

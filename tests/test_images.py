@@ -183,6 +183,22 @@ def test_saving_is_atomic_and_faithful(tmp_path):
     assert images.load_image(tmp_path / "a.jpg").shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize("quality", [75, 30])
+def test_a_jpeg_round_trip_is_what_a_file_gives_back(tmp_path, quality):
+    array = cv2.GaussianBlur(photo(48, 64), (0, 0), 2)
+    Image.fromarray(array).save(tmp_path / "a.jpg", quality=quality)
+    np.testing.assert_array_equal(images.jpeg_round_trip(array, quality), images.load_image(tmp_path / "a.jpg"))
+
+
 def test_read_size_is_width_height(tmp_path):
     images.save_png(tmp_path / "a.png", photo(12, 16))
     assert images.read_size(tmp_path / "a.png") == (16, 12)
+
+
+@pytest.mark.parametrize("quality", [1, 50, 75, 89, 90, 95, 100])
+def test_jpeg_quality_is_read_back(tmp_path, quality):
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    images.save_jpeg(tmp_path / "pillow.jpg", image, quality)
+    cv2.imwrite(str(tmp_path / "opencv.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert images.read_jpeg_quality(tmp_path / "pillow.jpg") == quality
+    assert images.read_jpeg_quality(tmp_path / "opencv.jpg") == quality

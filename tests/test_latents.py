@@ -55,6 +55,8 @@ def test_images_are_rounded_and_clipped():
 
     picture = to_images(jt.array(np.tile(levels, (1, 3, 1, 1))))
     assert picture[0, 0, :, 0].tolist() == [0, 0, 1, 0, 255, 255]
+    cut = to_images(jt.array(np.tile(levels, (1, 3, 1, 1))), np.floor)
+    assert cut[0, 0, :, 0].tolist() == [0, 0, 0, 0, 255, 255]
 
 
 def test_one_file_per_pair_and_nothing_else(cache, pairs):

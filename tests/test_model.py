@@ -5,8 +5,10 @@ import json
 import os
 import pickle
 
+import jittor as jt
 import numpy as np
 import pytest
+import torch_files
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -15,6 +17,7 @@ from jiidm import model
 from jiidm.errors import InputError
 from ldm_jittor import checkpoint
 from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.convert import to_diffusers_vq
 
 
 def parts_of(path):
@@ -75,8 +78,56 @@ def test_a_model_of_another_shape_is_refused_by_name(smoke_model, smoke):
 def test_a_missing_network_is_refused(smoke_model, smoke, tmp_path):
     path = tmp_path / "part.safetensors"
     model.save_model(path, smoke, parts_of(smoke_model)[0], {}, {})
-    with pytest.raises(CheckpointError, match=r"part\.safetensors \(unet\).*missing"):
+    with pytest.raises(CheckpointError, match=r"part\.safetensors \(unet\).*missing.*jiidm convert"):
         model.load_model(path)
+    checkpoint.save(path, {"other.weight": np.zeros(2)}, {})
+    with pytest.raises(CheckpointError, match=r"part\.safetensors: holds neither .*other\.weight"):
+        model.load_model(path, smoke)
+
+
+def test_both_networks_in_a_pickle_are_a_model(smoke_model, smoke, tmp_path):
+    """As another kit may save them: nested dicts of Jittor variables."""
+    path = tmp_path / "model.pkl"
+    autoencoder, unet = ({n: jt.array(a) for n, a in part.items()} for part in parts_of(smoke_model))
+    jt.save({"autoencoder": autoencoder, "model": {}, "ema": unet, "step": 3}, str(path))
+    loaded = model.load_model(path, smoke)
+    for name, value in loaded.unet.named_parameters():
+        np.testing.assert_array_equal(value.numpy(), parts_of(smoke_model)[1][name])
+    with pytest.raises(InputError, match=r"model\.pkl.*--config"):
+        model.load_model(path)
+
+
+@pytest.mark.parametrize("source", ["model", "pkl", "ckpt", "latent-diffusion ckpt", "diffusers folder"])
+def test_an_autoencoder_is_taken_from_many_files(smoke_model, smoke, tmp_path, source):
+    state = parts_of(smoke_model)[0]
+    path = {"model": smoke_model, "pkl": tmp_path / "vq.pkl", "diffusers folder": tmp_path}.get(
+        source, tmp_path / "a.ckpt"
+    )
+    if source == "pkl":
+        path.write_bytes(pickle.dumps(state))
+    elif source == "ckpt":
+        torch_files.save(path, {**state, "loss.logvar": np.zeros(1, np.float32)}, epoch=3)
+    elif source == "latent-diffusion ckpt":
+        named = checkpoint.with_prefix("first_stage_model", state)
+        torch_files.save(path, {**named, "model.diffusion_model.out.weight": np.zeros(1, np.float32)}, epoch=3)
+    elif source == "diffusers folder":
+        save_file(to_diffusers_vq(state), path / "diffusion_pytorch_model.safetensors")
+    loaded = model.load_autoencoder(path, smoke.autoencoder)
+    for name, value in loaded.named_parameters():
+        np.testing.assert_array_equal(value.numpy(), state[name])
+    with pytest.raises(CheckpointError, match=r"\(autoencoder\) does not fit.*64x3, not 64x4"):
+        other = configs.override(smoke, ["autoencoder.codebook_size=64", "autoencoder.latent_channels=4"])
+        model.load_autoencoder(path, other.autoencoder)
+
+
+def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp_path):
+    save_file(to_diffusers_vq(parts_of(smoke_model)[0]), tmp_path / "diffusion_pytorch_model.fp16.safetensors")
+    for settings, told in (({"norm_num_groups": 16}, "norm_num_groups is 16"), ({"act_fn": "relu"}, "act_fn is relu")):
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(CheckpointError, match=told):
+            model.load_autoencoder(tmp_path, smoke.autoencoder)
+    (tmp_path / "config.json").write_text(json.dumps({"act_fn": "silu", "norm_num_groups": 32}))
+    model.load_autoencoder(tmp_path, smoke.autoencoder)
 
 
 def test_a_file_without_config_needs_one(smoke_model, smoke, tmp_path):
@@ -96,7 +147,7 @@ def test_a_stored_config_is_checked(smoke_model, smoke, tmp_path):
         model.stored_config(path)
 
 
-def test_a_pickle_is_not_opened(tmp_path):
+def test_a_pickle_is_not_run(tmp_path):
     mark = tmp_path / "ran"
 
     class Trap:
@@ -105,7 +156,7 @@ def test_a_pickle_is_not_opened(tmp_path):
 
     path = tmp_path / "trap.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match=r"trap\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"trap\.safetensors: asks to call posix\.mkdir"):
         model.load_model(path)
     assert not mark.exists()
 

@@ -4,10 +4,12 @@ import dataclasses
 import hashlib
 import math
 
+import cv2
 import jittor as jt
 import numpy as np
 import pytest
 
+from jiidm import config as configs
 from jiidm import pipeline
 from jiidm.config import Round
 from jiidm.images import load_image
@@ -68,15 +70,22 @@ def test_one_image_of_the_models_size_per_mask(together):
 @pytest.mark.parametrize("index", range(3))
 def test_an_image_does_not_depend_on_its_batch(together, model, masks, references, index):
     alone = IIDMPipeline(model, seed=1)([masks[index]], [references[index]], [NAMES[index]])
-    assert largest_difference(alone.images[0], together.images[index]) <= 1
-    assert largest_difference(alone.starts[0], together.starts[index]) <= 1
+    np.testing.assert_array_equal(alone.images[0], together.images[index])
+    np.testing.assert_array_equal(alone.starts[0], together.starts[index])
 
 
 def test_nor_on_its_place_or_on_what_was_painted_before(together, model, masks, references):
     painter = IIDMPipeline(model, seed=1)
     for _ in range(2):
         turned = painter(masks[::-1], references[::-1], NAMES[::-1])
-        assert largest_difference(turned.images[::-1], together.images) <= 1
+        np.testing.assert_array_equal(turned.images[::-1], together.images)
+
+
+def test_batches_hold_what_the_memory_for_modulations_holds(model):
+    width, height = model.config.latent_size
+    gib = 4 * model.unet.modulation_elements((height, width)) / 2**30
+    for memory, size in ((0.5 * gib, 1), (3.5 * gib, 3), (99 * gib, 5)):
+        assert IIDMPipeline(with_inference(model, batch_size=5, modulation_memory=memory)).batch_size == size
 
 
 def test_the_same_call_gives_the_same_bytes(together, model, masks, references):
@@ -95,9 +104,9 @@ def test_mask_reference_name_and_seed_all_matter(together, model, masks, referen
         assert largest_difference(painter([mask], [reference], [name]).images[0], together.images[0]) > 5
 
 
-def test_the_start_is_the_encoded_reference_noised_to_exactly_the_first_timestep(model, masks, references):
+@pytest.mark.parametrize("spec", [Round(200, 1), Round(180, 1, noise_timestep=200)], ids=["start", "other"])
+def test_the_start_is_the_encoded_reference_noised_to_exactly_that_timestep(model, masks, references, spec):
     """D(sqrt(abar) E(x) + sqrt(1 - abar) eps), the noise and abar computed here."""
-    spec = Round(200, 1)
     batch = IIDMPipeline(with_inference(model, rounds=(spec,)), seed=7)(masks[:1], references[:1], ["a"])
     digest = hashlib.sha256(repr((7, "a", 0, "start")).encode()).digest()
     bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
@@ -134,12 +143,20 @@ def test_the_sampler_gets_the_rounds_timesteps(model, masks, references, monkeyp
         assert all(later < earlier for earlier, later in zip(timesteps, timesteps[1:])) and timesteps[-1] >= 0
 
 
+def test_the_released_last_round_is_sampled_at_its_chains_timesteps(model, masks, references, monkeypatch):
+    seen = []
+    monkeypatch.setitem(pipeline.SAMPLERS, "ddim", lambda denoiser, z, timesteps, **_: seen.append(timesteps) or z)
+    last = configs.load("iidm_released").inference.rounds[-1]
+    IIDMPipeline(with_inference(model, rounds=(last,)))(masks[:1], references[:1], ["a"])
+    assert seen == [list(range(380, -1, -20))]
+
+
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
 def test_no_sampler_depends_on_the_batch(model, masks, references, sampler):
     model = with_inference(model, rounds=(Round(100, 3, sampler, 1.5),))
     together = IIDMPipeline(model)(masks, references, NAMES)
     alone = IIDMPipeline(model)(masks[2:], references[2:], NAMES[2:])
-    assert largest_difference(alone.images[0], together.images[2]) <= 1
+    np.testing.assert_array_equal(alone.images[0], together.images[2])
 
 
 def test_a_round_begins_with_the_last_ones_result_in_the_references_colours(model, masks, references, monkeypatch):
@@ -159,6 +176,48 @@ def test_a_round_begins_with_the_last_ones_result_in_the_references_colours(mode
     for (source, reference, space), image, photo in zip(calls, after_one.images, references):
         assert largest_difference(source, image) <= 1 and space == "lalphabeta"
         np.testing.assert_array_equal(reference, photo)
+
+
+class Space:
+    """A latent space that notes what it is given to encode."""
+
+    def __init__(self, space):
+        self.decode, self.space, self.encoded = space.decode, space, []
+
+    def encode(self, x):
+        self.encoded.append(pixels(x))
+        return self.space.encode(x)
+
+
+def test_images_go_through_jpeg_files_between_rounds(model, masks, references, monkeypatch):
+    """Decimals cut off, a JPEG, colour transfer, another JPEG; nothing before the first round or after the last."""
+    first, second = Round(100, 2), Round(100, 2, color_transfer=True)
+    rounded = IIDMPipeline(with_inference(model, rounds=(first,)))(masks[:1], references[:1], ["a"]).images[0]
+    files, colored = [], rounded[::-1].copy()
+
+    def transfer(source, reference, space):
+        np.testing.assert_array_equal(source, through_file(files[0]))
+        return colored
+
+    def through_file(image):
+        encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 20])[1]
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1]
+
+    def record(image, quality):
+        assert quality == 20
+        files.append(image)
+        return through_file(image)
+
+    monkeypatch.setattr(pipeline, "jpeg_round_trip", record)
+    monkeypatch.setattr(pipeline, "color_transfer", transfer)
+    spied = with_inference(model, rounds=(first, second), jpeg_between_rounds=20)._replace(space=Space(model.space))
+    IIDMPipeline(spied)(masks[:1], references[:1], ["a"])
+    cut, after_transfer = files
+    lost = rounded.astype(int) - cut
+    assert set(np.unique(lost)) == {0, 1} and 0.3 < lost[(cut > 0) & (cut < 255)].mean() < 0.7
+    np.testing.assert_array_equal(after_transfer, colored)
+    np.testing.assert_array_equal(spied.space.encoded[0][0], references[0])
+    np.testing.assert_array_equal(spied.space.encoded[1][0], through_file(colored))
 
 
 def test_rounds_draw_other_noise(model, masks, references, monkeypatch):

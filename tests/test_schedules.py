@@ -62,6 +62,62 @@ def test_timesteps_start_exactly_and_leave_one_gap_to_the_end():
     assert schedule.timesteps(400, 1) == [400]
 
 
+def test_linspace_timesteps_go_from_start_to_zero_in_even_gaps():
+    schedule = NoiseSchedule.linear()
+    for start, count in ((598, 300), (999, 7), (5, 6), (333, 50)):
+        timesteps = schedule.timesteps(start, count, "linspace")
+        assert (timesteps[0], timesteps[-1], len(timesteps)) == (start, 0, count)
+        gaps = -np.diff(timesteps)
+        assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1
+    assert schedule.timesteps(400, 1, "linspace") == [400]
+    with pytest.raises(ValueError, match="quadratic"):
+        schedule.timesteps(400, 20, "quadratic")
+
+
+@pytest.mark.parametrize("every, start", [(2, 300), (2, 320), (20, 20), (1, 320)])
+def test_linspace_timesteps_are_those_of_a_respaced_chain(every, start):
+    chain = range(0, 1000, every)
+    below = [chain[i] for i in range(start)][::-1]
+    assert NoiseSchedule.linear().timesteps(below[0], start, "linspace") == below
+
+
+@pytest.mark.parametrize(
+    "schedule, start, count",
+    [
+        (NoiseSchedule.linear(), 640, 10),
+        (NoiseSchedule.linear(), 400, 15),
+        (NoiseSchedule.linear(), 999, 50),
+        (NoiseSchedule.paper(), 319, 20),
+        (NoiseSchedule.cosine(), 500, 1),
+    ],
+)
+def test_logsnr_timesteps_fall_evenly_in_log_snr(schedule, start, count):
+    def log_snr(timestep):
+        signal = math.exp(math.fsum(math.log1p(-beta) for beta in schedule.betas[: timestep + 1]))
+        return math.log(signal / (1 - signal))
+
+    timesteps = schedule.timesteps(start, count, "logsnr")
+    assert (timesteps[0], len(timesteps)) == (start, count)
+    assert all(a > b for a, b in zip(timesteps, timesteps[1:]))
+    gap = (log_snr(0) - log_snr(start)) / count
+    for i, timestep in enumerate(timesteps):
+        if timestep > count:  # below it there is not a timestep for every knot
+            lower, upper = log_snr(min(timestep + 1, start)), log_snr(timestep - 1)
+            assert lower - 1e-9 <= log_snr(start) + i * gap <= upper + 1e-9
+
+
+@pytest.mark.parametrize("start, count", [(640, 641), (640, 320), (5, 6), (0, 1)])
+def test_logsnr_timesteps_are_distinct_where_knots_crowd(start, count):
+    timesteps = NoiseSchedule.linear().timesteps(start, count, "logsnr")
+    assert timesteps[0] == start and timesteps[-1] == 0
+    assert len(set(timesteps)) == count and timesteps == sorted(timesteps, reverse=True)
+
+
+def test_logsnr_spacing_needs_a_start_that_has_one():
+    with pytest.raises(ValueError, match="999"):
+        NoiseSchedule.paper().timesteps(999, 20, "logsnr")
+
+
 @pytest.mark.parametrize(("start", "count"), [(1000, 10), (-1, 1), (10, 12), (10, 0)])
 def test_impossible_timesteps_are_refused(start, count):
     with pytest.raises(ValueError, match=str(start)):

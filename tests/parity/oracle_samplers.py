@@ -1,7 +1,8 @@
 """Run diffusers' schedulers over an analytic network: python oracle_samplers.py IN.npz OUT.npz.
 
 In: `cases` (JSON: name -> sampler, settings, timesteps, guidance_scale, eta), the start `z` [B, C, H, W],
-`noises` [steps, B, C, H, W]. Out: `samples/<case>`; `betas/<schedule>`; `noisy`, `z` noised at timestep 400.
+`noises` [steps, B, C, H, W]; `steps` (JSON: name -> settings, timestep, previous). Out: `samples/<case>`;
+`mean/<step>` and `variance/<step>` of one DDPM step; `betas/<schedule>`; `noisy`, `z` noised at timestep 400.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ def network(z: torch.Tensor, timestep: int, guidance_scale: float, learn_varianc
     masked = torch.tanh(0.7 * z + 2 * timestep / 1000 + 0.5)
     eps = null + guidance_scale * (masked - null)
     return torch.cat([eps, torch.cos(3 * z + 1)], dim=1) if learn_variance else eps
+
+
+def predictor(settings: dict, guidance_scale: float = 1.0):
+    learn_variance = settings.get("variance_type") == "learned_range"
+    return lambda z, timestep: network(z, timestep, guidance_scale, learn_variance)
 
 
 def sample_ddpm(settings: dict, predict, z: torch.Tensor, timesteps: list[int], noises, eta: float):
@@ -53,6 +59,14 @@ def sample_dpmpp_2m(settings: dict, predict, z: torch.Tensor, timesteps: list[in
     return z
 
 
+def ddpm_step(settings: dict, predict, z: torch.Tensor, timestep: int, previous: int):
+    """Mean and variance of the step's normal distribution, from its draws with noise 0 and 1."""
+    drawn = [
+        sample_ddpm(settings, predict, z, [timestep, previous], [torch.full_like(z, noise)], 0.0) for noise in (0, 1)
+    ]
+    return drawn[0], (drawn[1] - drawn[0]) ** 2
+
+
 SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m}
 
 
@@ -65,14 +79,13 @@ def main(source: str, target: str) -> None:
         "noisy": DDPMScheduler().add_noise(z, noises[0], torch.full((len(z),), 400)).numpy(),
     }
     for name, case in json.loads(str(inputs["cases"])).items():
-        learn_variance = case["settings"].get("variance_type") == "learned_range"
-
-        def predict(z, timestep, scale=case["guidance_scale"], learn_variance=learn_variance):
-            return network(z, timestep, scale, learn_variance)
-
+        predict = predictor(case["settings"], case["guidance_scale"])
         sample = SAMPLERS[case["sampler"]]
         result = sample(case["settings"], predict, z, case["timesteps"], noises, case.get("eta", 0.0))
         outputs[f"samples/{name}"] = result.numpy()
+    for name, (settings, timestep, previous) in json.loads(str(inputs["steps"])).items():
+        mean, variance = ddpm_step(settings, predictor(settings), z, timestep, previous)
+        outputs.update({f"mean/{name}": mean.numpy(), f"variance/{name}": variance.numpy()})
     np.savez(target, **outputs)
 
 

@@ -10,7 +10,7 @@ import pytest
 from oracle import ask, assert_close
 
 from ldm_jittor.denoiser import Denoiser
-from ldm_jittor.samplers import SAMPLERS
+from ldm_jittor.samplers import SAMPLERS, sample_ddpm
 from ldm_jittor.schedules import NoiseSchedule
 
 UNEVEN = [599, 500, 333, 200, 101, 40, 7, 0]  # starts inside the chain
@@ -35,6 +35,7 @@ CASES = {
     "ddpm, paper's schedule, x0 clipped": case("ddpm", CONSECUTIVE, schedule="paper", clip=1.5),
     "ddim": case("ddim", UNEVEN),
     "ddim, guided": case("ddim", UNEVEN, guidance=3.5),
+    "ddim, guided, the released third round": case("ddim", list(range(380, -1, -20)), guidance=3.7),
     "ddim, eta 0.5": case("ddim", UNEVEN, eta=0.5),
     "ddim, eta 1, x0 clipped": case("ddim", UNEVEN, clip=1.5, eta=1.0),
     "ddim, paper's schedule, x0 clipped": case("ddim", CONSECUTIVE, schedule="paper", clip=1.5),
@@ -44,14 +45,21 @@ CASES = {
 }
 
 
+STEPS = {
+    f"{kind} variance, {timestep} -> {previous}": (kind, timestep, previous)
+    for kind in ("fixed", "learned")
+    for timestep, previous in ((640, 639), (599, 500), (200, 101))
+}
+
+
 class AnalyticNetwork:
     """The network of oracle_samplers.py in place of a U-Net: what it needs of the mask is the mask."""
 
-    def modulations(self, segmap: jt.Var, size: tuple[int, int]) -> list[tuple[jt.Var, jt.Var]]:
-        return [(segmap, segmap)]
+    def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> jt.Var:
+        return jt.concat([segmap, jt.zeros_like(segmap)]) if guided else segmap
 
-    def __call__(self, z: jt.Var, timesteps: jt.Var, *, modulations) -> jt.Var:
-        mask = modulations[0][0]
+    def __call__(self, z: jt.Var, timesteps: jt.Var, *, modulations: jt.Var) -> jt.Var:
+        mask = modulations[: len(z)]
         eps = jt.tanh(0.7 * z + 2 * timesteps.reshape((-1, 1, 1, 1)) / 1000 + 0.5 * mask)
         return jt.concat([eps, jt.cos(3 * z + mask)], dim=1)
 
@@ -82,18 +90,21 @@ def arrays() -> dict[str, np.ndarray]:
         )
         for name, case in CASES.items()
     }
-    return dict(z=z, noises=noises, **ask("oracle_samplers.py", cases=json.dumps(cases), z=z, noises=noises))
+    variances = {"fixed": "fixed_small", "learned": "learned_range"}
+    steps = {
+        name: (dict(beta_schedule="linear", clip_sample=False, variance_type=variances[kind]), *timesteps)
+        for name, (kind, *timesteps) in STEPS.items()
+    }
+    inputs = dict(z=z, noises=noises, cases=json.dumps(cases), steps=json.dumps(steps))
+    return {**inputs, **ask("oracle_samplers.py", **inputs)}
+
+
+def analytic_denoiser(schedule: str = "linear", **options) -> Denoiser:
+    return Denoiser(AnalyticNetwork(), SCHEDULES[schedule], jt.ones((2, 1, 1, 1)), (6, 5), **options)
 
 
 def sample(case: dict, arrays: dict) -> jt.Var:
-    denoiser = Denoiser(
-        AnalyticNetwork(),
-        SCHEDULES[case["schedule"]],
-        jt.ones((2, 1, 1, 1)),
-        (6, 5),
-        guidance_scale=case["guidance"],
-        clip_x0=case["clip"],
-    )
+    denoiser = analytic_denoiser(case["schedule"], guidance_scale=case["guidance"], clip_x0=case["clip"])
     return SAMPLERS[case["sampler"]](
         denoiser,
         jt.array(arrays["z"]),
@@ -105,7 +116,26 @@ def sample(case: dict, arrays: dict) -> jt.Var:
 
 @pytest.mark.parametrize("name", CASES)
 def test_sampler(arrays: dict, name: str) -> None:
-    assert_close(sample(CASES[name], arrays), arrays[f"samples/{name}"], name)
+    assert_close(sample(CASES[name], arrays), arrays[f"samples/{name}"], f"chain: {name}", "diffusers")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_ddpm_step(arrays: dict, name: str) -> None:
+    kind, *timesteps = STEPS[name]
+    drawn = []
+    for noise in (jt.zeros, jt.ones):
+        states: list[jt.Var] = []
+        sample_ddpm(
+            analytic_denoiser(),
+            jt.array(arrays["z"]),
+            timesteps,
+            noise=lambda i, noise=noise: noise(arrays["z"].shape),
+            callback=lambda i, timestep, z, states=states: states.append(z),
+            fixed_variance=kind == "fixed",
+        )
+        drawn.append(states[0].numpy())
+    assert_close(drawn[0], arrays[f"mean/{name}"], f"ddpm step's mean, {name}", "diffusers")
+    assert_close((drawn[1] - drawn[0]) ** 2, arrays[f"variance/{name}"], f"ddpm step's variance, {name}", "diffusers")
 
 
 @pytest.mark.parametrize("clip", [None, 1.5])
@@ -122,10 +152,11 @@ def test_finite_from_beta_1(arrays: dict, sampler: str, num_steps: int, clip) ->
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_schedule(arrays: dict, name: str) -> None:
     ratio = getattr(NoiseSchedule, name)().betas / arrays[f"betas/{name}"]  # each for itself: they span decades
-    assert_close(ratio, np.ones(1000), f"betas, {name}")
+    assert_close(ratio, np.ones(1000), f"betas, {name}", "diffusers")
 
 
 def test_add_noise(arrays: dict) -> None:
     z, eps = jt.array(arrays["z"]), jt.array(arrays["noises"][0])
-    assert_close(SCHEDULES["linear"].add_noise(z, eps, 400), arrays["noisy"], "add_noise")
-    assert_close(SCHEDULES["linear"].add_noise(z, eps, np.array([400, 400])), arrays["noisy"], "add_noise, a batch")
+    schedule, noisy = SCHEDULES["linear"], arrays["noisy"]
+    assert_close(schedule.add_noise(z, eps, 400), noisy, "add_noise", "diffusers")
+    assert_close(schedule.add_noise(z, eps, np.array([400, 400])), noisy, "add_noise, a batch", "diffusers")

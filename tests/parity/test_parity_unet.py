@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oracle import ask, assert_close, randomize, weights
 
-from ldm_jittor import layers
+from ldm_jittor import ops
 from ldm_jittor.unet import UNet
 
 TINY = dict(
@@ -69,7 +69,7 @@ def test_forward(case: dict, mask: str) -> None:
 
 
 def test_forward_with_kept_modulations_and_chunked_attention(case: dict, monkeypatch) -> None:
-    monkeypatch.setattr(layers, "ATTENTION_CHUNK", 24)  # of 64 tokens: two whole chunks and a rest
+    monkeypatch.setattr(ops, "ATTENTION_CHUNK", 24)  # of 64 tokens: two whole chunks and a rest
     modulations = case["unet"].modulations(jt.array(case["masks"]["latent"]).float32(), (16, 16))
     ours = case["unet"](case["x"], case["timesteps"], modulations=modulations)
     assert_close(ours, case["answers"]["predictions/latent"], "U-Net, modulations kept, attention in chunks")

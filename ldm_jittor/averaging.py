@@ -1,0 +1,117 @@
+"""Mean of checkpoint files, one array at a time: memory is that of a few arrays, whatever the files' size.
+
+safetensors reads lazily but writes only what is all in memory. The result has the layout of the first file, though, so
+its header is that file's own with other metadata, and the data follow in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from ldm_jittor.checkpoint import METADATA_KEY, CheckpointError, listed, replacing
+
+Layout = dict[str, dict[str, Any]]
+"""Name -> dtype, shape and data_offsets, as the header of a safetensors file has them."""
+
+_KNOWN = ("F16", "F32", "F64", "BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+
+
+def average(
+    sources: Sequence[str | os.PathLike],
+    target: str | os.PathLike,
+    weights: Sequence[float],
+    metadata: Mapping[str, Any],
+    on_array: Callable[[int], object] | None = None,
+) -> None:
+    """Write the weighted mean of safetensors files (IIDM's eq. 7) to `target`, which appears only when complete.
+
+    weights: one per file, as `normalised` gives them. Sums are taken in float64, the stored dtype is kept; integers
+    are no weights and have to be equal. `on_array(nbytes)` is called after each array. Raises CheckpointError where
+    `common_layout` does, and for integer arrays that differ.
+    """
+    layout = common_layout(sources)
+    with replacing(target) as temporary, open(temporary, "wb") as file:
+        file.write(_header(layout, metadata))
+        for name in sorted(layout, key=lambda name: layout[name]["data_offsets"]):
+            mean = _mean(name, sources, weights)
+            file.write(mean.tobytes())
+            if on_array is not None:
+                on_array(mean.nbytes)
+
+
+def normalised(weights: Sequence[float]) -> list[float]:
+    """The weights divided by their sum. Raises ValueError unless all are positive and finite."""
+    for weight in weights:
+        if not 0 < weight < math.inf:
+            raise ValueError(f"weight {weight} is not a positive number")
+    return [weight / math.fsum(weights) for weight in weights]
+
+
+def common_layout(sources: Sequence[str | os.PathLike]) -> Layout:
+    """The first file's layout. Raises CheckpointError for a file that is no safetensors checkpoint, has an array that
+    cannot be averaged, or differs from the first in names, dtypes or shapes."""
+    first = _layout(sources[0])
+    unknown = [f"{name} is {entry['dtype']}" for name, entry in first.items() if entry["dtype"] not in _KNOWN]
+    if unknown:
+        raise CheckpointError(f"{sources[0]} cannot be averaged: {listed(unknown)}")
+    for source in sources[1:]:
+        other = _layout(source)
+        faults = [f"{name} is missing" for name in first if name not in other]
+        faults += [f"{name} is surplus" for name in other if name not in first]
+        faults += [
+            f"{name} is {_shown(other[name])}, not {_shown(entry)}"
+            for name, entry in first.items()
+            if name in other and _shown(other[name]) != _shown(entry)
+        ]
+        if faults:
+            raise CheckpointError(f"{source} does not fit {sources[0]}: {listed(faults)}")
+    return first
+
+
+def _layout(path: str | os.PathLike) -> Layout:
+    try:
+        with safe_open(path, framework="numpy"), open(path, "rb") as file:  # the first judges what the second reads
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (SafetensorError, OSError) as error:
+        told = f"{path}: not a safetensors checkpoint ({error}); other formats have to be converted first"
+        raise CheckpointError(told) from None
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+
+
+def _header(layout: Layout, metadata: Mapping[str, Any]) -> bytes:
+    """Eight bytes of length, then JSON, padded so that the data are aligned."""
+    text = json.dumps({"__metadata__": {METADATA_KEY: json.dumps(metadata)}, **layout}).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _mean(name: str, sources: Sequence[str | os.PathLike], weights: Sequence[float]) -> np.ndarray:
+    first = _read(sources[0], name)
+    if not np.issubdtype(first.dtype, np.floating):
+        for source in sources[1:]:
+            if not np.array_equal(_read(source, name), first):
+                raise CheckpointError(f"{source} does not fit {sources[0]}: {name} is of integers and differs")
+        return first
+    total = np.multiply(first, weights[0], dtype=np.float64)
+    for source, weight in zip(sources[1:], weights[1:]):
+        total += np.multiply(_read(source, name), weight, dtype=np.float64)
+    return total.astype(first.dtype)
+
+
+def _read(path: str | os.PathLike, name: str) -> np.ndarray:
+    """One array. The file is opened anew, because what was read of a file that stays mapped stays in memory."""
+    with safe_open(path, framework="numpy") as file:
+        return file.get_tensor(name)
+
+
+def _shown(entry: Mapping[str, Any]) -> str:
+    return f"{entry['dtype']} {'x'.join(map(str, entry['shape'])) or 'scalar'}"

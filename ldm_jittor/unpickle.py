@@ -1,0 +1,225 @@
+"""Pickles read as descriptions: nothing they name is imported, nothing they ask for is called.
+
+A pickle is a program for a small stack machine. Two of its instructions give code to run: a *global* imports a module,
+and a *call* (REDUCE and its kin) runs what was imported. Here a global is only its name, a call only a record of that
+name and the arguments, so that no file can run anything. Calls that no checkpoint of arrays makes are refused all the
+same, because what such a file stands for is not weights. An object that is merely allocated and given attributes, as
+Lightning's callbacks and hyperparameters are, becomes a record too and is left to the reader to ignore.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from _compat_pickle import IMPORT_MAPPING as PYTHON_2_NAMES  # which protocols up to 2 write
+from collections.abc import Callable
+from pickle import UnpicklingError
+from typing import Any, BinaryIO, NamedTuple
+
+CALLS = frozenset(
+    (
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy.core.numeric._frombuffer",
+        "numpy.dtype",
+        "jittor.jittor_core.Var",
+        "jittor_core.Var",
+        "jittor.Var",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_tensor",
+        "torch._utils._rebuild_tensor_v2",
+        "torch.Size",
+        "torch.device",
+        "_codecs.encode",
+        "builtins.set",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+    )
+)
+"""What a checkpoint may describe a call of."""
+_EMPTY = {"collections.OrderedDict": dict, "collections.defaultdict": dict, "builtins.bytes": bytes}
+"""Calls that make an empty container, which other instructions then fill."""
+_LITERALS = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+_FRESH = {
+    **{"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False},
+    **{"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": list, "EMPTY_TUPLE": tuple},
+}
+
+
+class Global(NamedTuple):
+    """The name of a class or function."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+class Record:
+    """An object as the pickle describes it: what would be called, with which arguments, and its state after that.
+
+    `kind` is None where nothing would be called: an object of whatever class, to be ignored.
+    """
+
+    def __init__(self, kind: Global | None, arguments: tuple):
+        self.kind = kind
+        self.arguments = arguments
+        self.state: Any = None
+
+
+def read(file: BinaryIO, persistent_load: Callable[[Any], Any] | None = None) -> Any:
+    """The pickle at the file's position, as dicts, lists, tuples, numbers, texts, bytes and Records.
+
+    Sets come back as lists. persistent_load: what to make of references to data outside the pickle. The file is left
+    just behind the pickle. Raises UnpicklingError, with one line, for a damaged pickle and for one that asks for a
+    call that is not among CALLS.
+    """
+    try:
+        return _Machine(persistent_load).run(file)
+    except UnpicklingError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnpicklingError(f"damaged or no pickle ({shown(reason)})") from None
+
+
+def shown(text: str) -> str:
+    """A text from a file, fit for an error message of one line."""
+    return text if text.isprintable() and len(text) <= 200 else ascii(text[:200])
+
+
+class _Machine:
+    """The pickle machine. Instructions that move values are tried first, then those that fill containers, then those
+    that name code."""
+
+    def __init__(self, persistent_load: Callable[[Any], Any] | None):
+        self.persistent_load = persistent_load
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []  # the stacks below each open mark
+        self.memo: dict[int, Any] = {}
+
+    def run(self, file: BinaryIO) -> Any:
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name in _LITERALS:
+                self._push(argument)
+            elif opcode.name in _FRESH:
+                self._push(_FRESH[opcode.name]())
+            else:
+                self._move(opcode.name, argument)
+        return self.stack.pop()
+
+    def _push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def _since_mark(self) -> list[Any]:
+        """The values above the last mark, taken off together with it."""
+        items, self.stack = self.stack, self.outer.pop()
+        return items
+
+    def _move(self, name: str, argument: Any) -> None:
+        match name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                self.outer.append(self.stack)
+                self.stack = []
+            case "POP":
+                self.stack.pop()
+            case "POP_MARK":
+                self._since_mark()
+            case "DUP":
+                self._push(self.stack[-1])
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self.stack[-1]
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                self._push(self.memo[argument])
+            case _:
+                self._fill(name, argument)
+
+    def _fill(self, name: str, argument: Any) -> None:
+        match name:
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(name[-1])
+                self.stack[-count:] = [tuple(self.stack[-count:])]
+            case "TUPLE":
+                self._push(tuple(self._since_mark()))
+            case "LIST" | "FROZENSET":
+                self._push(self._since_mark())
+            case "DICT":
+                self._push(_mapping(self._since_mark()))
+            case "APPEND":
+                self._extend([self.stack.pop()])
+            case "APPENDS" | "ADDITEMS":
+                self._extend(self._since_mark())
+            case "SETITEM":
+                value, key = self.stack.pop(), self.stack.pop()
+                self._update([key, value])
+            case "SETITEMS":
+                self._update(self._since_mark())
+            case _:
+                self._describe(name, argument)
+
+    def _extend(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], list):  # what a record holds is of no interest
+            self.stack[-1].extend(items)
+
+    def _update(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], dict):
+            self.stack[-1].update(_mapping(items))
+
+    def _describe(self, name: str, argument: Any) -> None:
+        match name:
+            case "GLOBAL":
+                self._push(_global(*argument.split(" ", 1)))
+            case "STACK_GLOBAL":
+                attribute, module = self.stack.pop(), self.stack.pop()
+                self._push(_global(module, attribute))
+            case "REDUCE":
+                arguments, kind = self.stack.pop(), self.stack.pop()
+                self._push(_called(kind, arguments))
+            case "INST":
+                self._push(_called(_global(*argument.split(" ", 1)), self._since_mark()))
+            case "OBJ":
+                kind, *arguments = self._since_mark()
+                self._push(_called(kind, arguments))
+            case "NEWOBJ" | "NEWOBJ_EX":
+                del self.stack[-2 if name == "NEWOBJ" else -3 :]
+                self._push(Record(None, ()))
+            case "BUILD":
+                state = self.stack.pop()
+                if isinstance(self.stack[-1], Record):
+                    self.stack[-1].state = state
+            case "BINPERSID" if self.persistent_load is not None:
+                self._push(self.persistent_load(self.stack.pop()))
+            case _:
+                raise UnpicklingError(f"has the instruction {name}, which no checkpoint needs")
+
+
+def _mapping(items: list[Any]) -> dict[Any, Any]:
+    """Keys and values, in turns, as a dict. Keys that are no plain values name no array; they are left out, and never
+    hashed: the hash of a tuple that holds itself twice, a hundred times over, takes for ever."""
+    return {key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, (str, int))}
+
+
+def _global(module: Any, name: Any) -> Global:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise UnpicklingError("damaged or no pickle (a name that is no text)")
+    module = PYTHON_2_NAMES.get(module, module).replace("numpy._core", "numpy.core")  # numpy 2 moved it
+    return Global(shown(module), shown(name))
+
+
+def _called(kind: Any, arguments: Any) -> Any:
+    if not isinstance(kind, Global) or str(kind) not in (*_EMPTY, *CALLS):
+        named = kind if isinstance(kind, Global) else f"a {type(kind).__name__}"
+        raise UnpicklingError(f"asks to call {named}: refused, only weights are read")
+    if str(kind) in _EMPTY:
+        return _EMPTY[str(kind)]()
+    if str(kind) == "numpy.dtype" and not (isinstance(arguments[0], str) and "O" not in arguments[0]):
+        raise UnpicklingError("asks for a numpy array of Python objects: refused, only numbers are read")
+    return Record(kind, tuple(arguments))

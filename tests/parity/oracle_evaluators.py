@@ -1,0 +1,68 @@
+"""Run pytorch-fid and a PyTorch NIMA: python oracle_evaluators.py IN.npz OUT.npz.
+
+In: `inception/<name>` and `nima/<name>`, weights; `small`, `large`, `crops`, uint8 images [N,H,W,3], the last of
+224x224; `features/a`, `features/b` [N,D]. Out: `features/small`, `features/large` [N,2048]; `ratings` [N,10];
+`distance`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+# torchvision, built for CUDA, does not find its operators beside a PyTorch that is not; only their names are needed
+operators = torch.library.Library("torchvision", "FRAGMENT")
+for operator in ("nms", "qnms"):
+    operators.define(f"{operator}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+sys.path.append(str(Path(sys.prefix, "fid")))
+
+import pytorch_fid.inception  # noqa: E402
+import torchvision  # noqa: E402
+from pytorch_fid.fid_score import calculate_frechet_distance  # noqa: E402
+
+
+def main(source: str, target: str) -> None:
+    with np.load(source) as file:
+        inputs = dict(file)
+    distance = calculate_frechet_distance(*statistics(inputs["features/a"]), *statistics(inputs["features/b"]))
+    with torch.no_grad():
+        network = fid_network(weights(inputs, "inception/"))
+        features = {
+            f"features/{size}": network(to_tensor(inputs[size]))[0].squeeze(3).squeeze(2) for size in ("small", "large")
+        }
+        ratings = nima(weights(inputs, "nima/"))(to_tensor(inputs["crops"]))
+    np.savez(target, distance=distance, ratings=ratings.numpy(), **{k: v.numpy() for k, v in features.items()})
+
+
+def fid_network(state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """pytorch-fid's own network, its download replaced."""
+    pytorch_fid.inception.load_state_dict_from_url = lambda *_, **__: state
+    return pytorch_fid.inception.InceptionV3().eval()
+
+
+def nima(state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    model = torch.nn.Module()
+    model.features = torchvision.models.vgg16(weights=None).features
+    model.classifier = torch.nn.Sequential(torch.nn.Dropout(0.75), torch.nn.Linear(25088, 10), torch.nn.Softmax(dim=1))
+    model.load_state_dict(state, strict=True)
+    model.eval()
+    return torch.nn.Sequential(model.features, torch.nn.Flatten(), model.classifier)
+
+
+def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return features.mean(axis=0), np.cov(features, rowvar=False)
+
+
+def weights(inputs: dict[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): torch.from_numpy(inputs[name]) for name in inputs if name.startswith(prefix)}
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,116 @@
+"""`jiidm average`: a model of models, and everything it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jiidm import cli
+from jiidm import config as configs
+from jiidm.model import load_model
+from ldm_jittor import checkpoint
+
+
+@pytest.fixture
+def models(smoke_model, tmp_path) -> list[Path]:
+    """Three models: the second of twice the first's weights, the third of three times."""
+    stored = checkpoint.load(smoke_model)
+    paths = [tmp_path / f"{factor}.safetensors" for factor in (1, 2, 3)]
+    for factor, path in enumerate(paths, 1):
+        checkpoint.save(path, {name: factor * array for name, array in stored.arrays.items()}, stored.metadata)
+    return paths
+
+
+def average(*arguments):
+    return cli.main(["average", *map(str, arguments)])
+
+
+def test_two_models_and_their_weights(models, tmp_path, smoke):
+    assert average(*models[:2], "--out", tmp_path / "new" / "mean.safetensors", "--weights", 1, 3) == 0
+    mean, first = (load_model(path) for path in (tmp_path / "new" / "mean.safetensors", models[0]))
+    for name, parameter in first.unet.named_parameters():
+        ours = dict(mean.unet.named_parameters())[name].numpy()
+        np.testing.assert_allclose(ours, 1.75 * parameter.numpy(), rtol=1e-6)
+    assert mean.config == smoke
+    assert mean.provenance == {
+        "average_of": [
+            {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "weight": weight}
+            for path, weight in zip(models, (0.25, 0.75))
+        ]
+    }
+
+
+def test_three_models_of_equal_weight(models, tmp_path, capsys):
+    assert average(*models, "--out", tmp_path / "mean") == 0
+    mean, second = (checkpoint.load(path) for path in (tmp_path / "mean", models[1]))
+    for name, array in second.arrays.items():
+        np.testing.assert_allclose(mean.arrays[name], array, rtol=1e-6)
+    assert "0.333 x" in capsys.readouterr().out
+
+
+def test_weights_without_a_config(tmp_path):
+    """What training keeps on its way, `checkpoints/step_*.safetensors`."""
+    for name in "ab":
+        checkpoint.save(tmp_path / name, {"w": np.ones(2, np.float32)}, {"step": 3})
+    assert average(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "mean") == 0
+    assert checkpoint.load_metadata(tmp_path / "mean").keys() == {"provenance"}
+
+
+def with_config(source, target, *assignments):
+    """A copy of a model whose config is another."""
+    stored = checkpoint.load(source)
+    config = configs.override(configs.from_dict(stored.metadata["config"], "here"), assignments)
+    checkpoint.save(target, stored.arrays, {"config": configs.to_dict(config)})
+    return target
+
+
+def test_training_and_inference_settings_may_differ(models, tmp_path):
+    other = with_config(models[0], tmp_path / "b", "name=other", "seed=3", "diffusion_training.max_steps=99")
+    assert average(models[0], other, "--out", tmp_path / "mean") == 0
+    assert load_model(tmp_path / "mean").config == load_model(models[0]).config
+
+
+def test_another_meaning_of_the_weights_is_refused(models, tmp_path, refusal):
+    other = with_config(models[0], tmp_path / "b", "autoencoder.latent_scale=2", "data.size=[128,96]")
+    told = refusal(["average", models[0], other, "--out", tmp_path / "mean"])
+    assert f"{other} does not fit {models[0]}: " in told
+    assert "autoencoder.latent_scale is 2.0, not 1.0" in told and "data.size is (128, 96), not (64, 48)" in told
+    assert "unet" not in told
+    checkpoint.save(tmp_path / "bare", checkpoint.load(models[0]).arrays, {})
+    told = refusal(["average", models[0], tmp_path / "bare", "--out", tmp_path / "mean"])
+    assert "bare" in told and "data.size is None" in told
+    assert not (tmp_path / "mean").exists()
+
+
+def test_what_is_refused_before_anything_is_read(models, tmp_path, refusal):
+    a, b, out = models[0], models[1], tmp_path / "mean"
+    (tmp_path / "foreign.ckpt").write_bytes(b"PK\x03\x04 a zip archive")
+    for arguments, words in (
+        ([a, "--out", out], [a, "two or more"]),
+        ([a, b, "--out", a], [a, "--out"]),
+        ([a, b, "--out", tmp_path / "x" / ".." / b.name], [b.name, "--out"]),
+        ([a, b, "--out", out, "--weights", 1], ["--weights", "1 for 2"]),
+        ([a, b, "--out", out, "--weights", 1, 0], ["--weights", "0.0"]),
+        ([a, b, "--out", out, "--weights", 1, "nan"], ["--weights", "nan"]),
+        ([a, tmp_path / "absent", "--out", out], [tmp_path / "absent"]),
+        ([a, tmp_path / "foreign.ckpt", "--out", out], [tmp_path / "foreign.ckpt", "converted"]),
+    ):
+        told = refusal(["average", *arguments])
+        assert all(str(word) in told for word in words), told
+    assert not out.exists()
+
+
+def test_a_target_that_cannot_be_written(models, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert average(*models, "--out", tmp_path / "file" / "mean") == 2
+    assert f"error: {tmp_path / 'file' / 'mean'}: cannot be written" in capsys.readouterr().err
+
+
+def test_the_grammar_wants_a_target_and_numbers(models, capsys):
+    for arguments in ([models[0], models[1]], [models[0], models[1], "--out", "x", "--weights", "one"]):
+        with pytest.raises(SystemExit) as caught:
+            average(*arguments)
+        assert caught.value.code == 2
