@@ -67,14 +67,22 @@ def codes(size: str, batch: int, codebook: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(codebook[chosen].transpose(0, 3, 1, 2))
 
 
-def scenes(count: int, size: tuple[int, int], batch: int) -> list[tuple[list, list, list]]:
+def scenes(count: int, size: tuple[int, int], batch: int, seed: int = 0) -> list[tuple[list, list, list]]:
     """Batches of generated landscapes of `size` (width, height) as IIDMPipeline takes them: masks, references, names.
     Each mask has the next one's photo."""
     from jiidm.synthetic import landscape
 
-    pairs = [landscape(number, size) for number in range(count + 1)]
+    pairs = [landscape(number, size, seed=seed) for number in range(count + 1)]
     scenes = [(pairs[i][1], pairs[i + 1][0], f"scene{i}") for i in range(count)]
     return [tuple(map(list, zip(*scenes[i : i + batch]))) for i in range(0, count, batch)]
+
+
+def inference(name: str, profile: str):
+    """A config's InferenceConfig; profile "fast" has fewer steps."""
+    from jiidm import config as configs
+
+    config = configs.load(name)
+    return (configs.fast(config) if profile == "fast" else config).inference
 
 
 def random_weights(shapes: Iterable[tuple[str, tuple[int, ...]]], seed: int = 0) -> Iterator[tuple[str, np.ndarray]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--cached", action="store_true", help="step: compute what depends on the mask only once")
-    parser.add_argument("--config", default="demo", help="pipeline: whose rounds and networks")
+    parser.add_argument("--config", default="demo", help="pipeline: whose rounds")
+    parser.add_argument("--profile", default="default", help="pipeline: default or fast")
+    parser.add_argument("--timesteps", type=json.loads, help="pipeline: every round's, as JSON")
     parser.add_argument("--count", type=int, default=20, help="pipeline: images")
     parser.add_argument("out")
     arguments = parser.parse_args()

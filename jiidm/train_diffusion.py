@@ -62,6 +62,7 @@ def train_diffusion(
     training = config.diffusion_training
     jt.set_global_seed(config.seed)
     unet, schedule = build_unet(config), build_schedule(config.schedule)
+    unet.gradient_checkpointing = training.gradient_checkpointing
     trainer = Trainer(unet, weight_decay=training.weight_decay)
     ema = EMA(unet, training.ema_decay)
     first_step = _resume(trainer, ema, folder / STATE_FILE)

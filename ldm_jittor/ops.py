@@ -1,6 +1,7 @@
-"""Operators that Jittor has too, but slower: convolution, group norm and attention on the CPU, each in one call.
+"""Operators that Jittor has too, but slower: convolution, group norm and attention, each in one call.
 
-Elsewhere (CUDA, or a Jittor without oneDNN) Jittor's own operators compute the same.
+Group norm is for the CPU and CUDA, the others for the CPU: on CUDA, or in a Jittor without oneDNN, Jittor's own
+operators compute the same.
 """
 
 from __future__ import annotations
@@ -105,8 +106,6 @@ def group_norm(
     given = [values for values in modulation if values is not None]
     if len(given) == 2 and given[0].shape[0] != x.shape[0]:
         raise ValueError(f"{given[0].shape[0]} masks for {x.shape[0]} samples, and no null mask")
-    if jt.flags.use_cuda:
-        return _group_norm_plain(x, num_groups, scale, shift, given, eps, silu)
     return _GroupNorm(num_groups, eps, silu)(x, scale, shift, *given)
 
 
@@ -116,14 +115,7 @@ class _GroupNorm(jt.Function):
 
     def execute(self, x: jt.Var, scale: jt.Var, shift: jt.Var, *modulation: jt.Var) -> jt.Var:
         self.saved = [x, scale, shift, *modulation]
-        return jt.code(
-            x.shape,
-            "float32",
-            self.saved,
-            cpu_header=_source("group_norm.h"),
-            cpu_src=f"ldm_norm::forward({self._arguments()}, out0_p);",
-            data=self.data,
-        )
+        return self._code(x.shape, "float32", self.saved, f"ldm_norm::forward({self._arguments()}, out0_p);")
 
     def grad(self, grad_y: jt.Var) -> list[jt.Var]:
         x, scale, shift, *modulation = self.saved
@@ -132,16 +124,16 @@ class _GroupNorm(jt.Function):
             raise ValueError("a null mask that several samples share has no gradient")
         outputs = [x.shape, rows, rows, *(values.shape for values in modulation)]
         pointers = [f"out{i}_p" for i in range(len(outputs))] + ["nullptr"] * (2 - len(modulation))
-        grads = jt.code(
-            outputs,
-            ["float32"] * len(outputs),
-            [x, scale.expand(rows), shift.expand(rows), *modulation, grad_y],
-            cpu_header=_source("group_norm.h"),
-            cpu_src=f"ldm_norm::backward({self._arguments()}, in{len(outputs)}_p, {', '.join(pointers)});",
-            data=self.data,
-        )
+        inputs = [x, scale.expand(rows), shift.expand(rows), *modulation, grad_y]
+        call = f"ldm_norm::backward({self._arguments()}, in{len(outputs)}_p, {', '.join(pointers)});"
+        grads = self._code(outputs, ["float32"] * len(outputs), inputs, call)
         shared = scale.shape[0] < x.shape[0]
         return [g.sum(0, keepdims=True) if shared and i in (1, 2) else g for i, g in enumerate(grads)]
+
+    def _code(self, shape, dtype, inputs: list[jt.Var], call: str):
+        cpu, cuda = _source("group_norm.h"), _source("group_norm.cuh")
+        sources = dict(cpu_header=cpu, cpu_src=call, cuda_header=cuda, cuda_src=call)
+        return jt.code(shape, dtype, inputs, **sources, data=self.data)
 
     def _arguments(self) -> str:
         """C++ for the shape and the inputs."""
@@ -153,32 +145,6 @@ class _GroupNorm(jt.Function):
             f'ldm_norm::Shape{{in0_shape0, in0_shape1, {sides}, int64_t(data["groups"]), {maps}, in1_shape0, '
             f'float(data["eps"]), data["silu"] != 0}}, ldm_norm::Inputs{{{", ".join(pointers)}}}'
         )
-
-
-def _group_norm_plain(x, num_groups, scale, shift, modulation, eps, silu) -> jt.Var:
-    batch, channels, *sides = x.shape
-    grouped = x.reshape((batch, num_groups, -1))
-    centred = grouped - grouped.mean(2, keepdims=True)
-    h = (centred / jt.sqrt((centred * centred).mean(2, keepdims=True) + eps)).reshape(x.shape)
-    if len(modulation) > 0:
-        gamma, beta = (
-            _with_null(maps, null, batch) for maps, null in zip(modulation[:2], modulation[2:] or (None, None))
-        )
-        h = h * gamma + beta
-    scale, shift = (values.reshape((-1, channels) + (1,) * len(sides)) for values in (scale, shift))
-    h = h * scale + shift
-    return nn.silu(h) if silu else h
-
-
-def _with_null(maps: jt.Var, null: jt.Var | None, batch: int) -> jt.Var:
-    """Maps [M,C,H,W] and, of the samples beyond them, the null mask's [1,C,3,3] at full size -> [batch,C,H,W]."""
-    count, channels, *sides = maps.shape
-    if null is None or count == batch:
-        return maps
-    for axis, side in zip((2, 3), sides):
-        index = jt.array([0] + [1] * (side - 2) + [2])
-        null = null[(slice(None),) * axis + (index,)]
-    return jt.concat([maps, null.expand((batch - count, channels, *sides))])
 
 
 def attention(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:

@@ -125,16 +125,10 @@ def sample_dpmpp_2m(
     The first step and the last, which ends at zero noise, are of first order.
     """
     schedule = denoiser.schedule
-
-    def half_log_snr(timestep: int) -> float:
-        if timestep < 0:
-            return math.inf
-        return 0.5 * (schedule.log_alpha_bar(timestep) - math.log1p(-schedule.alpha_bar(timestep)))
-
     last_x0, last_h = None, None
     for i, timestep, previous in _steps(denoiser, timesteps):
         x0 = denoiser(z, timestep).x0
-        h = half_log_snr(previous) - half_log_snr(timestep)
+        h = schedule.half_log_snr(previous) - schedule.half_log_snr(timestep)
         sigma2, sigma2_previous = 1 - schedule.alpha_bar(timestep), 1 - schedule.alpha_bar(previous)
         target = x0
         if last_x0 is not None and previous >= 0:

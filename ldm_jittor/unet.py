@@ -7,6 +7,8 @@ SPADE (Semantic Diffusion Model, Wang et al. 2022). Encoder blocks do not see th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 
 import jittor as jt
 from jittor import nn
@@ -23,9 +25,11 @@ from ldm_jittor.layers import (
     upsample_nearest,
     zero_init,
 )
+from ldm_jittor.recompute import recomputed
 
 Modulations = list[Modulation]
 """Scale and shift of every SPADE norm, in the order in which the network meets them."""
+Modulator = Callable[[], Modulation]
 
 
 def _skip(in_channels: int, out_channels: int) -> nn.Module:
@@ -104,7 +108,8 @@ class UNet(nn.Module):
     """Predicts the noise of a latent under a mask, and with `out_channels = 2 * in_channels` its variance too.
 
     `attention_downsamples` are the downsampling factors (1, 2, 4, ...) with self-attention; `channel_mult` has one
-    entry per resolution. The released model is
+    entry per resolution. Setting the attribute `gradient_checkpointing` makes training take less memory and more time.
+    The released model is
     UNet(3, 256, 6, 2, (4, 8, 16), (1, 1, 2, 3, 4), num_classes=29, num_head_channels=64).
     """
 
@@ -127,6 +132,7 @@ class UNet(nn.Module):
         self.num_levels = len(channel_mult)
         self.emb_channels = 4 * model_channels
         self.spade_hidden = spade_hidden
+        self.gradient_checkpointing = False
 
         def with_attention(block, channels, downsample):
             attend = downsample in attention_downsamples
@@ -187,12 +193,16 @@ class UNet(nn.Module):
         can be called on more than B samples, of which those beyond B are under the null mask. The result can be reused
         for every timestep. Raises ValueError when `size` does not halve evenly down to the last level.
         """
+        return [modulate() for modulate in self._modulators(segmap, size, guided)]
+
+    def _modulators(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> list[Modulator]:
+        """A function for each SPADE norm that computes what it needs of the mask."""
         height, width = size
         factor = 2 ** (self.num_levels - 1)
         if height % factor or width % factor:
             raise ValueError(f"latents of {width}x{height} do not divide by {factor}, as {self.num_levels} levels need")
         pyramid = [resize_nearest(segmap, (height >> level, width >> level)) for level in range(self.num_levels)]
-        return [norm.modulation(pyramid[level], guided) for norm, level in self._spade_norms()]
+        return [partial(norm.modulation, pyramid[level], guided) for norm, level in self._spade_norms()]
 
     def modulation_elements(self, size: tuple[int, int]) -> int:
         """How many numbers `modulations` keeps for one mask and latents of `size` (height, width)."""
@@ -222,27 +232,39 @@ class UNet(nn.Module):
         """x [B,in_channels,H,W], 0-based training timesteps [B], or [1] for all, segmap [B,num_classes,h,w] or the
         result of `modulations` -> [B,out_channels,H,W]."""
         if modulations is None:
-            modulations = self.modulations(segmap, (x.shape[2], x.shape[3]))
-        pending = iter(modulations)
+            pending = iter(self._modulators(segmap, (x.shape[2], x.shape[3])))
+        else:
+            pending = (partial(lambda kept: kept, modulation) for modulation in modulations)
 
-        def run(stage, h):
-            for layer in stage:
-                if isinstance(layer, SPADEResBlock):
-                    h = layer(h, emb, next(pending), next(pending))
-                elif isinstance(layer, ResBlock):
-                    h = layer(h, emb)
-                else:
-                    h = layer(h)
-            return h
+        def through(stage: nn.Module, *inputs: jt.Var) -> jt.Var:
+            count = 2 * sum(isinstance(layer, SPADEResBlock) for layer in stage)
+            block = partial(_run_stage, stage, list(islice(pending, count)))
+            if self.gradient_checkpointing and not jt.flags.no_grad:
+                return recomputed(block, stage.parameters(), emb, *inputs)
+            return block(emb, *inputs)
 
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [R, 4 * model_channels]
         skips = []
         h = x
         for stage in self.input_blocks:
-            h = run(stage, h)
+            h = through(stage, h)
             skips.append(h)
-        h = run(self.middle_block, h)
+        h = through(self.middle_block, h)
         for stage in self.output_blocks:
-            h = run(stage, jt.concat([h, skips.pop()], dim=1))
+            h = through(stage, h, skips.pop())
         norm, _, conv = self.out
         return conv(norm(h, silu=True))  # [B, out_channels, H, W]
+
+
+def _run_stage(stage: nn.Module, modulators: Sequence[Modulator], emb: jt.Var, *inputs: jt.Var) -> jt.Var:
+    """The stage's layers in turn, on its inputs side by side."""
+    pending = iter(modulators)
+    h = inputs[0] if len(inputs) == 1 else jt.concat(inputs, dim=1)
+    for layer in stage:
+        if isinstance(layer, SPADEResBlock):
+            h = layer(h, emb, next(pending)(), next(pending)())
+        elif isinstance(layer, ResBlock):
+            h = layer(h, emb)
+        else:
+            h = layer(h)
+    return h

@@ -1,0 +1,48 @@
+"""The options that the benchmarks share, and the table they print."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import sizes
+from duel import Contestant, duel
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for both")
+    parser.add_argument("--worker", metavar="OUT", help=argparse.SUPPRESS)
+    return parser
+
+
+def sized_parser(description: str, batch: int = 1) -> argparse.ArgumentParser:
+    """With the sizes to compare at, and the default batch."""
+    sized = parser(description)
+    sized.add_argument("--size", nargs="+", choices=sizes.SIZES, default=["mid"])
+    sized.add_argument("--batch", type=int, default=batch)
+    return sized
+
+
+def compare(
+    case: str,
+    contestants: Sequence[Contestant],
+    arguments: argparse.Namespace,
+    memory: Sequence[str] = ("peak",),
+    **agreement: float,
+) -> list[list]:
+    """The table's rows of one duel: case, contestant, seconds, times the first's, and `memory` of the Result. On a
+    GPU the process's memory says nothing."""
+    results = duel(contestants, arguments.turns, **agreement)
+    return [
+        [case, contestant.name, result.seconds, result.seconds / results[0].seconds]
+        + [getattr(result, name) if arguments.device == "cpu" else "-" for name in memory]
+        for contestant, result in zip(contestants, results)
+    ]
+
+
+def show(rows: Sequence[Sequence[object]], *header: str) -> None:
+    from jiidm.report import table
+
+    print(table(rows, header))

@@ -1,0 +1,57 @@
+"""Encoding and decoding images with the VQ autoencoder against diffusers' VQModel with the same weights.
+
+    python benchmarks/decode.py --size full --batch 4
+
+What is encoded is compared before quantisation; what is decoded are codes, so that no side rounds to another.
+"""
+
+from __future__ import annotations
+
+import cli
+import jittor_side
+import sizes
+from duel import Contestant, Work, ours, torchs
+
+
+def worker(task: str, size: str, batch: int, device: str) -> Work:
+    jittor_side.start(device)
+    import jittor as jt
+
+    from ldm_jittor.autoencoder import VQModel
+
+    config = dict(sizes.AUTOENCODERS[size])
+    n_embed = config.pop("n_embed")
+    model = jittor_side.load_random(VQModel({**config, "in_channels": 3, "out_ch": 3, "z_channels": 3}, n_embed, 3))
+    model.eval()
+    x = jt.array(sizes.images(size, batch))
+    z = jt.array(sizes.codes(size, batch, model.quantize.embedding.weight.numpy()))
+
+    def work():
+        with jt.no_grad():
+            return {task: (model.encode(x) if task == "encode" else model.decode(z)).numpy()}
+
+    return work
+
+
+def main() -> None:
+    parser = cli.sized_parser(__doc__)
+    parser.add_argument("--task", nargs="+", choices=("encode", "decode"), default=["encode", "decode"])
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work = worker(arguments.task[0], arguments.size[0], arguments.batch, arguments.device)
+        jittor_side.serve(work, arguments.worker)
+        return
+    rows = []
+    for size in arguments.size:
+        for task in arguments.task:
+            options = ["--size", size, "--batch", str(arguments.batch), "--device", arguments.device]
+            contestants = [
+                Contestant("this kit", ours(__file__, *options, "--task", task)),
+                Contestant("PyTorch", torchs(task, *options)),
+            ]
+            rows += cli.compare(f"{size}, {task}", contestants, arguments)
+    cli.show(rows, "size", "autoencoder", "seconds", "times ours", "peak GiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What `--fast` saves and costs: the rounds of a config through every timestep, as configured, and fast.
+
+    python benchmarks/fast.py --config demo iidm
+
+The shipped model paints generated masks that it was not trained on, by the rounds of each config. Prints images per
+minute, and how far the images are (mean absolute difference in grey levels, PSNR) from those of the solution, which
+takes every timestep, and from those of the rounds as configured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+
+import jittor_side
+import numpy as np
+import sizes
+from steps import image_distance
+
+
+def variants(config, fast_steps: list[int] | None) -> dict:
+    """Name -> config of the same starts. The solution comes first, so that compiling counts in its time."""
+    from jiidm import config as configs
+
+    every = tuple(
+        dataclasses.replace(spec, sampler="dpmpp_2m", num_steps=spec.start_timestep + 1)
+        for spec in config.inference.rounds
+    )
+    found = {
+        "every timestep": dataclasses.replace(config, inference=dataclasses.replace(config.inference, rounds=every)),
+        "as configured": config,
+    }
+    for steps in fast_steps or [config.inference.fast_steps]:
+        changed = configs.override(config, [f"inference.fast_steps={steps}"])
+        found[f"--fast, fast_steps {steps}"] = configs.fast(changed)
+    return found
+
+
+def paint(model, config, count: int, title: str) -> tuple[np.ndarray, float]:
+    """All images, uint8 [count,H,W,3], and the seconds they took."""
+    from tqdm import tqdm
+
+    from jiidm.infer import DEMO_SEED
+    from jiidm.pipeline import IIDMPipeline
+
+    pipeline = IIDMPipeline(model._replace(config=config))
+    batches = sizes.scenes(count, config.data.size, pipeline.batch_size, DEMO_SEED)
+    with tqdm(total=len(batches) * num_steps(config), desc=title, unit="step") as progress:
+        start = time.perf_counter()
+        images = [pipeline(*batch, progress.update).images for batch in batches]
+    return np.concatenate(images), time.perf_counter() - start
+
+
+def num_steps(config) -> int:
+    return sum(spec.num_steps for spec in config.inference.rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", nargs="+", default=["demo"], metavar="NAME")
+    parser.add_argument("--count", type=int, default=20, help="images (default: 20)")
+    parser.add_argument("--fast-steps", nargs="+", type=int, metavar="N", help="to compare (default: the config's)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    arguments = parser.parse_args()
+    jittor_side.start(arguments.device)
+    from jiidm import config as configs
+    from jiidm.model import SHIPPED, load_model
+    from jiidm.report import table
+
+    model, rows = load_model(SHIPPED), []
+    for name in arguments.config:
+        config = dataclasses.replace(model.config, inference=configs.load(name).inference)
+        painted = []
+        for variant, chosen in variants(config, arguments.fast_steps).items():
+            images, seconds = paint(model, chosen, arguments.count, f"{name}, {variant}")
+            painted.append(images)
+            distances = [image_distance(images, others) for others in painted[:2]]
+            shown = ["{:.2f}, {:.1f} dB".format(*distance) for distance in distances]
+            rows.append((name, variant, num_steps(chosen), 60 * arguments.count / seconds, *(shown + [""])[:2]))
+    print(table(rows, ("config", "rounds", "steps", "images per minute", "from every timestep", "from configured")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The whole pipeline against PyTorch: the shipped model, from masks and photos to images, all rounds of a config.
+
+    python benchmarks/pipeline.py --config demo --count 20
+
+PyTorch's side does what published code does: colour transfer, encoding, noising, guided steps of diffusers' scheduler
+in which everything that depends on the mask is computed again, decoding. Both draw the same noise and so paint the
+same images: 99 % of the values have to agree within 3 grey levels. Not all, because each round rounds to 8 bits and to
+codes, where float noise now and then picks the neighbour. The fast profile is `--fast` of `jiidm infer`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+
+import cli
+import jittor_side
+import numpy as np
+import sizes
+from duel import Contestant, Work, ours, torchs
+
+PROFILES = ("default", "fast")
+
+
+def worker(config_name: str, profile: str, count: int, device: str) -> Work:
+    jittor_side.start(device)
+    from jiidm.model import SHIPPED, load_model
+    from jiidm.pipeline import IIDMPipeline
+
+    model = load_model(SHIPPED)
+    config = dataclasses.replace(model.config, inference=sizes.inference(config_name, profile))
+    pipeline = IIDMPipeline(model._replace(config=config))
+    batches = sizes.scenes(count, config.data.size, config.inference.batch_size)
+
+    def work():
+        return {"images": np.concatenate([pipeline(*batch).images for batch in batches])}
+
+    return work
+
+
+def timesteps(config_name: str, profile: str) -> list[list[int]]:
+    """Every round's, for the other side, which has no NoiseSchedule."""
+    jittor_side.start("cpu")
+    from jiidm import config as configs
+    from jiidm.build import build_schedule
+
+    schedule = build_schedule(configs.load(config_name).schedule)
+    rounds = sizes.inference(config_name, profile).rounds
+    return [schedule.timesteps(spec.start_timestep, spec.num_steps, spec.spacing) for spec in rounds]
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", nargs="+", default=["demo"], metavar="NAME")
+    parser.add_argument("--profile", nargs="+", choices=PROFILES, default=PROFILES)
+    parser.add_argument("--count", type=int, default=20, help="images")
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work = worker(arguments.config[0], arguments.profile[0], arguments.count, arguments.device)
+        jittor_side.serve(work, arguments.worker)
+        return
+    rows = []
+    for name, profile in itertools.product(arguments.config, arguments.profile):
+        options = ["--config", name, "--profile", profile]
+        options += ["--count", str(arguments.count), "--device", arguments.device]
+        steps = json.dumps(timesteps(name, profile))
+        contestants = [
+            Contestant("this kit", ours(__file__, *options)),
+            Contestant("PyTorch", torchs("pipeline", *options, "--timesteps", steps)),
+        ]
+        rows += cli.compare(f"{name}, {profile}", contestants, arguments, tolerance=3 / 255, share=0.99)
+    for row in rows:
+        row.insert(2, 60 * arguments.count / row[2])
+    cli.show(rows, "config, profile", "pipeline", "images per minute", "seconds", "times ours", "peak GiB")
+
+
+if __name__ == "__main__":
+    main()

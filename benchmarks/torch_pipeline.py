@@ -1,0 +1,94 @@
+"""The whole pipeline in PyTorch and diffusers, as published code runs it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import sizes
+import torch
+from duel import Work
+from oracle_samplers import SAMPLERS
+from safetensors import safe_open
+from torch_networks import build_unet, build_vq
+
+from jiidm import config as configs
+from jiidm.color import color_transfer
+from jiidm.config import Config, Round
+from jiidm.seeding import normal
+
+MODEL = Path(configs.__file__).parent / "assets" / "demo.safetensors"
+
+
+class Pipeline:
+    """Paints by the rounds of a config with a linear schedule and a VQ autoencoder."""
+
+    def __init__(self, config: Config, timesteps: list[list[int]], arrays: dict[str, np.ndarray], device: str):
+        """timesteps: every round's."""
+        self.config, self.timesteps, self.device = config, timesteps, device
+        vq, unet, schedule = config.autoencoder, dataclasses.asdict(config.unet), config.schedule
+        outputs = vq.latent_channels * (2 if unet.pop("learn_variance") else 1)
+        ends = {"in_channels": vq.latent_channels, "out_channels": outputs, "num_classes": sizes.NUM_CLASSES}
+        self.unet = build_unet({**ends, **unet}, device, _under("unet.", arrays)).eval()
+        layout = vq.channels, vq.channel_mult, vq.num_res_blocks, vq.codebook_size
+        self.autoencoder = build_vq(*layout, device, _under("autoencoder.", arrays))
+        self.betas = np.linspace(schedule.beta_start, schedule.beta_end, schedule.num_timesteps)
+        self.alpha_bar = np.cumprod(1 - self.betas)
+
+    @torch.inference_mode()
+    def __call__(self, masks: Sequence[np.ndarray], references: Sequence[np.ndarray], names: Sequence[str]):
+        """As IIDMPipeline, returning uint8 RGB [B,H,W,3]."""
+        factor, scale = self.config.autoencoder.downsample, self.config.autoencoder.latent_scale
+        labels = torch.from_numpy(np.stack(masks)[:, ::factor, ::factor].astype(np.int64))
+        segmap = torch.nn.functional.one_hot(labels, sizes.NUM_CLASSES).permute(0, 3, 1, 2).float().to(self.device)
+        x = self._to_model(references)
+        for number, (spec, timesteps) in enumerate(zip(self.config.inference.rounds, self.timesteps)):
+            if spec.color_transfer:
+                pairs = zip(_to_images(x), references)
+                x = self._to_model([color_transfer(*pair, self.config.inference.color_space) for pair in pairs])
+            z0 = self.autoencoder.encode(x).latents * scale
+            noise = np.stack([normal(tuple(z0.shape[1:]), 0, name, number, "start") for name in names])
+            alpha_bar = self.alpha_bar[spec.noised_at]
+            z = alpha_bar**0.5 * z0 + (1 - alpha_bar) ** 0.5 * torch.from_numpy(noise).to(self.device)
+            x = self.autoencoder.decode(self._denoise(z, segmap, spec, timesteps) / scale).sample
+        return _to_images(x)
+
+    def _denoise(self, z: torch.Tensor, segmap: torch.Tensor, spec: Round, timesteps: list[int]) -> torch.Tensor:
+        masks = torch.cat([segmap, torch.zeros_like(segmap)])
+
+        def predict(z: torch.Tensor, timestep: int) -> torch.Tensor:
+            repeated = torch.full((2 * len(z),), timestep, device=self.device)
+            masked, null = self.unet(torch.cat([z, z]), repeated, masks)[:, : z.shape[1]].chunk(2)
+            return null + spec.guidance_scale * (masked - null)
+
+        settings = {"trained_betas": self.betas} | ({"clip_sample": False} if spec.sampler == "ddim" else {})
+        return SAMPLERS[spec.sampler](settings, predict, z, timesteps, [None] * len(timesteps), 0.0)
+
+    def _to_model(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def _to_images(x: torch.Tensor) -> np.ndarray:
+    return ((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+def pipeline(arguments: argparse.Namespace) -> Work:
+    with safe_open(MODEL, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+        config = configs.from_dict(json.loads(file.metadata()["ldm_jittor"])["config"], str(MODEL))
+    config = dataclasses.replace(config, inference=sizes.inference(arguments.config, arguments.profile))
+    paint = Pipeline(config, arguments.timesteps, arrays, arguments.device)
+    batches = sizes.scenes(arguments.count, config.data.size, config.inference.batch_size)
+
+    def work() -> dict[str, np.ndarray]:
+        return {"images": np.concatenate([paint(*batch) for batch in batches])}
+
+    return work

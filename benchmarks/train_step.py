@@ -1,0 +1,74 @@
+"""One training step against PyTorch: loss, backward pass, AdamW and the average of the weights.
+
+    python benchmarks/train_step.py --size demo mid
+
+Before anything is timed, the second step's loss and some of its gradients are compared. "at rest" is the memory that
+parameters, moments and averages take, "activations" what a step needs on top.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+
+import cli
+import jittor_side
+import numpy as np
+import sizes
+from duel import Contestant, Work, ours, torchs
+
+
+def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
+    jittor_side.start(device)
+    import jittor as jt
+
+    from jiidm.training import Trainer
+    from ldm_jittor.ema import EMA
+    from ldm_jittor.losses import diffusion_loss
+    from ldm_jittor.schedules import NoiseSchedule
+    from ldm_jittor.unet import UNet
+
+    unet, schedule = jittor_side.load_random(UNet(**sizes.unet_arguments(size))), NoiseSchedule.linear()
+    unet.gradient_checkpointing = checkpointed
+    trainer, ema, step = Trainer(unet), EMA(unet, decay=0.9999), itertools.count()
+    parameters = dict(unet.named_parameters())
+    z0, eps = jt.array(sizes.latents(size, batch)), jt.array(sizes.latents(size, batch, seed=2))
+    segmap, timesteps = jt.array(sizes.segmaps(size, batch)), sizes.timesteps(batch)
+
+    def losses():
+        z = schedule.add_noise(z0, eps, timesteps)
+        output = unet(z, jt.array(timesteps.astype(np.float32)), segmap)
+        yield diffusion_loss(output, z0, z, eps, timesteps, schedule).total
+
+    def work():
+        [loss] = trainer.step(losses(), 1, next(step), sizes.LEARNING_RATE)
+        ema.update(unet)
+        jt.sync_all(True)
+        gradients = {name: parameters[name].opt_grad(trainer.optimizer).numpy() for name in sizes.GRADIENTS}
+        return {"loss": np.array(loss), **gradients}
+
+    return work
+
+
+def main() -> None:
+    parser = cli.sized_parser(__doc__, batch=4)
+    parser.add_argument("--checkpointed", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work = worker(arguments.size[0], arguments.batch, arguments.device, arguments.checkpointed)
+        jittor_side.serve(work, arguments.worker)
+        return
+    rows = []
+    for size in arguments.size:
+        options = ["--size", size, "--batch", str(arguments.batch), "--device", arguments.device]
+        contestants = [
+            Contestant("this kit", ours(__file__, *options)),
+            Contestant("this kit, checkpointed", ours(__file__, *options, "--checkpointed")),
+            Contestant("PyTorch", torchs("train_step", *options)),
+        ]
+        rows += cli.compare(size, contestants, arguments, ["resident", "activations"])
+    cli.show(rows, "size", "training step", "seconds", "times ours", "at rest GiB", "activations GiB")
+
+
+if __name__ == "__main__":
+    main()
