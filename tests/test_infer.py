@@ -194,6 +194,22 @@ class TestRerun:
     def test_another_batch_size_does_not(self, out, inputs, smoke_model):
         assert paint(inputs, out, smoke_model, "--batch-size", 3) == 0
 
+    def test_fast_images_are_made_by_other_rounds_and_do_not_mix_with_others(
+        self, painted, inputs, smoke, smoke_model, tmp_path, refusal
+    ):
+        fast = ["--fast", "--set", "inference.fast_steps=2"]
+        assert paint(inputs, tmp_path / "fast", smoke_model, *fast) == 0
+        used = configs.load(tmp_path / "fast" / "_run" / "config.yaml").inference.rounds
+        assert used == configs.fast(configs.override(smoke, fast[2:])).inference.rounds != smoke.inference.rounds
+        images = contents(tmp_path / "fast")
+        assert all(images[name] != content for name, content in contents(painted).items())
+        line = refusal(inputs.command(tmp_path / "fast", smoke_model))
+        assert "another inference" in line and contents(tmp_path / "fast") == images
+
+    def test_fast_is_refused_before_anything_is_written(self, inputs, smoke_model, tmp_path, refusal):
+        assert "fast_steps" in refusal(inputs.command(tmp_path / "out", smoke_model, "--fast"))
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"made_by": []}', '{"made_by": null}'])
     def test_a_manifest_that_is_none_is_refused(self, out, inputs, smoke_model, text, refusal):
         (out / "_run" / "manifest.json").write_text(text)

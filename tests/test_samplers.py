@@ -77,6 +77,19 @@ def test_dpmpp_2m_is_more_accurate_than_ddim_at_the_same_cost():
     assert error[sample_dpmpp_2m] < error[sample_ddim] / 2
 
 
+@pytest.mark.parametrize("begin", [640, 400])
+def test_spacing_even_in_log_snr_pays_in_few_steps_of_dpmpp_2m(begin):
+    schedule, z = NoiseSchedule.linear(), start()
+    exact = exact_flow(schedule, z, begin)
+
+    def error(steps, spacing):
+        timesteps = schedule.timesteps(begin, steps, spacing)
+        return np.abs(sample_dpmpp_2m(GaussianDenoiser(schedule), z, timesteps).numpy() - exact).mean()
+
+    assert error(10, "logsnr") < error(10, "trailing") / 2
+    assert error(40, "logsnr") < error(10, "logsnr") / 10  # second order
+
+
 @pytest.mark.parametrize(("sampler", "options"), [(sample_ddpm, {}), (sample_ddim, {"eta": 1.0})])
 def test_ancestral_samples_have_the_data_distribution(sampler, options):
     schedule = NoiseSchedule.linear()

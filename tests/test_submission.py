@@ -98,7 +98,7 @@ def _gray(path):
 
 def _wrong_size(path):
     images.save_jpeg(path, photo(32, 24))
-    return "size 24x32, its mask is 32x24"
+    return "size 24x32, must be 32x24"
 
 
 @pytest.mark.parametrize("damage", [_delete, _empty, _truncate, _png_inside, _gray, _wrong_size])

@@ -1,0 +1,78 @@
+"""The challenge's scores on arrays: M, S, the Frechet distance behind FID, and the total T.
+
+Accuracies and correlations are fractions here; `percent` is how the paper prints them, and how T takes them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+HISTOGRAM_BINS = 8
+HISTOGRAM = f"joint RGB, {HISTOGRAM_BINS} equal bins a channel ({HISTOGRAM_BINS**3} in all), Pearson correlation"
+
+
+def pixel_accuracy(prediction: np.ndarray, mask: np.ndarray) -> float:
+    """M of one image: the share of pixels, in [0,1], where the predicted class [H,W] equals the mask's [H,W].
+
+    Raises ValueError when the two differ in shape.
+    """
+    if prediction.shape != mask.shape:
+        raise ValueError(f"a prediction of {prediction.shape} cannot be compared with a mask of {mask.shape}")
+    return float((prediction == mask).mean())
+
+
+def color_histogram(image: np.ndarray) -> np.ndarray:
+    """How many pixels of uint8 RGB [H,W,3] fall in each of the 8 x 8 x 8 joint colour bins: int64 [512].
+
+    A channel's value v belongs to bin v // 32, red counting most in the joint index.
+    """
+    bins = image // (256 // HISTOGRAM_BINS)
+    red, green, blue = (bins[..., channel].astype(np.int64) for channel in range(3))
+    joint = (red * HISTOGRAM_BINS + green) * HISTOGRAM_BINS + blue
+    return np.bincount(joint.ravel(), minlength=HISTOGRAM_BINS**3)
+
+
+def color_similarity(image: np.ndarray, reference: np.ndarray) -> float:
+    """S of one image: Pearson's correlation, in [-1,1], of two images' joint RGB histograms.
+
+    image, reference: uint8 RGB [H,W,3], of any two sizes, since the correlation does not see the number of pixels.
+    The organisers' bins are not public; joint RGB with 8 bins a channel is another team's stand-in for them. Equal to
+    `cv2.compareHist(..., HISTCMP_CORREL)` of flat histograms, also in that one without any variation correlates as 1.
+    """
+    a, b = (color_histogram(each).astype(np.float64) for each in (image, reference))
+    a, b = a / a.sum(), b / b.sum()
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt(a @ a) * np.sqrt(b @ b)
+    return float(a @ b / norm) if norm > np.finfo(np.float64).eps else 1.0
+
+
+def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and unbiased covariance [D,D] of features [N,D], in float64. Raises ValueError below two rows."""
+    if len(features) < 2:
+        raise ValueError(f"a covariance takes at least 2 images, not {len(features)}")
+    features = np.asarray(features, dtype=np.float64)
+    return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))
+
+
+def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
+    """|mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)): the squared distance of two Gaussians that FID is.
+
+    mu: [D], sigma: [D,D], symmetric. From Heusel et al. 2017. (sigma1 sigma2)^(1/2) has the same trace as the root of
+    the symmetric sigma1^(1/2) sigma2 sigma1^(1/2), whose eigenvalues are real and at least 0: so singular
+    covariances, as of fewer images than features, need neither complex numbers nor an offset on the diagonal.
+    """
+    values, vectors = np.linalg.eigh(sigma1)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    trace_of_root = np.sqrt(np.linalg.eigvalsh(root @ sigma2 @ root).clip(0)).sum()
+    difference = mu1 - mu2
+    distance = difference @ difference + np.trace(sigma1) + np.trace(sigma2) - 2 * trace_of_root
+    return max(0.0, float(distance))
+
+
+def total_score(accuracy: float, aesthetic: float, fid: float, similarity: float) -> float:
+    """T, the paper's Eq. 8, from M, A, FID and S as its tables print them; FID above 100 counts as 100.
+
+    accuracy, aesthetic: 0..100; similarity: -100..100; the result: 0..100.
+    """
+    fidelity = 100 - min(fid, 100.0)
+    return accuracy * (0.2 * aesthetic + 0.3 * (50 + similarity / 2) + 0.5 * fidelity) / 100
