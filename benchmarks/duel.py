@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import statistics
@@ -23,6 +24,9 @@ import numpy as np
 
 HERE = Path(__file__).parent
 TORCH_PYTHON = HERE.parent / ".venv-parity" / "bin" / "python"
+
+TURN_SECONDS = 1.0
+"""Work shorter than this is repeated within a turn: after another program's turn caches are cold and threads sleep."""
 
 Work = Callable[[], dict[str, np.ndarray]]
 """What is timed. It returns its answers by name, all computed by the time it returns."""
@@ -72,7 +76,7 @@ def duel(contestants: Sequence[Contestant], turns: int, tolerance: float = 1e-3,
 
 
 def _take_turns(workers: Sequence[subprocess.Popen], turns: int) -> list[Result]:
-    resident = [_memory(worker.pid, "VmRSS") for worker in workers]
+    resident = [memory(worker.pid, "VmRSS") for worker in workers]
     for worker in workers:
         Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak starts anew
     seconds: list[list[float]] = [[] for _ in workers]
@@ -82,7 +86,7 @@ def _take_turns(workers: Sequence[subprocess.Popen], turns: int) -> list[Result]
             worker.stdin.write("go\n")
             worker.stdin.flush()
             times.append(float(_answer(worker)))
-    peaks = [_memory(worker.pid, "VmHWM") for worker in workers]
+    peaks = [memory(worker.pid, "VmHWM") for worker in workers]
     return [Result(statistics.median(times), rest, peak) for times, rest, peak in zip(seconds, resident, peaks)]
 
 
@@ -97,9 +101,16 @@ def serve(work: Work, path: str, release: Callable[[], None] = lambda: None) -> 
     ctypes.CDLL(None).malloc_trim(0)
     print("ready", flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        print(_mean_seconds(work), flush=True)
+
+
+def _mean_seconds(work: Work) -> float:
+    start = time.perf_counter()
+    for count in itertools.count(1):
         work()
-        print(time.perf_counter() - start, flush=True)
+        passed = time.perf_counter() - start
+        if passed >= TURN_SECONDS:
+            return passed / count
 
 
 def _start(command: list[str]) -> subprocess.Popen:
@@ -136,5 +147,5 @@ def _difference(answer: np.ndarray, other: np.ndarray, share: float) -> float:
     return float(np.quantile(differences, share) / np.abs(answer).max())
 
 
-def _memory(pid: int, field: str) -> float:
+def memory(pid: int | str, field: str) -> float:
     return int(re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 2**20

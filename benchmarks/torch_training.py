@@ -61,7 +61,6 @@ def train_step(arguments: argparse.Namespace) -> Work:
     parameters = dict(unet.named_parameters())
 
     def work() -> dict[str, np.ndarray]:
-        optimizer.zero_grad()
         loss = diffusion.loss(unet, *batch)
         loss.backward()
         optimizer.step()
@@ -69,6 +68,7 @@ def train_step(arguments: argparse.Namespace) -> Work:
         if device == "cuda":
             torch.cuda.synchronize()
         gradients = {name: parameters[name].grad.cpu().numpy() for name in sizes.GRADIENTS}
+        optimizer.zero_grad()
         return {"loss": loss.detach().cpu().numpy(), **gradients}
 
     return work

@@ -3,7 +3,7 @@
     python benchmarks/train_step.py --size demo mid
 
 Before anything is timed, the second step's loss and some of its gradients are compared. "at rest" is the memory that
-parameters, moments and averages take, "activations" what a step needs on top.
+parameters, moments and averages take, "activations" what a step needs on top, its new gradients included.
 """
 
 from __future__ import annotations

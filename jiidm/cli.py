@@ -145,11 +145,9 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     )
     _add_config_options(parser)
     parser.add_argument("--data", type=Path, metavar="ROOT", help="training data whose imgs/ holds the references")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per batch; does not change them")
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="images per batch; changes them by float noise only"
-    )
-    parser.add_argument(
-        "--fast", action="store_true", help="at most inference.fast_steps (10) steps a round, nearly the same images"
+        "--fast", action="store_true", help="few steps a round (inference.fast_steps), nearly the same images"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     parser.add_argument("--dry-run", action="store_true", help="check the inputs, print the model's size, stop")

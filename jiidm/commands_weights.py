@@ -32,18 +32,17 @@ def average(arguments) -> int:
     runtime.prepare("cpu")
     from tqdm import tqdm
 
-    from jiidm import config as configs
+    from jiidm.conversion import check_absent
     from jiidm.model import sha256
     from ldm_jittor import averaging
 
     sources, target = arguments.sources, arguments.out
     if len(sources) < 2:
         raise InputError(f"{sources[0]}: one checkpoint has no average, give two or more")
-    if target.resolve() in [source.resolve() for source in sources]:
-        raise InputError(f"{target}: is one of the checkpoints to average, choose another --out")
+    check_absent(target)
     weights = _shares(arguments.weights, len(sources))
     averaging.common_layout(sources)
-    config = _common_config(sources)
+    shared = _common_metadata(sources)
 
     sizes = [source.stat().st_size for source in sources]
     parts = []
@@ -51,9 +50,7 @@ def average(arguments) -> int:
         for source, weight, size in zip(sources, weights, sizes):
             parts.append({"file": source.name, "sha256": sha256(source), "weight": weight})
             progress.update(size)
-        metadata = {"provenance": {"average_of": parts}}
-        if config is not None:
-            metadata["config"] = configs.to_dict(config)
+        metadata = {**shared, "provenance": {"average_of": parts}}
         try:
             averaging.average(sources, target, weights, metadata, progress.update)
         except OSError as error:
@@ -73,29 +70,31 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
         raise InputError(f"--weights: {error}") from None
 
 
-def _common_config(sources: Sequence[Path]):
-    """The first file's config, or None where it has none. Raises InputError where another file's gives the weights
-    another meaning; how the models were trained and are used may differ."""
+def _common_metadata(sources: Sequence[Path]) -> dict[str, object]:
+    """The first file's config, or a segmenter's preprocessing, if it has one. Raises InputError where another file's
+    gives the weights another meaning; how the models were trained and are used may differ."""
     from jiidm import config as configs
     from ldm_jittor import checkpoint
 
-    def read(source: Path):
-        tree = checkpoint.load_metadata(source).get("config")
-        return None if tree is None else configs.from_dict(tree, str(source))
+    def read(source: Path) -> dict[str, object]:
+        metadata = checkpoint.load_metadata(source)
+        return {key: metadata[key] for key in ("config", "preprocessing") if key in metadata}
 
-    def meaning(config) -> dict[str, object]:
-        if config is None:
-            return {}
-        tree = {name: configs.to_dict(getattr(config, name)) for name in ("autoencoder", "unet", "schedule")}
-        settings = {f"{name}.{key}": value for name, section in tree.items() for key, value in section.items()}
-        return {"data.size": config.data.size, **settings}
+    def meaning(source: Path, metadata: dict[str, object]) -> dict[str, object]:
+        settings = {key: value for key, value in metadata.items() if key != "config"}
+        if "config" in metadata:
+            config = configs.from_dict(metadata["config"], str(source))
+            settings["data.size"] = config.data.size
+            for name in ("autoencoder", "unet", "schedule"):
+                section = configs.to_dict(getattr(config, name))
+                settings.update({f"{name}.{key}": value for key, value in section.items()})
+        return settings
 
     found = [read(source) for source in sources]
-    first = meaning(found[0])
-    for source, config in zip(sources[1:], found[1:]):
-        other = meaning(config)
+    first, *others = map(meaning, sources, found)
+    for source, other in zip(sources[1:], others):
         differing = [key for key in {**first, **other} if first.get(key) != other.get(key)]
         if differing:
-            told = [f"{key} is {other.get(key)}, not {first.get(key)}" for key in differing]
+            told = [f"{key} is {other.get(key)!r}, not {first.get(key)!r}" for key in differing]
             raise InputError(f"{source} does not fit {sources[0]}: {checkpoint.listed(told)}")
     return found[0]

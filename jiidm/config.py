@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import os
 import types
 import typing
@@ -61,6 +63,11 @@ class ScheduleConfig:
     """beta_t = slope * t, of the paper's schedule."""
     beta_start: float = 1e-4
     beta_end: float = 2e-2
+
+    @property
+    def ends_in_noise(self) -> bool:
+        """Whether the last beta is 1, and abar 0."""
+        return {"paper": self.slope * self.num_timesteps, "linear": self.beta_end, "cosine": 0.0}[self.kind] >= 1
 
 
 @dataclass(frozen=True)
@@ -210,14 +217,16 @@ def override(config: Config, assignments: typing.Sequence[str]) -> Config:
     tree = to_dict(config)
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
-        node = tree
-        *parents, last = key.split(".")
-        for part in parents:
-            node = node.get(part) if isinstance(node, dict) else None
-        if not equals or not isinstance(node, dict) or last not in node:
-            raise InputError(f"--set {assignment}: no such setting; use key.subkey=value with a key of the config")
+        parent, node = None, tree if equals else None
         try:
-            node[last] = yaml.safe_load(value)
+            for part in key.split("."):
+                place = int(part) if isinstance(node, list) and part.isdecimal() else part
+                parent, node = node, node[place]
+        except (LookupError, TypeError):
+            told = f"--set {assignment}: no such setting; use key.subkey=value with a key of the config"
+            raise InputError(told) from None
+        try:
+            parent[place] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
     return from_dict(tree, "--set " + " ".join(assignments))
@@ -231,14 +240,15 @@ def fast(config: Config) -> Config:
     """
     rounds, most = config.inference.rounds, config.inference.fast_steps
     if any(spec.sampler == "ddpm" for spec in rounds):
-        raise InputError(f"--fast: {config.name} samples by ddpm, which few steps do not come near; ddim rounds can be")
+        raise InputError(f"--fast: {config.name} samples by ddpm, which few steps cannot follow")
     if max(spec.num_steps for spec in rounds) <= most:
         raise InputError(f"--fast: no round of {config.name} takes more than inference.fast_steps = {most} steps")
     rounds = tuple(
         dataclasses.replace(spec, sampler="dpmpp_2m", num_steps=min(spec.num_steps, most), spacing="logsnr")
         for spec in rounds
     )
-    return dataclasses.replace(config, inference=dataclasses.replace(config.inference, rounds=rounds))
+    inference = dataclasses.replace(config.inference, rounds=rounds)
+    return _validated(dataclasses.replace(config, inference=inference), "--fast")
 
 
 def _convert(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -272,14 +282,14 @@ def _convert(kind: Any, value: Any, key: str, source: str) -> Any:
         if not variable and len(value) != len(arguments):
             fail(f"{len(arguments)} values")
         kinds = [arguments[0]] * len(value) if variable else arguments
-        return tuple(_convert(k, v, f"{key}[{i}]", source) for i, (k, v) in enumerate(zip(kinds, value)))
+        return tuple(_convert(k, v, f"{key}.{i}", source) for i, (k, v) in enumerate(zip(kinds, value)))
     if origin in (typing.Union, getattr(types, "UnionType", typing.Union)):
         return None if value is None else _convert(arguments[0], value, key, source)
     if kind is float and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
-        except (TypeError, ValueError):
-            fail("a number")
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if math.isfinite(float(value)):
+                return float(value)  # YAML 1.1 reads 1e-4, without a dot, as a string
+        fail("a finite number")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         fail({int: "an integer", float: "a number", str: "a string", bool: "true or false"}[kind])
     return value
@@ -347,6 +357,8 @@ def _validated(config: Config, source: str) -> Config:
         require(0 <= start <= last, f"{key}.start_timestep", f"0 to {last}")
         require(0 <= spec.noised_at <= last, f"{key}.noise_timestep", f"0 to {last}")
         require(1 <= spec.num_steps <= start + 1, f"{key}.num_steps", f"1 to {start + 1}")
+        has_snr = start < last or not config.schedule.ends_in_noise
+        require(spec.spacing != "logsnr" or has_snr, f"{key}.spacing", f"another: abar is 0 at timestep {start}")
     return config
 
 
@@ -358,6 +370,8 @@ def _lookup(config: Config, key: str) -> Any:
 
 
 def _check_sizes(config: Config, require: typing.Callable[[bool, str, str], None]) -> None:
+    for key in ("autoencoder.channel_mult", "unet.channel_mult"):
+        require(min(_lookup(config, key), default=0) >= 1, key, "a list of whole numbers above 0")
     downsample = config.autoencoder.downsample
     unit = downsample * 2 ** (len(config.unet.channel_mult) - 1)
     fits = all(side > 0 and side % unit == 0 for side in config.data.size)
@@ -367,6 +381,10 @@ def _check_sizes(config: Config, require: typing.Callable[[bool, str, str], None
         ("unet.model_channels", config.unet.model_channels),
     ):
         require(channels > 0 and channels % 32 == 0, key, "a multiple of 32, for group norm")
+    unet = config.unet
+    mults = [m for level, m in enumerate(unet.channel_mult) if 2**level in unet.attention_downsamples]
+    fits = all(m * unet.model_channels % unet.num_head_channels == 0 for m in (*mults, unet.channel_mult[-1]))
+    require(fits, "unet.num_head_channels", "a divisor of the channels of every level with attention, and the last")
     crop = zip(config.autoencoder_training.crop_size, config.data.size)
     fits = all(0 < side <= full and side % downsample == 0 for side, full in crop)
     require(fits, "autoencoder_training.crop_size", f"at most data.size, in multiples of {downsample}")

@@ -35,13 +35,16 @@ def convert(
     Returns everything in which names and shapes differ from the config; then nothing is written. Raises InputError or
     CheckpointError for what cannot be read, two networks of a kind, or a target that exists.
     """
-    _check_target(target)
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
+    check_absent(target)
+    named = None if config_name is None else configs.load(config_name, overrides)
     parts = _collect(sources)
     if only is not None:
         if only not in parts:
             raise InputError(f"{sources[0]}: holds no {LABELS[only]}")
         parts = {only: parts[only]}
-    config = _config(sources, config_name, overrides)
+    config = named or _stored_config(sources, overrides)
     faults = []
     for kind, part in parts.items():
         module = build_unet(config) if kind == "unet" else build_autoencoder(config.autoencoder)
@@ -54,9 +57,8 @@ def convert(
     return faults
 
 
-def _check_target(target: Path) -> None:
-    if target.suffix != ".safetensors":
-        raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
+def check_absent(target: Path) -> None:
+    """Raises InputError for a file or folder that exists."""
     if target.exists():
         raise InputError(f"{target}: exists already; choose another name")
 
@@ -79,13 +81,13 @@ def _collect(sources: Sequence[Path]) -> dict[str, Part]:
     return parts
 
 
-def _config(sources: Sequence[Path], name: str | None, overrides: Sequence[str]) -> Config:
-    """The config of that name, else the first that a source holds, else the released one."""
-    stored = ((source, checkpoint.load_metadata(source).get("config")) for source in sources)
-    source, tree = next(((source, tree) for source, tree in stored if tree is not None), (None, None))
-    if name is None and tree is not None:
-        return configs.override(configs.from_dict(tree, str(source)), overrides)
-    return configs.load(name or RELEASED, overrides)
+def _stored_config(sources: Sequence[Path], overrides: Sequence[str]) -> Config:
+    """The first config that a source holds, else the released one."""
+    for source in sources:
+        tree = checkpoint.load_metadata(source).get("config")
+        if tree is not None:
+            return configs.override(configs.from_dict(tree, str(source)), overrides)
+    return configs.load(RELEASED, overrides)
 
 
 def _save(target: Path, parts: dict[str, Part], config: Config) -> None:

@@ -6,6 +6,7 @@ import jittor as jt
 
 from jiidm.build import build_autoencoder, build_unet
 from jiidm.config import Config
+from jiidm.pipeline import fitting_batch
 from ldm_jittor.ops import ATTENTION_CHUNK
 
 GIB = 2**30
@@ -13,7 +14,9 @@ FLOAT = 4
 MAPS_PER_BLOCK = 12
 """Feature maps of a residual block's output size that training keeps for its backward pass: a rough estimate."""
 LIVE_MAPS = 10
-"""Feature maps of full size alive at once while decoding: fitted to the peaks of benchmarks/full_size.py."""
+"""Feature maps of full size alive at once while decoding: fitted to the peak of benchmarks/decode.py --size full."""
+RECOMPUTED_SHARE = 0.36
+"""Of those maps with gradient checkpointing: benchmarks/train_step.py --size mid, batch 16 less batch 4."""
 
 
 def describe(config: Config) -> str:
@@ -22,8 +25,9 @@ def describe(config: Config) -> str:
     counts = [sum(parameter.numel() for parameter in module.parameters()) for module in (autoencoder, unet)]
     training = config.diffusion_training
     micro_batch = training.batch_size // training.accumulation_steps
+    kept = MAPS_PER_BLOCK * (RECOMPUTED_SHARE if training.gradient_checkpointing else 1)
     # weights, gradient, two Adam moments, average
-    train_bytes = FLOAT * (5 * counts[1] + micro_batch * MAPS_PER_BLOCK * _unet_map_elements(config))
+    train_bytes = FLOAT * (5 * counts[1] + micro_batch * kept * _unet_map_elements(config))
     width, height = config.data.size
     return "\n".join(
         [
@@ -31,7 +35,7 @@ def describe(config: Config) -> str:
             f"autoencoder ({config.autoencoder.kind}): {counts[0] / 1e6:.1f} M parameters",
             f"U-Net: {counts[1] / 1e6:.1f} M parameters",
             f"inference: about {_inference_bytes(config, unet, sum(counts)) / GIB:.1f} GiB "
-            f"at batch {config.inference.batch_size}",
+            f"at batch {fitting_batch(config, unet)}",
             f"training the U-Net: about {train_bytes / GIB:.1f} GiB at {micro_batch} samples a pass",
         ]
     )
@@ -52,7 +56,7 @@ def _unet_map_elements(config: Config) -> int:
 
 
 def _inference_bytes(config: Config, unet: jt.nn.Module, parameters: int) -> int:
-    batch, (width, height) = config.inference.batch_size, config.data.size
+    batch, (width, height) = fitting_batch(config, unet), config.data.size
     latent_width, latent_height = config.latent_size
     modulations = batch * unet.modulation_elements((latent_height, latent_width))
     coarse = config.autoencoder.channel_mult[min(1, len(config.autoencoder.channel_mult) - 1)]

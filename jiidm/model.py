@@ -100,16 +100,28 @@ def read_networks(path: str | os.PathLike) -> tuple[dict[str, Network], list[str
     """
     arrays = checkpoint.load(path).arrays
     try:
-        settings = Path(path) / "config.json"
-        if settings.is_file():
-            check_diffusers_config(json.loads(settings.read_text(encoding="utf-8")))
         found, others = networks(arrays)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
     if not found:
         shown = checkpoint.listed(list(arrays)) or "none"
         raise CheckpointError(f"{path}: holds neither an autoencoder nor a SPADE U-Net; its arrays: {shown}")
+    if any(network.layout == "diffusers" for network in found.values()):
+        _check_settings(checkpoint.weights_file(path).with_name("config.json"))
     return found, others
+
+
+def _check_settings(path: Path) -> None:
+    """Raises CheckpointError where diffusers' own config, if it is there, is broken or does not suit our layers."""
+    if not path.is_file():
+        return
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("not a mapping")
+        check_diffusers_config(settings)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def stored_config(path: str | os.PathLike) -> Config:

@@ -9,7 +9,7 @@ import jittor as jt
 import numpy as np
 
 from jiidm.color import color_transfer
-from jiidm.config import Round
+from jiidm.config import Config, Round
 from jiidm.data import one_hot
 from jiidm.images import jpeg_round_trip, resize_mask
 from jiidm.latents import to_images, to_model
@@ -17,6 +17,7 @@ from jiidm.model import Model
 from jiidm.seeding import normal
 from ldm_jittor.denoiser import Denoiser
 from ldm_jittor.samplers import SAMPLERS
+from ldm_jittor.unet import UNet
 
 
 class Batch(NamedTuple):
@@ -24,6 +25,13 @@ class Batch(NamedTuple):
     """Results, uint8 RGB [B,H,W,3]."""
     starts: np.ndarray
     """The first round's noisy start, decoded: D(z_T), uint8 RGB [B,H,W,3]."""
+
+
+def fitting_batch(config: Config, unet: UNet) -> int:
+    """Images painted together: as many as configured, or as `inference.modulation_memory` holds."""
+    width, height = config.latent_size
+    image_bytes = 4 * unet.modulation_elements((height, width))
+    return max(1, min(config.inference.batch_size, int(config.inference.modulation_memory * 2**30 / image_bytes)))
 
 
 class IIDMPipeline:
@@ -78,11 +86,8 @@ class IIDMPipeline:
 
     @property
     def batch_size(self) -> int:
-        """Images a call should get: as many as configured, or as `inference.modulation_memory` holds."""
-        width, height = self.config.latent_size
-        image_bytes = 4 * self.unet.modulation_elements((height, width))
-        fitting = int(self.config.inference.modulation_memory * 2**30 / image_bytes)
-        return max(1, min(self.config.inference.batch_size, fitting))
+        """How many images a call should get."""
+        return fitting_batch(self.config, self.unet)
 
     def _denoiser(self, segmap: jt.Var) -> Denoiser:
         """One for all rounds, with everything computed from the masks."""

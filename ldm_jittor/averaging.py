@@ -47,11 +47,15 @@ def average(
 
 
 def normalised(weights: Sequence[float]) -> list[float]:
-    """The weights divided by their sum. Raises ValueError unless all are positive and finite."""
+    """The weights divided by their sum. Raises ValueError unless all are positive and finite, and so is their sum."""
     for weight in weights:
         if not 0 < weight < math.inf:
             raise ValueError(f"weight {weight} is not a positive number")
-    return [weight / math.fsum(weights) for weight in weights]
+    try:
+        total = math.fsum(weights)
+    except OverflowError:
+        raise ValueError("the weights are too large to be summed") from None
+    return [weight / total for weight in weights]
 
 
 def common_layout(sources: Sequence[str | os.PathLike]) -> Layout:

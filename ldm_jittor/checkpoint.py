@@ -89,11 +89,14 @@ def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
         if not _is_safetensors(path):
             return {}
         with safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: not a readable checkpoint (its metadata are no mapping)")
+    return metadata
 
 
 def weights_file(path: str | os.PathLike) -> Path:

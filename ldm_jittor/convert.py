@@ -134,15 +134,15 @@ def _from_diffusers(state: Mapping[str, np.ndarray], templates: tuple) -> State:
         current[modern] = array
     names = _rename(current, [(theirs, ours) for ours, theirs in templates], _inverted(_SPELLINGS))
     return {
-        ours: current[name].reshape(*current[name].shape[:2], 1, 1) if _is_projection(ours) else current[name]
-        for name, ours in names.items()
+        ours: array[..., None, None] if _is_projection(ours) and array.ndim == 2 else array
+        for array, ours in ((current[name], ours) for name, ours in names.items())
     }
 
 
 def _to_diffusers(state: Mapping[str, np.ndarray], templates: tuple) -> State:
     names = _rename(state, templates, _SPELLINGS)
     return {
-        theirs: state[name].reshape(state[name].shape[:2]) if _is_projection(name) else state[name]
+        theirs: state[name][..., 0, 0] if _is_projection(name) and state[name].shape[2:] == (1, 1) else state[name]
         for name, theirs in names.items()
     }
 

@@ -98,7 +98,8 @@ def _read_torch_zip(file: BinaryIO) -> dict[str, np.ndarray]:
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > size:
+        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        if not stored or sum(entry.file_size for entry in entries) > size:
             raise UnpicklingError("holds compressed data, as no PyTorch checkpoint does")
         pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -180,6 +181,7 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray] | None = N
     """The arrays that a described pickle holds in its dicts; `numbers` reads a storage."""
     if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
+    latin_1 = cache(lambda text: text.encode("latin-1"))  # once, however many arrays share a text
     found: dict[str, np.ndarray] = {}
     seen: set[int] = set()
     pending = [("", tree)] if isinstance(tree, dict) else []
@@ -191,7 +193,7 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray] | None = N
                 seen.add(id(value))  # a dict may hold itself
                 pending.append((f"{prefix}{key}.", value))
             elif isinstance(value, Record):
-                array = _array(value, numbers)
+                array = _array(value, numbers, latin_1)
                 if array is not None:
                     found[unpickle.shown(prefix + key)] = array
     if not found:
@@ -199,9 +201,11 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray] | None = N
     return found
 
 
-def _array(record: Record, numbers: Callable[[Storage], np.ndarray] | None) -> np.ndarray | None:
+def _array(
+    record: Record, numbers: Callable[[Storage], np.ndarray] | None, latin_1: Callable[[str], bytes]
+) -> np.ndarray | None:
     """What the record stands for, or None where that is no array."""
-    while str(record.kind) in _WRAPPERS:
+    if str(record.kind) in _WRAPPERS:
         record = record.arguments[0]
     match str(record.kind):
         case "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2":
@@ -209,10 +213,10 @@ def _array(record: Record, numbers: Callable[[Storage], np.ndarray] | None) -> n
             return _tensor(numbers(storage), *_sizes((offset,)), _sizes(size), _sizes(stride))
         case "numpy.core.multiarray._reconstruct":
             _, shape, dtype, fortran, content = record.state
-            return _ndarray(content, dtype, _sizes(shape), "F" if fortran else "C")
+            return _ndarray(_bytes(content, latin_1), dtype, _sizes(shape), "F" if fortran else "C")
         case "numpy.core.numeric._frombuffer":
             content, dtype, shape, order = record.arguments
-            return _ndarray(content, dtype, _sizes(shape), order)
+            return _ndarray(_bytes(content, latin_1), dtype, _sizes(shape), order)
     return None
 
 
@@ -229,11 +233,13 @@ def _tensor(numbers: np.ndarray, offset: int, size: tuple[int, ...], stride: tup
     return np.lib.stride_tricks.as_strided(numbers[offset:], size, strides, writeable=False)
 
 
-def _ndarray(content: Any, dtype: Record, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _bytes(content: Any, latin_1: Callable[[str], bytes]) -> Any:
     if isinstance(content, Record) and str(content.kind) == "_codecs.encode":
         content = content.arguments[0]  # how protocols up to 2 write bytes
-    if isinstance(content, str):
-        content = content.encode("latin-1")
+    return latin_1(content) if isinstance(content, str) else content
+
+
+def _ndarray(content: Any, dtype: Record, shape: tuple[int, ...], order: str) -> np.ndarray:
     if not _NUMBERS.fullmatch(dtype.arguments[0]):
         raise UnpicklingError(f"holds an array of {unpickle.shown(dtype.arguments[0])}: only numbers are read")
     described = np.dtype(dtype.arguments[0]).newbyteorder(">" if dtype.state and dtype.state[1] == ">" else "<")

@@ -69,8 +69,11 @@ def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
 
 
 def groups_for(channels: int) -> int:
-    """32 groups, or fewer below 128 channels, for 4 channels a group."""
-    return min(NUM_GROUPS, channels // MIN_CHANNELS_PER_GROUP)
+    """32 groups, or fewer below 128 channels, for 4 channels a group. Raises ValueError where they do not divide."""
+    groups = min(NUM_GROUPS, channels // MIN_CHANNELS_PER_GROUP)
+    if groups == 0 or channels % groups:
+        raise ValueError(f"{channels} channels do not divide into groups of a group norm")
+    return groups
 
 
 class GroupNorm(nn.GroupNorm):
@@ -91,6 +94,9 @@ class GroupNorm(nn.GroupNorm):
 
 class Conv2d(nn.Conv):
     """Convolution [B,C,H,W] -> [B,O,H',W'], by the kit's own operator where that is faster."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return ops.conv2d(x, self.weight, self.bias, self.stride[0], self.padding[0])
@@ -132,8 +138,13 @@ class SPADEGroupNorm(nn.Module):
 
     def modulation(self, segmap: jt.Var, guided: bool = False) -> Modulation:
         """Scale and shift of masks [B,classes,H,W] at the feature map's size; with `guided` the null mask's too."""
-        null = self._convolve(jt.zeros((1, segmap.shape[1], 3, 3))) if guided else ()
-        return Modulation(*self._convolve(segmap), *null)
+        return Modulation(*self._convolve(segmap), *(self._null(segmap) if guided else ()))
+
+    def _null(self, segmap: jt.Var) -> list[jt.Var]:
+        # a side of one pixel has both borders at once, and no middle
+        sides = [1 if side == 1 else 3 for side in segmap.shape[2:]]
+        maps = self._convolve(jt.zeros((1, segmap.shape[1], *sides)))
+        return [values.expand((1, self.channels, 3, 3)) for values in maps]
 
     def _convolve(self, segmap: jt.Var) -> tuple[jt.Var, jt.Var]:
         hidden = self.mlp_shared(segmap)

@@ -42,11 +42,20 @@ def _source(name: str) -> str:
     return f"#define LDM_ONEDNN <dnnl.hpp>\n#include LDM_ONEDNN\n{text}"
 
 
+def _require(agree: bool, operator: str, *variables: jt.Var) -> None:
+    """The kernels trust the shapes they are given."""
+    if not agree:
+        shapes = ", ".join("x".join(map(str, variable.shape)) for variable in variables)
+        raise ValueError(f"{operator}: shapes that do not agree: {shapes}")
+
+
 def conv2d(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
     """x [B,C,H,W], weight [O,C,K,K], bias [O] -> [B,O,H',W'].
 
-    Under `jt.no_grad` a sample's result does not depend, to the bit, on the batch it is in.
+    On the CPU and under `jt.no_grad` a sample's result does not depend, to the bit, on the batch it is in.
+    Raises ValueError where the shapes do not agree.
     """
+    _require(x.shape[1] == weight.shape[1] and weight.shape[2] == weight.shape[3], "convolution", x, weight)
     if jt.flags.use_cuda or not _onednn_include():
         return nn.conv2d(x, weight, bias, stride, padding)
     return _Conv2d(stride, padding)(x, weight, bias)
@@ -96,16 +105,20 @@ def group_norm(
     eps: float = 1e-5,
     silu: bool = False,
 ) -> jt.Var:
-    """act((norm(x) * gamma + beta) * scale + shift) in one pass; x [B,C,...].
+    """act((norm(x) * gamma + beta) * scale + shift) in one pass; x [B,C,H,W] or [B,C,T].
 
-    scale, shift: [R,C]; samples beyond the last row share it, which is how one timestep serves a batch.
+    scale, shift: [B,C], or [1,C] for all samples, which is how one timestep serves a batch.
     modulation: nothing for 1 and 0, or gamma and beta [M,C,H,W]; then, if M < B, those of all further samples [1,C,3,3]
     as their corners, edges and middle, which is how one null mask serves a batch. act is SiLU or nothing.
-    A sample's result does not depend, to the bit, on the batch it is in.
+    A sample's result does not depend, to the bit, on the batch it is in. Raises ValueError where shapes do not agree.
     """
     given = [values for values in modulation if values is not None]
     if len(given) == 2 and given[0].shape[0] != x.shape[0]:
         raise ValueError(f"{given[0].shape[0]} masks for {x.shape[0]} samples, and no null mask")
+    rows = [list(values.shape) in ([1, x.shape[1]], [x.shape[0], x.shape[1]]) for values in (scale, shift)]
+    maps = [list(values.shape[1:]) == list(x.shape[1:]) for values in given[:2]]
+    agree = x.ndim in (3, 4) and x.shape[1] % num_groups == 0 and scale.shape == shift.shape
+    _require(agree and all(rows + maps), "group norm", x, scale, shift, *given)
     return _GroupNorm(num_groups, eps, silu)(x, scale, shift, *given)
 
 
@@ -148,7 +161,11 @@ class _GroupNorm(jt.Function):
 
 
 def attention(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
-    """Softmax attention over tokens: q [N,C,Q], k and v [N,C,K] -> [N,C,Q], scale 1/sqrt(C), in chunks of queries."""
+    """Softmax attention over tokens: q [N,C,Q], k and v [N,C,K] -> [N,C,Q], scale 1/sqrt(C), in chunks of queries.
+
+    Raises ValueError where the shapes do not agree.
+    """
+    _require(list(q.shape[:2]) == list(k.shape[:2]) and k.shape == v.shape, "attention", q, k, v)
     if jt.flags.use_cuda or not _onednn_include():
         return _attention_plain(q, k, v)
     return _Attention()(q, k, v)

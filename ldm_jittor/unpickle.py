@@ -38,6 +38,8 @@ CALLS = frozenset(
 """What a checkpoint may describe a call of."""
 _EMPTY = {"collections.OrderedDict": dict, "collections.defaultdict": dict, "builtins.bytes": bytes}
 """Calls that make an empty container, which other instructions then fill."""
+_MAX_NAME = 200
+"""Of a class or a dtype. A text can be asked for again by two bytes, so that none is scanned that is longer."""
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
@@ -89,7 +91,7 @@ def read(file: BinaryIO, persistent_load: Callable[[Any], Any] | None = None) ->
 
 def shown(text: str) -> str:
     """A text from a file, fit for an error message of one line."""
-    return text if text.isprintable() and len(text) <= 200 else ascii(text[:200])
+    return text if len(text) <= _MAX_NAME and text.isprintable() else ascii(text[:_MAX_NAME])
 
 
 class _Machine:
@@ -136,6 +138,8 @@ class _Machine:
             case "MEMOIZE":
                 self.memo[len(self.memo)] = self.stack[-1]
             case "PUT" | "BINPUT" | "LONG_BINPUT":
+                if not 0 <= argument < 1 << 32:  # larger ones may be chosen to collide in the dict
+                    raise UnpicklingError("damaged or no pickle (a memo index out of range)")
                 self.memo[argument] = self.stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
                 self._push(self.memo[argument])
@@ -184,10 +188,10 @@ class _Machine:
                 arguments, kind = self.stack.pop(), self.stack.pop()
                 self._push(_called(kind, arguments))
             case "INST":
-                self._push(_called(_global(*argument.split(" ", 1)), self._since_mark()))
+                self._push(_called(_global(*argument.split(" ", 1)), tuple(self._since_mark())))
             case "OBJ":
                 kind, *arguments = self._since_mark()
-                self._push(_called(kind, arguments))
+                self._push(_called(kind, tuple(arguments)))
             case "NEWOBJ" | "NEWOBJ_EX":
                 del self.stack[-2 if name == "NEWOBJ" else -3 :]
                 self._push(Record(None, ()))
@@ -201,15 +205,17 @@ class _Machine:
                 raise UnpicklingError(f"has the instruction {name}, which no checkpoint needs")
 
 
-def _mapping(items: list[Any]) -> dict[Any, Any]:
-    """Keys and values, in turns, as a dict. Keys that are no plain values name no array; they are left out, and never
-    hashed: the hash of a tuple that holds itself twice, a hundred times over, takes for ever."""
-    return {key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, (str, int))}
+def _mapping(items: list[Any]) -> dict[str, Any]:
+    """Keys and values, in turns, as a dict. Keys that are no texts name no array; they are left out, and never hashed:
+    the hash of a tuple that holds itself twice, a hundred times over, takes for ever, and integers can collide."""
+    return {key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)}
 
 
 def _global(module: Any, name: Any) -> Global:
     if not isinstance(module, str) or not isinstance(name, str):
         raise UnpicklingError("damaged or no pickle (a name that is no text)")
+    if max(len(module), len(name)) > _MAX_NAME:
+        raise UnpicklingError("damaged or no pickle (a name of great length)")
     module = PYTHON_2_NAMES.get(module, module).replace("numpy._core", "numpy.core")  # numpy 2 moved it
     return Global(shown(module), shown(name))
 
@@ -220,6 +226,12 @@ def _called(kind: Any, arguments: Any) -> Any:
         raise UnpicklingError(f"asks to call {named}: refused, only weights are read")
     if str(kind) in _EMPTY:
         return _EMPTY[str(kind)]()
-    if str(kind) == "numpy.dtype" and not (isinstance(arguments[0], str) and "O" not in arguments[0]):
+    if not isinstance(arguments, tuple):  # made into one, a long text would take eight times its memory at every call
+        raise UnpicklingError("damaged or no pickle (a call whose arguments are no tuple)")
+    if str(kind) == "numpy.dtype" and not _is_plain(arguments[0]):
         raise UnpicklingError("asks for a numpy array of Python objects: refused, only numbers are read")
-    return Record(kind, tuple(arguments))
+    return Record(kind, arguments)
+
+
+def _is_plain(dtype: Any) -> bool:
+    return isinstance(dtype, str) and len(dtype) <= _MAX_NAME and "O" not in dtype

@@ -17,9 +17,10 @@ import sizes  # noqa: E402
 WORKER = """
 import sys
 sys.path.append({path!r})
+import duel
 import numpy as np
-from duel import serve
-serve(lambda: {{"answer": np.array({values!r}.split(), float)}}, sys.argv[1])
+duel.TURN_SECONDS = 0
+duel.serve(lambda: {{"answer": np.array({values!r}.split(), float)}}, sys.argv[1])
 """
 
 

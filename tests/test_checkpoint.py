@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch_files
 from jittor import nn
+from safetensors.numpy import save_file
 
 from ldm_jittor import checkpoint
 from ldm_jittor.checkpoint import CheckpointError
@@ -26,6 +27,13 @@ def test_round_trip(tmp_path, arrays):
     for name, array in arrays.items():
         assert loaded.arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded.arrays[name], array)
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", '"config"', "{", "[" * 10**5])
+def test_metadata_that_are_no_mapping(tmp_path, arrays, text):
+    save_file(arrays, tmp_path / "a.safetensors", {checkpoint.METADATA_KEY: text})
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: not a readable checkpoint"):
+        checkpoint.load_metadata(tmp_path / "a.safetensors")
 
 
 def test_others_can_read_the_file(tmp_path, arrays):

@@ -59,6 +59,15 @@ def test_weights_without_a_config(tmp_path):
     assert checkpoint.load_metadata(tmp_path / "mean").keys() == {"provenance"}
 
 
+def test_segmenters_keep_their_preprocessing(tmp_path, refusal):
+    for name, side in (("a", 512), ("b", 512), ("c", 256)):
+        checkpoint.save(tmp_path / name, {"w": np.ones(2, np.float32)}, {"preprocessing": {"resize": [side, 384]}})
+    assert average(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "mean") == 0
+    assert checkpoint.load_metadata(tmp_path / "mean")["preprocessing"] == {"resize": [512, 384]}
+    told = refusal(["average", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "other"])
+    assert f"{tmp_path / 'c'} does not fit" in told and "preprocessing is {'resize': [256, 384]}" in told
+
+
 def with_config(source, target, *assignments):
     """A copy of a model whose config is another."""
     stored = checkpoint.load(source)
@@ -90,8 +99,9 @@ def test_what_is_refused_before_anything_is_read(models, tmp_path, refusal):
     (tmp_path / "foreign.ckpt").write_bytes(b"PK\x03\x04 a zip archive")
     for arguments, words in (
         ([a, "--out", out], [a, "two or more"]),
-        ([a, b, "--out", a], [a, "--out"]),
-        ([a, b, "--out", tmp_path / "x" / ".." / b.name], [b.name, "--out"]),
+        ([a, b, "--out", a], [a, "exists already"]),
+        ([a, b, "--out", tmp_path], [tmp_path, "exists already"]),
+        ([a, b, "--out", out, "--weights", 1e308, 1e308], ["--weights", "too large"]),
         ([a, b, "--out", out, "--weights", 1], ["--weights", "1 for 2"]),
         ([a, b, "--out", out, "--weights", 1, 0], ["--weights", "0.0"]),
         ([a, b, "--out", out, "--weights", 1, "nan"], ["--weights", "nan"]),

@@ -106,6 +106,8 @@ def test_a_round_does_not_take_more_steps_for_being_fast(tmp_path):
 def test_fast_is_refused_where_it_saves_nothing_or_cannot_be():
     assert "fast_steps = 10" in message_of(configs.fast, configs.load("smoke"))
     assert "ddpm" in message_of(configs.fast, configs.load("iidm_paper"))
+    ending = "inference.rounds=[{start_timestep: 999, num_steps: 20}]"
+    assert "abar is 0" in message_of(configs.fast, configs.load("iidm_paper", [ending]))
 
 
 def test_an_empty_file_is_the_default(tmp_path):
@@ -139,7 +141,7 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
     [
         ("sede: 1", ["sede"]),
         ("unet: {model_chanels: 64}", ["unet.model_chanels"]),
-        ("inference: {rounds: [{start_timestep: 1, num_steps: 1, steps: 2}]}", ["inference.rounds[0].steps"]),
+        ("inference: {rounds: [{start_timestep: 1, num_steps: 1, steps: 2}]}", ["inference.rounds.0.steps"]),
         ("1: 2", ["1"]),
         ("seed: one", ["seed", "one"]),
         ("seed: 1.5", ["seed", "1.5"]),
@@ -154,8 +156,8 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ("schedule: linear", ["schedule", "linear"]),
         ("data: {size: 512}", ["data.size", "512"]),
         ("data: {size: [512]}", ["data.size", "512"]),
-        ("data: {size: [512, wide]}", ["data.size[1]", "wide"]),
-        ("inference: {rounds: [{start_timestep: 5}]}", ["inference.rounds[0]", "num_steps"]),
+        ("data: {size: [512, wide]}", ["data.size.1", "wide"]),
+        ("inference: {rounds: [{start_timestep: 5}]}", ["inference.rounds.0", "num_steps"]),
         ("[1, 2]", ["[1, 2]"]),
         ("just words", ["just words"]),
         ("seed: {", ["YAML"]),
@@ -178,7 +180,7 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ),
         (
             "inference: {rounds: [{start_timestep: 9, num_steps: 1, spacing: leading}]}",
-            ["inference.rounds[0].spacing", "leading"],
+            ["inference.rounds.0.spacing", "leading"],
         ),
     ],
 )
@@ -202,6 +204,15 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
         ("diffusion_training.checkpoint_every", "0"),
         ("diffusion_training.validate_every", "0"),
         ("diffusion_training.learning_rate", "nan"),
+        ("diffusion_training.learning_rate", ".inf"),
+        ("diffusion_training.weight_decay", ".nan"),
+        ("inference.clip_x0", "1" + "0" * 400),
+        ("autoencoder.channel_mult", "[]"),
+        ("autoencoder.channel_mult", "[1, 0]"),
+        ("unet.channel_mult", "[]"),
+        ("unet.channel_mult", "[1, -2]"),
+        ("unet.num_head_channels", "48"),
+        ("inference.rounds.0.num_steps", "0"),
         ("data.synthetic_count", "0"),
         ("inference.fast_steps", "0"),
         ("inference.jpeg_quality", "101"),
@@ -218,6 +229,15 @@ def test_values_that_would_fail_later_are_refused_at_once(key, value):
 def test_a_paper_schedule_whose_betas_pass_one_is_refused():
     message = message_of(configs.load, "iidm_paper", ["schedule.slope=0.002"])
     assert "schedule.slope" in message.removeprefix("--set schedule.slope=0.002") and "0.002" in message
+
+
+def test_a_round_cannot_be_even_in_log_snr_from_pure_noise():
+    told = "inference.rounds.0.spacing is logsnr, expected another: abar is 0 at timestep 999"
+    rounds = "inference.rounds=[{start_timestep: 999, num_steps: 9, spacing: logsnr}]"
+    for name, more in (("iidm_paper", []), ("iidm", ["schedule.beta_end=1"])):
+        assert told in message_of(configs.load, name, [rounds, *more])
+        configs.load(name, [rounds.replace("999", "998"), *more])
+    configs.load("iidm", [rounds])
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -253,6 +273,8 @@ def test_set_overrides_values_of_every_kind(smoke):
     assert changed.autoencoder == smoke.autoencoder and smoke.seed == 0
     assert configs.load("smoke", assignments) == changed
     assert configs.override(smoke, []) is smoke
+    mended = configs.load("iidm_released", ["inference.rounds.0.noise_timestep=598"]).inference.rounds
+    assert [spec.noised_at for spec in mended] == [598, 640, 400]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +285,10 @@ def test_set_overrides_values_of_every_kind(smoke):
         "unet.chanels=1",
         "seed.part=1",
         "inference.rounds.0=1",
+        "inference.rounds.9.num_steps=1",
+        "inference.rounds.-1.num_steps=1",
+        "inference.rounds.0.steps=1",
+        "inference.0=1",
         "=1",
         "seed=one",
         "data.size=[1",

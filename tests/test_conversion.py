@@ -155,7 +155,7 @@ def test_what_is_refused(released, smoke_model, tmp_path, refusal):
         ([tmp_path / "arrays.pkl", target], ["arrays.pkl", "neither an autoencoder nor a SPADE U-Net"]),
         ([tmp_path / "diffusers.pkl", target], ["diffusers.pkl", "encoder.mid_block.odd.weight"]),
         ([tmp_path, target], [str(tmp_path), "diffusion_pytorch_model"]),
-        ([unet, target, "--config", "absent"], ["absent"]),
+        ([tmp_path / "absent.pkl", target, "--config", "unknown"], ["unknown"]),  # before sources are read
         ([unet, "/dev/null/a.safetensors", "--config", "smoke"], ["/dev/null/a.safetensors", "cannot be written"]),
     ):
         line = refusal(["convert", *arguments])

@@ -138,6 +138,13 @@ def test_diffusers_is_recognised_by_its_names() -> None:
         assert found["autoencoder"].state.keys() == convert(state).keys()
 
 
+def test_projections_of_another_shape_stay_as_they_are() -> None:
+    for shape in ((4,), (4, 4, 2), (4, 4, 3, 3), ()):
+        ours = from_diffusers_vq({"encoder.mid_block.attentions.0.to_q.weight": np.zeros(shape)})
+        assert ours["encoder.mid.attn_1.q.weight"].shape == shape
+        assert to_diffusers_vq(ours)["encoder.mid_block.attentions.0.to_q.weight"].shape == shape
+
+
 def test_what_is_no_network_of_ours() -> None:
     """Stable Diffusion's U-Net has names of ours, but sees no mask."""
     arrays = named("model.diffusion_model.", {"time_embed.0.weight": MATRIX, "input_blocks.0.0.weight": CONV})

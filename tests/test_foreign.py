@@ -9,7 +9,7 @@ from pickle import UnpicklingError
 import jittor as jt
 import numpy as np
 import pytest
-from torch_files import Call, Name, contiguous, save, storage, tensor, write_legacy, write_zip
+from torch_files import Call, Name, contiguous, pickled, save, storage, tensor, write_legacy, write_zip
 
 from ldm_jittor import foreign
 
@@ -103,6 +103,16 @@ def test_a_dict_met_again_is_read_once(tmp_path):
 def test_what_holds_no_named_arrays(tmp_path, tree):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(tree))
     assert "no named arrays" in refusal(tmp_path / "a.pkl")
+
+
+def test_arrays_of_one_text_share_its_bytes(tmp_path):
+    """Protocols up to 2 write bytes as texts, and one text may be called up any number of times."""
+    content = Call(Name("_codecs", "encode"), (VALUES.tobytes().decode("latin-1"), "latin1"))
+    array = (content, Call(Name("numpy", "dtype"), ("f4", False, True)), (24,), "C")
+    numbers = Call(Name("numpy.core.numeric", "_frombuffer"), array)
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02" + pickled({"a": numbers, "b": numbers}) + b".")
+    check(tmp_path / "a.pkl", {"a": VALUES, "b": VALUES})
+    assert np.shares_memory(*foreign.read(tmp_path / "a.pkl").values())
 
 
 @pytest.mark.parametrize("array", [np.array(["text"]), np.zeros(2, "M8[s]"), np.zeros(2, "f4,i2"), np.zeros(2, "c8")])
@@ -220,6 +230,10 @@ def test_zip_files_that_are_no_checkpoint(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**6))
     assert path.stat().st_size < 5000 and "compressed" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/padding", bytes(100))
+        archive.writestr("archive/data.pkl", b"}.", zipfile.ZIP_LZMA)
+    assert "compressed" in refusal(path)
 
 
 def test_hostile_pickles_inside_every_format(tmp_path):

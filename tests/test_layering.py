@@ -73,7 +73,7 @@ def test_the_core_knows_arrays_and_modules_only(path):
 
 
 def test_the_cores_own_order():
-    """ops -> layers -> autoencoder, unet; schedules -> denoiser -> samplers; schedules -> losses; the rest stands alone."""
+    """ops -> layers -> autoencoder, unet; schedules -> denoiser -> samplers; schedules -> losses; the rest alone."""
     allowed = {
         "__init__": set(),
         "ops": set(),

@@ -126,6 +126,13 @@ def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp
         (tmp_path / "config.json").write_text(json.dumps(settings))
         with pytest.raises(CheckpointError, match=told):
             model.load_autoencoder(tmp_path, smoke.autoencoder)
+        with pytest.raises(CheckpointError, match=told):
+            model.load_autoencoder(checkpoint.weights_file(tmp_path), smoke.autoencoder)
+    for broken in ("[1]", "null", "{", "\xff", "[" * 10**5):
+        (tmp_path / "config.json").write_text(broken, encoding="latin-1")
+        with pytest.raises(CheckpointError, match=r"/config\.json: ") as caught:
+            model.load_autoencoder(tmp_path, smoke.autoencoder)
+        assert "\n" not in str(caught.value)
     (tmp_path / "config.json").write_text(json.dumps({"act_fn": "silu", "norm_num_groups": 32}))
     model.load_autoencoder(tmp_path, smoke.autoencoder)
 

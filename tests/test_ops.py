@@ -97,6 +97,19 @@ def test_group_norm(rows, masks, silu):
     assert_gradients(ours, oracle, inputs)
 
 
+def test_group_norm_gradient_of_a_large_map():
+    """More pixels a channel than are summed in one go."""
+    inputs = [array(1, 2, 65, 64), array(1, 2, seed=1), array(1, 2, seed=2)]
+
+    def ours(x, scale, shift):
+        return ops.group_norm(x, 1, scale, shift, silu=True)
+
+    def oracle(x, scale, shift):
+        return group_norm(x, 1, scale, shift, silu=True)
+
+    assert_gradients(ours, oracle, inputs)
+
+
 def test_group_norm_has_a_large_mean_taken_off_exactly():
     """Where E[x^2] - E[x]^2 has lost every digit."""
     x, ones, zeros = array(1, 4, 30, 40) + 3000, np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32)
@@ -134,3 +147,19 @@ def test_attention(chunk, keys, monkeypatch):
     for ours in (ops.attention, ops._attention_plain):
         np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), attend(*inputs), rtol=1e-4, atol=1e-5)
         assert_gradients(ours, attend, inputs)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a: ops.conv2d(a(1, 5, 8, 8), a(4, 3, 3, 3)),
+        lambda a: ops.group_norm(a(2, 8, 4, 4), 2, a(1, 4), a(1, 4)),
+        lambda a: ops.group_norm(a(3, 8, 4, 4), 2, a(2, 8), a(2, 8)),
+        lambda a: ops.group_norm(a(1, 8, 16, 16), 2, a(1, 8), a(1, 8), [a(1, 8, 4, 4), a(1, 8, 4, 4)]),
+        lambda a: ops.group_norm(a(1, 9, 4, 4), 2, a(1, 9), a(1, 9)),
+        lambda a: ops.attention(a(1, 64, 5), a(1, 8, 5), a(1, 8, 5)),
+    ],
+)
+def test_shapes_that_do_not_agree_are_refused(call):
+    with pytest.raises(ValueError, match="shapes that do not agree"):
+        call(lambda *shape: jt.array(array(*shape)))

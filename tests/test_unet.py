@@ -74,6 +74,14 @@ def test_samples_beyond_the_masks_are_under_the_null_mask(unet):
     assert np.abs(guided[0] - guided[1]).max() > 1e-2
 
 
+@pytest.mark.parametrize("height, width", [(2, 4), (4, 2), (2, 2)])
+def test_the_null_mask_of_maps_one_pixel_high_or_wide(unet, height, width):
+    z = jt.array(np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32))
+    t, mask = jt.array([600.0]), segmap(3, height, width)
+    guided = unet(jt.concat([z, z]), t, modulations=unet.modulations(mask, (height, width), guided=True)).numpy()
+    np.testing.assert_allclose(guided[1], unet(z, t, jt.zeros_like(mask)).numpy()[0], atol=1e-5)
+
+
 def test_a_latent_that_does_not_halve_is_refused(unet):
     with pytest.raises(ValueError, match="12x9"):
         unet.modulations(segmap(0), (9, 12))

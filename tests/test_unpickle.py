@@ -30,7 +30,7 @@ PLAIN = {
     "texts": ["", "a", "ü\n", "x" * 300],
     "bytes": [b"\x00\xff", b"", b"y" * 300],
     "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), ([],)],
-    "dicts": {"a": {}, 3: {"b": [{}]}},
+    "dicts": {"a": {}, "3": {"b": [{}]}},
 }
 
 
@@ -181,13 +181,28 @@ def nested_twice(depth: int) -> bytes:
     return b")" + b"2\x86" * depth
 
 
+LONG_TEXT = b"\x80\x02X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x000"
+"""Kept in the memo's place 0."""
+
+
+@pytest.mark.parametrize("arguments", [LONG_TEXT[2:] + b"h\x00", b"]", b"N"])
+def test_arguments_are_tuples(arguments):
+    with pytest.raises(UnpicklingError, match="no tuple"):
+        read(b"\x80\x02ctorch\nSize\n" + arguments + b"R.")
+
+
 def test_bombs_end_at_once():
     start = time.process_time()
     assert read(b"\x80\x02}" + nested_twice(100) + b"K\x01s.") == {}
+    colliding = b"".join(pickle.dumps(i * (2**61 - 1), 2)[2:-1] + b"N" for i in range(1, 30_000))
+    assert read(b"\x80\x02}(" + colliding + b"u.") == {}
     for content in (
         nested_twice(100) + b")R.",
         b"\x80\x02cnumpy\ndtype\n" + nested_twice(100) + b"\x85R.",
         b"\x80\x04" + nested_twice(100) + b"\x8c\x01a\x93.",
+        b"\x80\x04N" + b"".join(b"p%d\n" % (i * (2**61 - 1)) for i in range(1, 30_000)) + b".",
+        LONG_TEXT + b"(h\x00h\x00\x931" * 10**5 + b".",
+        b"\x80\x02cnumpy\ndtype\nq\x010" + LONG_TEXT + b"(h\x01h\x00\x85R1" * 10**5 + b".",
     ):
         with pytest.raises(UnpicklingError):
             read(content)

@@ -1,0 +1,78 @@
+"""How near a guided step comes to the machine's convolution rate.
+
+    python benchmarks/limit.py --size mid full
+
+Counts the multiplications and additions of the step's convolutions as the textbook has them, measures how many a
+second one large convolution of the direct algorithm does (Jittor's own), and says which share of the step that many
+would take. Winograd does with fewer of them, which is why the share can be above 100 %.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import cli
+import jittor_side
+import numpy as np
+import step
+
+
+def median_seconds(work: Callable[[], object], turns: int) -> float:
+    times = []
+    for _ in range(turns + 1):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])  # the first one warms up
+
+
+def direct_rate(turns: int) -> float:
+    """Operations a second of a 3x3 convolution of 256 channels on 96x128 pixels."""
+    import jittor as jt
+
+    x, weight = jt.ones((1, 256, 96, 128)), jt.ones((256, 256, 3, 3))
+    jt.sync_all()
+    seconds = median_seconds(lambda: jt.nn.conv2d(x, weight, padding=1).sync(), turns)
+    return operations(x, weight, (96, 128)) / seconds
+
+
+def operations(x, weight, size: tuple[int, int]) -> int:
+    return 2 * x.shape[0] * int(np.prod(weight.shape)) * size[0] * size[1]
+
+
+def count_convolutions(work: Callable[[], object]) -> int:
+    """Operations of all convolutions that `work` calls."""
+    from ldm_jittor import ops
+
+    original, total = ops.conv2d, 0
+
+    def counted(x, weight, *rest, **more):
+        nonlocal total
+        y = original(x, weight, *rest, **more)
+        total += operations(x, weight, y.shape[2:])
+        return y
+
+    ops.conv2d = counted
+    try:
+        work()
+    finally:
+        ops.conv2d = original
+    return total
+
+
+def main() -> None:
+    arguments = cli.sized_parser(__doc__).parse_args()
+    jittor_side.start(arguments.device)
+    rate = direct_rate(arguments.turns)
+    rows = []
+    for size in arguments.size:
+        work = step.worker(size, arguments.batch, arguments.device)
+        total, seconds = count_convolutions(work), median_seconds(work, arguments.turns)
+        rows.append((size, total / 1e9, rate / 1e9, total / rate, seconds, 100 * total / rate / seconds))
+    cli.show(rows, "size", "step's GFLOP", "direct GFLOP/s", "at that rate, s", "step, s", "share, %")
+
+
+if __name__ == "__main__":
+    main()
