@@ -67,8 +67,8 @@ def train_step(arguments: argparse.Namespace) -> Work:
         average.update_parameters(unet)
         if device == "cuda":
             torch.cuda.synchronize()
-        gradients = {name: parameters[name].grad.cpu().numpy() for name in sizes.GRADIENTS}
+        moments = {name: optimizer.state[parameters[name]]["exp_avg"].cpu().numpy() for name in sizes.GRADIENTS}
         optimizer.zero_grad()
-        return {"loss": loss.detach().cpu().numpy(), **gradients}
+        return {"loss": loss.detach().cpu().numpy(), **moments}
 
     return work

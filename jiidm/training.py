@@ -104,6 +104,8 @@ class Trainer:
         self.optimizer.n_step = step + 1
         self.optimizer.step()
         jt.sync_all()
+        # Jittor would hold them until the next ones are there: one copy of all parameters more at the peak
+        del self.optimizer.param_groups[0]["grads"]
         return values
 
     def state(self) -> dict[str, np.ndarray]:
