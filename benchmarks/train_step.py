@@ -3,8 +3,8 @@
     python benchmarks/train_step.py --size demo mid
 
 Before anything is timed, the second step's loss and Adam's first moments of some parameters, which are their mean
-gradients, are compared. "at rest" is the memory of parameters, moments and averages, "on top" what a step needs besides:
-activations, and one copy of all gradients.
+gradients, are compared. "at rest" is the memory of parameters, moments and averages, "on top" what a step
+needs besides: activations, and one copy of all gradients.
 """
 
 from __future__ import annotations
