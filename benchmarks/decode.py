@@ -3,6 +3,7 @@
     python benchmarks/decode.py --size full --batch 4
 
 What is encoded is compared before quantisation; what is decoded are codes, so that no side rounds to another.
+"at rest" counts the libraries: a third of a GiB of it is diffusers.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def main() -> None:
                 Contestant("this kit", ours(__file__, *options, "--task", task)),
                 Contestant("PyTorch", torchs(task, *options)),
             ]
-            rows += cli.compare(f"{size}, {task}", contestants, arguments)
-    cli.show(rows, "size", "autoencoder", "seconds", "times ours", "peak GiB")
+            rows += cli.compare(f"{size}, {task}", contestants, arguments, ["resident", "peak"])
+    cli.show(rows, "size", "autoencoder", "seconds", "times ours", "at rest GiB", "peak GiB")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Result(NamedTuple):
     """Largest memory of the process during the turns, GiB."""
 
     @property
-    def activations(self) -> float:
+    def on_top(self) -> float:
         """What the work needs for a while, GiB."""
         return self.peak - self.resident
 

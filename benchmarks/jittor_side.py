@@ -24,5 +24,6 @@ def load_random(module):
     parameters = dict(module.named_parameters())
     for name, values in sizes.random_weights((name, tuple(value.shape)) for name, value in parameters.items()):
         parameters[name].assign(values)
-        parameters[name].sync()
+        # weak, the default, is to compute all older variables along: the initial weights, which nobody needs
+        parameters[name].sync(weak_sync=False)
     return module

@@ -14,7 +14,8 @@ import torch
 from duel import Work
 from oracle_samplers import SAMPLERS
 from safetensors import safe_open
-from torch_networks import build_unet, build_vq
+from torch_autoencoder import build_vq
+from torch_networks import build_unet
 
 from jiidm import config as configs
 from jiidm.color import color_transfer

@@ -4,19 +4,21 @@
 
 Before anything is timed, the second step's loss and Adam's first moments of some parameters, which are their mean
 gradients, are compared. "at rest" is the memory of parameters, moments and averages, "on top" what a step
-needs besides: activations, and one copy of all gradients.
+needs besides: activations, and one copy of all gradients. "activations" is what as many samples again add to that: of
+all that a step holds they alone grow with the batch.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Sequence
 
 import cli
 import jittor_side
 import numpy as np
 import sizes
-from duel import Contestant, Work, ours, torchs
+from duel import Contestant, Work, duel, ours, torchs
 
 
 def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
@@ -50,6 +52,15 @@ def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
     return work
 
 
+def contestants(size: str, batch: int, device: str) -> Sequence[Contestant]:
+    options = ["--size", size, "--batch", str(batch), "--device", device]
+    return [
+        Contestant("this kit", ours(__file__, *options)),
+        Contestant("this kit, checkpointed", ours(__file__, *options, "--checkpointed")),
+        Contestant("PyTorch", torchs("train_step", *options)),
+    ]
+
+
 def main() -> None:
     parser = cli.sized_parser(__doc__, batch=4)
     parser.add_argument("--checkpointed", action="store_true", help=argparse.SUPPRESS)
@@ -60,14 +71,14 @@ def main() -> None:
         return
     rows = []
     for size in arguments.size:
-        options = ["--size", size, "--batch", str(arguments.batch), "--device", arguments.device]
-        contestants = [
-            Contestant("this kit", ours(__file__, *options)),
-            Contestant("this kit, checkpointed", ours(__file__, *options, "--checkpointed")),
-            Contestant("PyTorch", torchs("train_step", *options)),
-        ]
-        rows += cli.compare(size, contestants, arguments, ["resident", "activations"])
-    cli.show(rows, "size", "training step", "seconds", "times ours", "at rest GiB", "on top GiB")
+        batch, device = arguments.batch, arguments.device
+        for row, doubled in zip(
+            cli.compare(size, contestants(size, batch, device), arguments, ["resident", "on_top"]),
+            duel(contestants(size, 2 * batch, device), turns=1),
+        ):
+            rows.append([*row, doubled.on_top - row[-1] if device == "cpu" else "-"])
+    header = ("size", "training step", "seconds", "times ours", "at rest GiB", "on top GiB", "activations GiB")
+    cli.show(rows, *header)
 
 
 if __name__ == "__main__":

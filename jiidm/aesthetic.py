@@ -73,8 +73,8 @@ class Nima(nn.Module):
 
 def _crop(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    scale = SHORT_SIDE / min(width, height)
-    size = (max(SHORT_SIDE, int(width * scale)), max(SHORT_SIDE, int(height * scale)))
+    short = min(width, height)
+    size = (SHORT_SIDE * width // short, SHORT_SIDE * height // short)
     left, top = (size[0] - CROP) // 2, (size[1] - CROP) // 2
     return np.asarray(
         Image.fromarray(image).resize(size, Image.Resampling.BILINEAR).crop((left, top, left + CROP, top + CROP))

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jiidm import commands, commands_scores, commands_weights
+from jiidm import commands, commands_ablation, commands_scores, commands_weights
 from jiidm.errors import InputError
 
 DEFAULT_CONFIG = "demo"
-SHIPPED_CONFIGS = ("demo", "smoke", "iidm", "iidm_released", "iidm_paper")
+SHIPPED_CONFIGS = ("demo", "demo_paper", "smoke", "iidm", "iidm_released", "iidm_paper")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(subparsers)
     _add_submit(subparsers)
     _add_compare(subparsers)
+    _add_ablate(subparsers)
+    _add_sweep(subparsers)
     _add_data(subparsers)
     _add_export(subparsers)
     _add_convert(subparsers)
@@ -101,6 +103,8 @@ A run that was interrupted goes on when the same command is given again.
         metavar="FILE",
         help="use the autoencoder of this file (a model, a released or PyTorch file, a diffusers folder), train none",
     )
+    help = "weights of the FID Inception-v3, to rank checkpoints by (default: fd_seg, without weights)"
+    parser.add_argument("--inception", type=Path, metavar="FILE", help=help)
     parser.add_argument("--dry-run", action="store_true", help="build the networks, print their size, stop")
     _add_device_option(parser)
 
@@ -169,13 +173,17 @@ A score whose weights or photos are not given is absent, and so is T without it.
     parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
     _add_mask_options(parser, required=True)
     parser.add_argument("--real", type=Path, metavar="DIR", help="real photos, or a data folder: the other side of FID")
+    _add_evaluator_options(parser)
+    _add_device_option(parser)
+
+
+def _add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     for name, help in (
         ("segmenter", "SegFormer that M is measured with (default: the one that ships)"),
         ("inception", "weights of the FID Inception-v3, as pytorch-fid's; without them fd_seg stands in, not in T"),
         ("aesthetic", "weights of a VGG-16 NIMA, for A"),
     ):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
-    _add_device_option(parser)
 
 
 def _add_mask_options(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -211,6 +219,63 @@ def _add_compare(subparsers) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folder that `jiidm score` has scored")
     _add_mask_options(parser, required=False)
     parser.add_argument("--out", type=Path, default=Path("comparison.jpg"), metavar="FILE", help="picture to draw")
+
+
+def _add_ablate(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "ablate",
+        commands_ablation.ablate,
+        "Measure what each part of IIDM adds (the paper's Table 2) on the same masks, references and noise.",
+        """examples:
+  jiidm ablate --config configs/demo.yaml --out ablation           runs/demo if it is finished, else the shipped model
+  jiidm ablate --run runs/a --config iidm --data VALIDATION --out ablation --inception W.pth --aesthetic N.pth
+Rows: DM, I2I, I2I+RF, I2I+RF+CT by the best checkpoint, I2I+RF+CT+ME by the mean of the two best; two more with
+--paper. Images that are there already are kept, so an interrupted call goes on.""",
+    )
+    models = _add_experiment_options(parser, count=200)
+    models.add_argument("--checkpoint", type=Path, metavar="FILE", help="the best single checkpoint, as a model file")
+    parser.add_argument("--averaged", type=Path, metavar="FILE", help="with --checkpoint: the mean of the two best")
+    parser.add_argument(
+        "--paper", type=Path, metavar="FILE", help="model trained with the paper's schedule: two rows more"
+    )
+    _add_device_option(parser)
+
+
+def _add_sweep(subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "sweep",
+        commands_ablation.sweep,
+        "Plot the first round's S, M and Frechet distance against its start timestep.",
+    )
+    models = _add_experiment_options(parser, count=50)
+    models.add_argument("--checkpoint", type=Path, metavar="FILE", help="model file")
+    parser.add_argument(
+        "--starts",
+        nargs="+",
+        type=int,
+        metavar="T",
+        default=list(range(100, 1000, 100)),
+        help="0-based timesteps (default: 100 200 ... 900)",
+    )
+    _add_device_option(parser)
+
+
+def _add_experiment_options(parser: argparse.ArgumentParser, count: int) -> argparse._MutuallyExclusiveGroup:
+    """What ablate and sweep share; returns the group of options that name the model."""
+    _add_config_options(parser, DEFAULT_CONFIG)
+    models = parser.add_mutually_exclusive_group()
+    help = "training run (default: runs/<config name> if finished, else the shipped model)"
+    models.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help=help)
+    help = "folder of pairs never trained on (default: the run's validation pairs, or landscapes generated afresh)"
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=help)
+    parser.add_argument("--count", type=int, default=count, metavar="N", help=f"masks to paint (default: {count})")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for images, tables and pictures")
+    parser.add_argument("--real", type=Path, metavar="DIR", help="real photos (default: those of the masks painted)")
+    _add_evaluator_options(parser)
+    return models
 
 
 def _add_data(subparsers) -> None:
@@ -270,9 +335,13 @@ def _add_average(subparsers) -> None:
         "Write the mean of several checkpoints of one model (IIDM's eq. 7).",
         """examples:
   jiidm average a.safetensors b.safetensors --out mean.safetensors
-  jiidm average a.safetensors b.safetensors --out mean.safetensors --weights 0.3 0.7""",
+  jiidm average a.safetensors b.safetensors --out mean.safetensors --weights 0.3 0.7
+  jiidm average --best 2 runs/a --out mean.safetensors      of smallest validation distance""",
     )
-    parser.add_argument("sources", nargs="+", type=Path, metavar="CHECKPOINT", help="safetensors file, two or more")
+    help = "safetensors file, two or more; with --best the folder of a training run"
+    parser.add_argument("sources", nargs="+", type=Path, metavar="CHECKPOINT", help=help)
+    help = "average the N checkpoints of the run's smallest validation distances"
+    parser.add_argument("--best", type=int, metavar="N", help=help)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
     parser.add_argument(
         "--weights",

@@ -26,7 +26,7 @@ def train(arguments) -> int:
         return _print_footprint(config)
     from jiidm.run import train
 
-    path = train(config, arguments.data, folder, arguments.autoencoder)
+    path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception)
     print(f"trained model: {path}\nuse it with: bash run_infer.sh MASKS REFS.json OUT --checkpoint {path}")
     return 0
 

@@ -24,8 +24,9 @@ def score(arguments) -> int:
     start_jittor(arguments.device)
     from jiidm import scoring
 
-    card = scoring.score(arguments.out, jobs, _load_evaluators(arguments), arguments.real)
-    path = scorecard.save(arguments.out, card)
+    card = scoring.score(arguments.out, jobs, load_evaluators(arguments), arguments.real)
+    with _writing(arguments.out):
+        path = scorecard.save(arguments.out, card)
     print(scorecard.as_table([(str(arguments.out), card["scores"])]))
     for name, reason in card["absent"].items():
         print(f"{name} is absent: {reason}")
@@ -35,7 +36,8 @@ def score(arguments) -> int:
     return 0
 
 
-def _load_evaluators(arguments):
+def load_evaluators(arguments):
+    """`scoring.Evaluators` of what --segmenter, --inception and --aesthetic name."""
     from jiidm import aesthetic, inception, scoring, segformer
 
     judge = aesthetic.load(arguments.aesthetic) if arguments.aesthetic else None

@@ -43,7 +43,7 @@ def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:
     """Draw reference, mask and each run's image side by side, as the paper's Figures 5 and 6.
 
     Eight masks at most, evenly spread over those that every run has painted; without `jobs` only the runs' images.
-    Raises InputError where the runs have none in common.
+    Raises InputError where the runs have none in common or an image is damaged, OSError where `path` cannot be written.
     """
     painted = [{image.stem for image in run.glob("*.jpg")} for run in runs]
     known = {job.stem: job for job in jobs}
@@ -59,6 +59,12 @@ def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:
         if jobs:
             row = [load_image(known[stem].reference, size), colorize(load_mask(known[stem].mask, size)), *row]
         rows.append(row)
-    captions = [*(["reference", "mask"] if jobs else []), *(run.name or str(run) for run in runs)]
+    captions = [*(["reference", "mask"] if jobs else []), *_titles(runs)]
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(rows, path, captions, stems)
+
+
+def _titles(runs: Sequence[Path]) -> list[str]:
+    """The folders' names, or their paths where the names do not tell them apart."""
+    names = [run.name for run in runs]
+    return names if all(names) and len(set(names)) == len(runs) else [str(run) for run in runs]

@@ -11,9 +11,12 @@ from ldm_jittor.ops import ATTENTION_CHUNK
 
 GIB = 2**30
 FLOAT = 4
+FIXED = GIB // 4
+"""Python, its libraries, Jittor, and the scratch memory of convolutions: `jiidm infer` with the demo model has little
+else."""
 MAPS_PER_BLOCK = 12
 """Feature maps of a residual block's output size that training keeps for its backward pass: a rough estimate."""
-LIVE_MAPS = 10
+LIVE_MAPS = 5
 """Feature maps of full size alive at once while decoding: fitted to the peak of benchmarks/decode.py --size full."""
 RECOMPUTED_SHARE = 0.36
 """Of those maps with gradient checkpointing: benchmarks/train_step.py --size mid, batch 16 less batch 4."""
@@ -27,7 +30,7 @@ def describe(config: Config) -> str:
     micro_batch = training.batch_size // training.accumulation_steps
     kept = MAPS_PER_BLOCK * (RECOMPUTED_SHARE if training.gradient_checkpointing else 1)
     # weights, gradient, two Adam moments, average
-    train_bytes = FLOAT * (5 * counts[1] + micro_batch * kept * _unet_map_elements(config))
+    train_bytes = FIXED + FLOAT * (5 * counts[1] + micro_batch * kept * _unet_map_elements(config))
     width, height = config.data.size
     return "\n".join(
         [
@@ -62,4 +65,4 @@ def _inference_bytes(config: Config, unet: jt.nn.Module, parameters: int) -> int
     coarse = config.autoencoder.channel_mult[min(1, len(config.autoencoder.channel_mult) - 1)]
     decoder = LIVE_MAPS * batch * width * height * config.autoencoder.channels * coarse
     scores = ATTENTION_CHUNK * latent_width * latent_height
-    return FLOAT * (parameters + modulations + max(decoder, scores))
+    return FIXED + FLOAT * (parameters + modulations + max(decoder, scores))

@@ -101,9 +101,18 @@ def identity_of(model_hash: str, config: Config, seed: int) -> dict[str, Any]:
     return {"model": model_hash, "seed": seed, "size": list(config.data.size), "inference": inference, **sections}
 
 
-def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed: int, identity: dict) -> int:
+def infer(
+    jobs: Sequence[Job],
+    out: Path,
+    model_path: Path,
+    config: Config,
+    seed: int,
+    identity: dict,
+    from_noise: bool = False,
+) -> int:
     """Make every missing image of `jobs` and report on the folder; returns how many were made.
 
+    `from_noise` is the pipeline's: the references then decide colour transfers only.
     Batches are cut from all jobs, not from the missing ones, and made whole when one of their images is missing:
     so a remade image comes from the same batch, and is the same to the byte.
     """
@@ -114,7 +123,7 @@ def infer(jobs: Sequence[Job], out: Path, model_path: Path, config: Config, seed
     from jiidm.model import load_model
     from jiidm.pipeline import IIDMPipeline
 
-    pipeline = IIDMPipeline(load_model(model_path, config), seed)
+    pipeline = IIDMPipeline(load_model(model_path, config), seed, from_noise)
     manifest = {"made_by": identity, "model_file": model_path}
     submission.write_manifest(out, manifest)
     with atomic_path(out / submission.RUN_FOLDER / "config.yaml") as temporary:

@@ -37,15 +37,17 @@ def fitting_batch(config: Config, unet: UNet) -> int:
 class IIDMPipeline:
     """Paints masks in the style of reference photos, at the model's own size.
 
-    Noise belongs to (seed, name, round, step), so an image does not depend on its batch.
+    Noise belongs to (seed, name, round, step), so an image does not depend on its batch. `from_noise` begins the first
+    round at z_T = eps instead of the noised reference: the plain diffusion model that the paper compares with.
     """
 
-    def __init__(self, model: Model, seed: int = 0):
+    def __init__(self, model: Model, seed: int = 0, from_noise: bool = False):
         self.config = model.config
         self.space = model.space
         self.unet = model.unet
         self.schedule = model.schedule
         self.seed = seed
+        self.from_noise = from_noise
 
     def __call__(
         self,
@@ -97,7 +99,10 @@ class IIDMPipeline:
     def _start(self, x: jt.Var, spec: Round, names: Sequence[str], number: int) -> jt.Var:
         """z_T = sqrt(abar_T) E(x) + sqrt(1 - abar_T) eps at the round's first timestep, or where the config says."""
         z0 = self.space.encode(x)
-        return self.schedule.add_noise(z0, self._noise(z0.shape, names, number, "start"), spec.noised_at)
+        eps = self._noise(z0.shape, names, number, "start")
+        if self.from_noise and number == 0:
+            return eps
+        return self.schedule.add_noise(z0, eps, spec.noised_at)
 
     def _denoise(self, denoiser, z, spec: Round, names: Sequence[str], number: int, on_step) -> jt.Var:
         return SAMPLERS[spec.sampler](

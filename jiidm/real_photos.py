@@ -35,7 +35,10 @@ class Network(Protocol):
 
 
 def find_photos(folder: str | os.PathLike) -> list[Path]:
-    """The photos of a folder, or of the `imgs/` of a data folder, sorted. Raises InputError for fewer than two."""
+    """The photos of a folder, or of the `imgs/` of a data folder, sorted.
+
+    Raises InputError for fewer than two, and for one that is a folder or a link to nothing.
+    """
     folder = Path(folder)
     if (folder / IMAGE_FOLDER).is_dir():
         folder = folder / IMAGE_FOLDER
@@ -43,6 +46,8 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
         photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.name[0] != ".")
     except OSError as error:
         raise InputError(f"{folder}: cannot list the real photos ({error.strerror})") from error
+    if strange := [photo for photo in photos if not photo.is_file()]:
+        raise InputError(f"{strange[0]}: not a file")
     if len(photos) < 2:
         raise InputError(f"{folder}: {len(photos)} real photos; a Frechet distance takes at least 2")
     return photos

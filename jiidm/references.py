@@ -31,7 +31,8 @@ def list_masks(source: str | os.PathLike) -> list[Path]:
     if source.is_dir():
         return find_masks(source)
     masks = [Path(name) for name in sorted(_read_entries(source))]
-    _refuse(source, "not the name of a mask", [str(mask) for mask in masks if mask.parts != (f"{mask.stem}.png",)])
+    strange = [mask for mask in masks if mask.parts != (f"{mask.stem}.png",) or not mask.name.isprintable()]
+    _refuse(source, "not the name of a mask", list(map(str, strange)))
     if not masks:
         raise InputError(f"{source}: names no masks")
     return masks

@@ -32,7 +32,8 @@ def contact_sheet(
 
     Tiles are shrunk to at most 256 pixels wide; `labels` puts a line, such as the file stem, above each row.
     Writes PNG or JPEG by the suffix of `path`. More than `rows_per_sheet` rows continue in `<stem>-2<suffix>`
-    and so on. Returns the files written. Raises ValueError if rows, captions and labels differ in length.
+    and so on. Returns the files written. Raises ValueError if rows, captions and labels differ in length, and
+    InputError for another suffix.
     """
     if not rows or any(len(row) != len(captions) for row in rows):
         raise ValueError(f"every row needs {len(captions)} images, one per caption")
@@ -136,7 +137,10 @@ def _shrink(image: np.ndarray) -> Image.Image:
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    save = save_jpeg if path.suffix.lower() in (".jpg", ".jpeg") else save_png
+    suffix = path.suffix.lower()
+    if suffix not in (".jpg", ".jpeg", ".png"):
+        raise InputError(f"{path}: a picture's name ends in .jpg or .png")
+    save = save_png if suffix == ".png" else save_jpeg
     save(path, array)
 
 

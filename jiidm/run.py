@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jiidm import config as configs
-from jiidm.build import build_schedule
+from jiidm import validation
 from jiidm.config import Config
 from jiidm.data import Pair, find_pairs, pair_references, read_split, split, survey, write_split
 from jiidm.errors import InputError
@@ -22,33 +22,48 @@ from jiidm.labels import colorize
 from jiidm.latents import LatentDataset, encode_dataset, standard_deviation
 from jiidm.model import MODEL_FILE, Model, load_autoencoder, save_model, sha256
 from jiidm.pipeline import IIDMPipeline
+from jiidm.real_photos import Network
 from jiidm.report import contact_sheet
-from jiidm.synthetic import GENERATOR_VERSION, write_dataset
+from jiidm.synthetic import GENERATOR_VERSION, stored_version, write_dataset
 from jiidm.train_autoencoder import train_autoencoder
 from jiidm.train_diffusion import train_diffusion
 from jiidm.train_segmenter import SEGMENTER_FILE, train_segmenter
+from jiidm.validation import Validation
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
 
 SAMPLE_ROWS = 4
+AVERAGED = 2
+"""How many of the best checkpoints make the model."""
 MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training")
 SEGMENTER_SECTIONS = ("seed", "data", "segmenter")
 
 
-def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Path | None = None) -> Path:
+def train(
+    config: Config,
+    data: Path | None,
+    folder: Path,
+    autoencoder_file: Path | None = None,
+    inception_file: Path | None = None,
+) -> Path:
     """Train in `folder`, going on where an earlier call stopped; returns the finished model's path.
 
-    Without `data` landscapes are generated. `autoencoder_file` is used instead of training one.
+    Without `data` landscapes are generated. `autoencoder_file` is used instead of training one, and the weights in
+    `inception_file` for distances of validation images, if the config asks for any. The model is the mean of the two
+    checkpoints of the smallest distances (Eq. 7), or of fewer than two the last average.
     Raises InputError for faulty data, or a folder that holds another run.
     """
     _refuse_other_run(config, folder, MODEL_SECTIONS)
+    judge = _load_judge(config, inception_file)
     root = data or _generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs = _prepare_data(config, root, folder)
+    distances = _distances(config, validation_pairs, folder, judge)
     _keep_config(config, folder)
 
+    provenance = _provenance(len(train_pairs), data)
     autoencoder_path = folder / "autoencoder.safetensors"
     if autoencoder_file is None and not autoencoder_path.exists():
-        train_autoencoder(config, train_pairs, validation_pairs, folder)
+        train_autoencoder(config, train_pairs, validation_pairs, folder, provenance)
     source = autoencoder_file or autoencoder_path
     autoencoder = load_autoencoder(source, config.autoencoder)
 
@@ -62,9 +77,7 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
         config = dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
     scale = config.autoencoder.latent_scale
 
-    def show_samples(unet, picture: Path) -> None:
-        schedule = build_schedule(config.schedule)
-        model = Model(config, LatentSpace(autoencoder, scale), unet, schedule, {})
+    def show_samples(model: Model, picture: Path) -> None:
         _sample_sheet(model, train_pairs, validation_pairs, picture)
 
     averages, steps = train_diffusion(
@@ -72,12 +85,41 @@ def train(config: Config, data: Path | None, folder: Path, autoencoder_file: Pat
         LatentDataset(latents, train_stems, scale),
         LatentDataset(latents, validation_stems, scale),
         folder,
+        LatentSpace(autoencoder, scale),
+        provenance,
         show_samples,
+        distances,
     )
-    provenance = _provenance(steps, len(train_pairs), data)
+    provenance = {"steps": steps, **provenance}
     path = folder / MODEL_FILE
-    save_model(path, config, checkpoint.state_dict(autoencoder), averages, provenance)
+    best = validation.ranked(folder)[:AVERAGED] if distances else []
+    if len(best) == AVERAGED and all(entry.path.is_file() for entry in best):
+        validation.average_best(folder, path, [1 / AVERAGED] * AVERAGED, config, provenance)
+    else:
+        if distances:
+            print(f"{path}: the last averaged weights, for there are no two checkpoints with a distance")
+        save_model(path, config, checkpoint.state_dict(autoencoder), averages, provenance)
     return path
+
+
+def _load_judge(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
+    """The name and the network of the distance that training takes, if it takes any."""
+    if config.diffusion_training.distance_every:
+        return validation.load_network(inception_file)
+    if inception_file:
+        raise InputError(f"{inception_file}: no distance is taken; set diffusion_training.distance_every")
+    return None
+
+
+def _distances(config: Config, pairs: list[Pair], folder: Path, judge: tuple[str, Network] | None) -> Validation | None:
+    if judge is None:
+        return None
+    if len(pairs) < 2:
+        print("validation: no distance to the photos is taken of a single image")
+        return None
+    distances = Validation(config, pairs, folder, *judge)
+    print(f"validation: {distances.describe()}")
+    return distances
 
 
 def train_judge(config: Config, data: Path | None, folder: Path) -> Path:
@@ -88,7 +130,7 @@ def train_judge(config: Config, data: Path | None, folder: Path) -> Path:
         root = data or _generate(config, config.segmenter.size, folder / "data")
         train_pairs, validation_pairs = _prepare_data(config, root, folder)
         _keep_config(config, folder)
-        provenance = _provenance(config.segmenter.max_steps, len(train_pairs), data)
+        provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
         train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
     return path
 
@@ -150,14 +192,14 @@ def _sample_sheet(model: Model, train_pairs: list[Pair], validation_pairs: list[
     contact_sheet(rows, picture, ["reference", "mask", "noisy start", "result", "mask's own photo"])
 
 
-def _provenance(steps: int, num_images: int, data: Path | None) -> dict[str, Any]:
+def _provenance(num_images: int, data: Path | None) -> dict[str, Any]:
     import jittor as jt
 
     source = f"generator version {GENERATOR_VERSION}" if data is None else os.fspath(data)
     return {
-        "steps": steps,
         "images": num_images,
         "data": source,
+        "generator_version": GENERATOR_VERSION if data is None else stored_version(data),
         "jittor": jt.__version__,
         "numpy": np.__version__,
     }

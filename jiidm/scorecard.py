@@ -20,7 +20,7 @@ UNITS = "M, A, S and T in percent, as the paper prints them; FID and fd_seg as t
 
 
 def save(out: str | os.PathLike, card: dict[str, Any]) -> Path:
-    """Write `out`/_run/scores.json, atomically."""
+    """Write `out`/_run/scores.json, atomically. Raises OSError where it cannot be written."""
     path = Path(out) / RUN_FOLDER / FILE
     path.parent.mkdir(exist_ok=True)
     with atomic_path(path) as temporary:
@@ -37,7 +37,8 @@ def load(out: str | os.PathLike) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         current = digest(out, card["images"]) == card["outputs"]["sha256"]
-        numbers = [*card["scores"].values(), *(image[key] for image in card["images"].values() for key in "MS")]
+        numbers = list(card["scores"].values())
+        numbers += [image[key] for image in card["images"].values() for key in {"M", "S", *image}]
         if not isinstance(card["made_with"], dict) or not all(isinstance(number, (int, float)) for number in numbers):
             raise TypeError("other types than expected")
     except FileNotFoundError:

@@ -53,25 +53,42 @@ class _Findings:
         return {key: float(np.average(c, weights=self.pixels if key == "M" else None)) for key, c in columns.items()}
 
 
+class Examined(NamedTuple):
+    """A score card, and what its Frechet distance came from; None without real photos."""
+
+    card: dict[str, Any]
+    features: np.ndarray | None
+    """[N,D], a row per image in the order of card["images"]."""
+    reality: tuple[np.ndarray, np.ndarray] | None
+    """Mean [D] and covariance [D,D] of the real photos' features."""
+
+
 def score(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> dict[str, Any]:
-    """Score the outputs of `jobs`, in which `submission.check` has found no fault; returns the score card.
+    """The score card alone, see `examine`."""
+    return examine(out, jobs, evaluators, real).card
+
+
+def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> Examined:
+    """Score the outputs of `jobs`, in which `submission.check` has found no fault.
 
     real: the folder of real photos, without which there is no Frechet distance. Raises InputError where that distance
     cannot be taken: fewer than two images on a side, or images of unequal sizes.
     """
     batches = _cut(jobs)
     photos = real_photos.find_photos(real) if real else []
+    features = reality = None
     if photos:
         reality = real_photos.statistics(photos, _common_size(batches), evaluators.distance)
     found = _run(Path(out), batches, evaluators, with_features=bool(photos))
     scores, warnings = found.overall(), []
     if photos:
-        mu, sigma = metrics.gaussian(np.concatenate(found.features))
+        features = np.concatenate(found.features)[np.argsort(list(found.images))]
+        mu, sigma = metrics.gaussian(features)
         scores[evaluators.distance_name] = metrics.frechet_distance(mu, sigma, *reality)
         warnings = _doubts(min(len(jobs), len(photos)), len(mu), evaluators.distance_name)
     if {"M", "A", "FID", "S"} <= scores.keys():
         scores["T"] = metrics.total_score(scores["M"], scores["A"], scores["FID"], scores["S"])
-    return {
+    card = {
         "scores": _rounded(scores),
         "units": scorecard.UNITS,
         "absent": _absent(scores, bool(photos)),
@@ -80,6 +97,7 @@ def score(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, r
         "outputs": {"count": len(jobs), "sha256": scorecard.digest(out, found.images)},
         "images": {stem: _rounded(found.images[stem]) for stem in sorted(found.images)},
     }
+    return Examined(card, features, reality)
 
 
 def _cut(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import jittor as jt
 import numpy as np
+from PIL import Image
 
 from jiidm.images import resize_image
 from jiidm.labels import NUM_CLASSES
@@ -21,8 +22,15 @@ from ldm_jittor import checkpoint
 from ldm_jittor.checkpoint import CheckpointError
 
 SHIPPED = Path(__file__).parent / "assets" / "segmenter.safetensors"
-PREPROCESSING = {"resize": None, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-"""ImageNet's, of RGB in 0-1, as in all released SegFormers. resize: (width, height) before the network, or None."""
+AREA_OR_CUBIC = "area where both sides shrink, else cubic"
+PREPROCESSING = {
+    "resize": None,
+    "interpolation": AREA_OR_CUBIC,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+"""Mean and standard deviation are ImageNet's, of RGB in 0-1, as in all released SegFormers. resize: (width, height)
+before the network, or None; interpolation: `images.resize_image`'s, or the name of one of Pillow's."""
 PIXELS_AT_ONCE = 2**20
 """Images go through the network in groups of about so many pixels, which bounds the memory."""
 
@@ -32,11 +40,11 @@ State = dict[str, np.ndarray]
 class Segmenter:
     """A SegFormer with all that one has to know to repeat its predictions.
 
-    name: variant and file; sha256: of the file; preprocessing: JSON-able, as PREPROCESSING.
+    name: variant and file; sha256: of the file; preprocessing: JSON-able, what differs from PREPROCESSING.
     """
 
     def __init__(self, network: SegFormer, preprocessing: Mapping[str, Any], name: str = "", sha256: str = ""):
-        self.network, self.preprocessing = network, dict(preprocessing)
+        self.network, self.preprocessing = network, {**PREPROCESSING, **preprocessing}
         self.name, self.sha256 = name, sha256
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -57,8 +65,13 @@ class Segmenter:
         count = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
         with jt.no_grad(), self.network.inference():
             for start in range(0, len(images), count):
-                resized = [resize_image(image, size) for image in images[start : start + count]]
+                resized = [self._resize(image, size) for image in images[start : start + count]]
                 yield normalized(resized, self.preprocessing)
+
+    def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        if self.preprocessing["interpolation"] == AREA_OR_CUBIC:
+            return resize_image(image, size)
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling[self.preprocessing["interpolation"]]))
 
 
 def normalized(images: Sequence[np.ndarray], preprocessing: Mapping[str, Any]) -> jt.Var:
@@ -79,13 +92,15 @@ def _largest(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def load(path: str | os.PathLike = SHIPPED) -> Segmenter:
-    """Read a segmenter of the 29 classes: ours, Hugging Face's (safetensors or .bin) or NVlabs' .pth.
+    """Read a segmenter of the 29 classes: ours, Hugging Face's (safetensors, .bin, or their folder) or NVlabs' .pth.
 
     The variant follows from the shapes. Hugging Face's config.json and preprocessor_config.json count where they
     lie beside the file; without, the number of heads is the released one, and images aren't resized. Raises
     CheckpointError for weights of another network or another number of classes, naming what is wrong.
     """
     path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
     stored = checkpoint.load(path)
     arrays = to_hugging_face(stored.arrays)
     architecture = architecture_of(arrays, str(path))
@@ -177,17 +192,22 @@ def _read_heads(path: Path, widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def _read_preprocessing(path: Path) -> dict[str, Any]:
-    """PREPROCESSING, changed to what a preprocessor_config.json says."""
+    """What a preprocessor_config.json says in place of PREPROCESSING."""
     processor = _read_json(path)
+    if not processor.get("do_normalize", True):
+        processor |= {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
     size = processor.get("size") if processor.get("do_resize", True) else None
     if isinstance(size, int):
         size = {"width": size, "height": size}
     try:
-        resize = [int(size["width"]), int(size["height"])] if size else None
-        kept = {key: list(map(float, processor.get(f"image_{key}", PREPROCESSING[key]))) for key in ("mean", "std")}
+        found = {key: list(map(float, processor.get(f"image_{key}", PREPROCESSING[key]))) for key in ("mean", "std")}
+        if size:
+            found["resize"] = [int(size["width"]), int(size["height"])]
+            found["interpolation"] = Image.Resampling(processor.get("resample", Image.Resampling.BILINEAR)).name
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{path}: size, image_mean or image_std is not as Hugging Face writes it") from None
-    return {"resize": resize, **kept}
+        message = "size, resample, image_mean or image_std is not as Hugging Face writes it for SegFormer"
+        raise CheckpointError(f"{path}: {message}") from None
+    return found
 
 
 def _read_json(path: Path) -> dict[str, Any]:

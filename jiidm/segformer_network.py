@@ -15,15 +15,15 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
-from ldm_jittor.layers import Conv2d, batched_matmul
+from jiidm.errors import InputError
+from ldm_jittor import ops
+from ldm_jittor.layers import Conv2d
 
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
 """Per stage, by how much a side of the map shrinks before it serves as keys and values."""
 MLP_RATIO = 4
 SMALLEST_SIDE = 4 * REDUCTIONS[0]
-MANY_PRODUCTS = 32
-"""From so many on, one naive batched product is faster than as many calls of oneDNN."""
 
 
 class Architecture(NamedTuple):
@@ -59,11 +59,13 @@ class SegFormer(nn.Module):
         return self.decode_head(self.encode(x))
 
     def encode(self, x: jt.Var) -> list[jt.Var]:
-        """The normalised output of every stage, [B,h,w,C] at 1/4, 1/8, 1/16 and 1/32 of the sides."""
+        """The normalised output of every stage, [B,h,w,C] at 1/4, 1/8, 1/16 and 1/32 of the sides.
+
+        Raises InputError for images that leave no token of the shrunken maps.
+        """
         if min(x.shape[2:]) < SMALLEST_SIDE:
-            raise ValueError(
-                f"images of {x.shape[3]}x{x.shape[2]} are too small: {SMALLEST_SIDE} pixels a side at least"
-            )
+            size = f"{x.shape[3]}x{x.shape[2]}"
+            raise InputError(f"images of {size} are too small for a SegFormer: {SMALLEST_SIDE} pixels a side at least")
         return self.segformer.encoder(x)
 
     @contextlib.contextmanager
@@ -162,16 +164,13 @@ class EfficientSelfAttention(nn.Module):
     def execute(self, x: jt.Var) -> jt.Var:
         context = x if self.reduction == 1 else self.layer_norm(channels_last(self.sr(channels_first(x))))
         q, k, v = self._split(self.query(x)), self._split(self.key(context)), self._split(self.value(context))
-        weights = nn.softmax(_products(q * q.shape[2] ** -0.5, k.transpose(0, 2, 1)), dim=-1)
-        out = _products(weights, v)  # [B*heads, H*W, C/heads]
         b, h, w, c = x.shape
-        return out.reshape((b, self.heads, h * w, c // self.heads)).permute(0, 2, 1, 3).reshape((b, h, w, c))
+        return channels_last(ops.attention(q, k, v).reshape((b, c, h, w)))  # heads are the outer part of the channels
 
     def _split(self, x: jt.Var) -> jt.Var:
-        """[B,H,W,C] -> [B*heads, H*W, C/heads]."""
+        """[B,H,W,C] -> [B*heads, C/heads, H*W]."""
         b, h, w, c = x.shape
-        x = x.reshape((b, h * w, self.heads, c // self.heads)).permute(0, 2, 1, 3)
-        return x.reshape((b * self.heads, h * w, c // self.heads))
+        return channels_first(x).reshape((b * self.heads, c // self.heads, h * w))
 
 
 class MixFFN(nn.Module):
@@ -257,8 +256,3 @@ def _interpolation(source: int, target: int) -> np.ndarray:
     matrix[np.arange(target), low] += 1 - (position - low)
     matrix[np.arange(target), high] += position - low
     return matrix
-
-
-def _products(a: jt.Var, b: jt.Var) -> jt.Var:
-    """[N,I,K] x [N,K,J] -> [N,I,J]."""
-    return jt.matmul(a, b) if a.shape[0] >= MANY_PRODUCTS else batched_matmul(a, b)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import ExifTags
 from tqdm import tqdm
 
 from jiidm.errors import InputError
@@ -79,16 +80,19 @@ def output_fault(mask: Path, out: str | os.PathLike) -> str | None:
 
 
 def image_fault(path: Path, size: tuple[int, int]) -> str | None:
-    """Why a file is no JPEG in RGB of `size` (width, height) that decodes to its end, or None."""
+    """Why a file is no upright JPEG in RGB of `size` (width, height) that decodes to its end, or None."""
     try:
         with open_image(path, ("JPEG",)) as image:
             image.load()
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except InputError as error:
         return str(error)
     if image.mode != "RGB":
         return f"{path}: mode {image.mode}, not RGB"
     if image.size != size:
         return f"{path}: size {image.width}x{image.height}, must be {size[0]}x{size[1]}"
+    if orientation in range(2, 9):
+        return f"{path}: turned by EXIF orientation {orientation}, must be upright"
     return None
 
 

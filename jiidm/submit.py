@@ -46,6 +46,7 @@ def pack(out: str | os.PathLike, masks: Sequence[Path]) -> Path:
     """Write the images of `masks` as OUT.zip beside the folder, atomically; returns its path.
 
     The same images make the same bytes: sorted names, one date, one mode, no compression (a JPEG has its own).
+    Raises OSError where it cannot be written.
     """
     folder = Path(os.path.abspath(out))
     target = folder.with_name(f"{folder.name}.zip")
@@ -84,7 +85,10 @@ def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]
 
 
 def select(out: str | os.PathLike, stems: Sequence[str]) -> Path:
-    """Copy the images of `stems` to OUT/selects/, in place of those selected before; returns the folder."""
+    """Copy the images of `stems` to OUT/selects/, in place of those selected before; returns the folder.
+
+    Raises OSError where it cannot be written.
+    """
     folder = Path(out) / SELECTED
     folder.mkdir(exist_ok=True)
     for earlier in folder.glob("*.jpg"):

@@ -20,7 +20,7 @@ from jiidm.synthetic_canvas import Canvas
 from jiidm.synthetic_scenes import paint_scene
 from jiidm.synthetic_style import draw_style
 
-GENERATOR_VERSION: int = 1
+GENERATOR_VERSION: int = 2
 _SMALLEST = (64, 48)
 _LAYOUT, _STYLE, _TEXTURE = range(3)
 
@@ -79,6 +79,15 @@ def write_dataset(
             Image.fromarray(image).save(temporary, quality=95)
         with atomic_path(mask_path) as temporary:
             Image.fromarray(mask).save(temporary)
+
+
+def stored_version(root: str | os.PathLike) -> int | None:
+    """The version of the generator that made the dataset `root`; None for a dataset of other origin."""
+    try:
+        settings = json.loads((Path(root) / "dataset.json").read_text(encoding="utf-8"))
+        return settings["generator_version"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _claim(root: Path, settings: dict) -> None:

@@ -95,6 +95,8 @@ class Canvas:
         self.u = ((np.arange(width, dtype=np.float32) + 0.5) / width)[None, :]
         self.v = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
         self.nearness = np.maximum(self.v - horizon, 0.0)  # [H,1]; 1 / distance on the ground plane
+        sun_v = horizon * (1.0 - style.elevation * 0.8)
+        self.sun_distance = np.sqrt((self.u - style.sun_u) ** 2 * 1.78 + (self.v - sun_v) ** 2)  # [H,W]
 
     def chance(self, odds: float) -> bool:
         """True as often as `odds` says."""
@@ -128,15 +130,28 @@ class Canvas:
         """Layout noise along u, [W], about [-1, 1]."""
         return value_noise(self.layout, (self.size[0], 1), (knots, 1), octaves, gain)[0]
 
-    def ground_noise(self, cells: int, octaves: int = 4) -> np.ndarray:
-        """Texture noise that lies on the ground plane in perspective and fades out far away, [H,W]."""
+    def ground_noise(
+        self, cells: int, octaves: int = 4, scale: tuple[float, float] = (180, 120), upright: bool = False
+    ) -> np.ndarray:
+        """Texture noise on the ground plane in perspective, fading out far away, [H,W]; a large `scale` (across,
+        along) is fine. `upright` things, such as blades and waves, grow towards the viewer but don't lie flat."""
         tile = value_noise(self.texture, (_TILE, _TILE), (cells, cells), octaves)
         first = int(self.horizon * self.size[1])
         nearness = self.nearness[first:]
         distance = 1.0 / (nearness + 0.06)
-        across = (self.u - 0.5) * distance * 180 + _TILE / 2
-        along = np.broadcast_to(distance * 120, across.shape)
-        laid = cv2.remap(tile, across, along, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+        def sample(across: np.ndarray, along: np.ndarray) -> np.ndarray:
+            across = ((self.u - 0.5) * across * scale[0] + _TILE / 2).astype(np.float32)
+            along = np.broadcast_to(along * np.float32(scale[1]), across.shape)
+            return cv2.remap(tile, across, along, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+        if upright:  # blend the tile at the two nearest powers of two, each as it is seen from the front
+            level = np.floor(np.log2(distance))
+            finer = np.log2(distance) - level
+            near, far = (sample(power, self.v[first:] * power) for power in (2**level, 2 ** (level + 1)))
+            laid = (near * (1.0 - finer) + far * finer) / np.sqrt((1.0 - finer) ** 2 + finer**2)
+        else:
+            laid = sample(distance, distance)
         noise = np.zeros(self.mask.shape, np.float32)
         noise[first:] = laid * smoothstep(-0.02, 0.22, nearness)
         return noise
@@ -198,7 +213,7 @@ class Canvas:
 
     def distance_at(self, v: np.ndarray | float) -> np.ndarray | float:
         """Distance of the ground at height v, for `through_air`."""
-        return 0.25 / (np.maximum(v - self.horizon, 0.0) + 0.07)
+        return np.maximum(0.25 / (np.maximum(v - self.horizon, 0.0) + 0.07) - 0.4, 0.03)
 
     def snowed(self, surface: np.ndarray, amount: np.ndarray | float) -> np.ndarray:
         """A surface colour under as much of the season's snow as `amount` (0 to 1) lets lie."""
@@ -212,11 +227,13 @@ class Canvas:
 
     def developed(self) -> np.ndarray:
         """Expose and grade the picture: uint8 RGB [H,W,3]."""
+        # The air between glows around the sun.
+        lit = self.image + ramp(np.exp(-3.5 * self.sun_distance), 0.2 * self.style.sun)
         # Most of the way to the style's key, as a camera's automatic exposure would.
-        gain = (self.style.key / max(float(self.image.mean()), 1e-3)) ** 0.65
+        gain = (self.style.key / max(float(lit.mean()), 1e-3)) ** 0.65
         saturation = self.style.saturation
         grade = gain * (saturation * np.eye(3) + (1.0 - saturation) / 3.0)
-        image = cv2.transform(self.image, grade.astype(np.float32))
+        image = cv2.transform(lit, grade.astype(np.float32))
         # A soft shoulder above 0.8 keeps snow and clouds from burning out.
         over = np.maximum(image - 0.8, 0.0)
         image = np.clip(image, 0.0, 0.8) + over * 0.2 / (over + 0.2)

@@ -14,11 +14,21 @@ _LINE_PAINT = np.array([0.92, 0.90, 0.82], np.float32)  # on roads
 
 
 def cast_shadow(canvas: Canvas, u: float, v: float, length: float, thickness: float) -> None:
-    """Darken the ground on the side of a thing that faces away from the light. Changes no label."""
-    strength = 0.45 * min(1.0, float(canvas.style.sun.mean()) * 1.6)
-    patch = Patch(canvas, u - canvas.style.light_side * length * 0.7, v, length, thickness)
+    """Darken the ground under a thing and on the side that faces away from the light, far where the sun is low.
+
+    Changes no label.
+    """
+    strength = 0.5 * min(1.0, float(canvas.style.sun.mean()) * 1.6)
+    length *= 1.6 - 0.8 * canvas.style.elevation
+    darken(canvas, u - canvas.style.light_side * length * 0.75, v, length, thickness, strength)
+    darken(canvas, u, v, length * 0.5, thickness * 0.7, 0.4)
+
+
+def darken(canvas: Canvas, u: float, v: float, half_width: float, half_height: float, strength: float) -> None:
+    """Darken a soft ellipse centred at (u, v). Changes no label."""
+    patch = Patch(canvas, u, v, half_width, half_height)
     if not patch.empty:
-        dark = strength * np.clip(1.2 - patch.x**2 - patch.y**2, 0.0, 1.0)
+        dark = strength * np.clip(1.2 - 1.2 * (patch.x**2 + patch.y**2), 0.0, 1.0)
         canvas.image[patch.rows, patch.cols] *= (1.0 - dark)[..., None]
 
 
@@ -27,26 +37,66 @@ def paint_treeline(canvas: Canvas, edge: np.ndarray, height: float, count: int, 
     rng, style = canvas.layout, canvas.style
     start, stop = sorted(rng.uniform(-0.3, 1.3, 2))
     stop = max(stop, start + 0.45)
-    centers = np.sort(rng.uniform(start, stop, count)).astype(np.float32)
-    heights = (height * rng.uniform(0.55, 1.1, count)).astype(np.float32)
+    centers = np.sort(rng.uniform(start, stop, count))
+    heights = height * rng.uniform(0.55, 1.1, count)
     spread = heights * ASPECT * (rng.uniform(0.26, 0.4, count) if conifer else rng.uniform(0.5, 0.75, count))
-    aside = (canvas.u - centers[:, None]) / spread.astype(np.float32)[:, None]  # [count,W]
-    shape = 1.0 - np.abs(aside) if conifer else np.sqrt(np.clip(1.0 - aside**2, 0, None))
-    crowns = heights[:, None] * np.clip(shape, 0.0, None)
-    front = crowns.argmax(0)
-    profile = crowns.max(0) * (1.0 + 0.14 * canvas.curve(48, 3, 0.8))
+    profile, front, aside = _crown_row(canvas, centers, heights, spread, conifer)
+    profile = profile * (1.0 + 0.14 * canvas.curve(48, 3, 0.8))
     foot = edge + height * np.where(profile > 0, np.float32(0.05), np.float32(-0.1))  # none between the groups
     rows, alpha = canvas.band(edge - profile, foot)
-    aside_front = np.take_along_axis(aside, front[None], 0)
     below = (canvas.v[rows] - edge + profile) / height
-    leaves = canvas.noise((64, 64), 3, 0.8)[rows]
-    tone = canvas.texture.random(count, np.float32)[front]
-    surface = _crown_color(style, conifer, tone)[None] * (1.0 + 0.3 * leaves[..., None])
+    leaves = canvas.noise((56, 50), 2)[rows]
+    # Where crowns meet, their boughs mingle.
+    columns = (canvas.u + 0.3 * height * canvas.noise((40, 36), 2)[rows]) * canvas.size[0]
+    columns = np.clip(columns, 0, canvas.size[0] - 1).astype(np.int32)
+    tone, aside = canvas.texture.random(count, np.float32)[front][columns], aside[columns]
+    surface = _crown_color(style, conifer, tone) * (1.0 + 0.2 * leaves[..., None])
     if conifer:
         surface = canvas.snowed(surface, 0.6 * smoothstep(0.1, 0.8, leaves - below + 0.5))
-    shade = np.clip(0.5 + 0.35 * style.light_side * aside_front + 0.35 * leaves - 0.35 * below, 0.0, 1.0)
+    facing = np.clip(0.6 + 0.35 * style.light_side * aside * (1 - below) + 0.25 * leaves - 0.5 * below, 0.0, 1.0)
     air = 0.6 * canvas.distance_at(float(edge.mean()))
-    canvas.put(alpha, canvas.through_air(canvas.lit(surface, shade), air), "tree", rows)
+    canvas.put(alpha, canvas.through_air(canvas.lit(surface, facing), air), "tree", rows)
+
+
+def _crown_row(
+    canvas: Canvas, centers: np.ndarray, heights: np.ndarray, spread: np.ndarray, pointed: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crowns side by side, each [count] half as wide as `spread`: their outline [W] above the ground, which of
+    them stands highest [W], and where in it a column lies [W], -1 to 1."""
+    aside = ((canvas.u - centers[:, None]) / spread[:, None]).astype(np.float32)  # [count,W]
+    shape = 1.0 - np.abs(aside) if pointed else np.sqrt(np.clip(1.0 - aside**2, 0, None))
+    crowns = heights[:, None].astype(np.float32) * np.clip(shape, 0.0, None)
+    front = crowns.argmax(0)
+    return crowns.max(0), front, np.clip(np.take_along_axis(aside, front[None], 0)[0], -1.0, 1.0)
+
+
+def paint_plants(canvas: Canvas, edge: np.ndarray) -> None:
+    """Low bushes, rank before rank, from a far edge [W] to the lower edge of the picture."""
+    edge = edge + 0.06 * canvas.scale_at(float(edge.mean()))  # room for the first rank to rise above it
+    while edge.min() < 1.0:
+        size = 0.11 * canvas.scale_at(float(edge.mean()))
+        _paint_bushes(canvas, edge, size)
+        edge = edge + 0.55 * size
+
+
+def _paint_bushes(canvas: Canvas, edge: np.ndarray, size: float) -> None:
+    rng, style = canvas.layout, canvas.style
+    count = int(1.6 / (size * ASPECT))
+    centers = np.linspace(-0.05, 1.05, count) + rng.uniform(-0.4, 0.4, count) / count
+    heights = size * rng.uniform(0.4, 1.0, count)
+    profile, front, aside = _crown_row(canvas, centers, heights, size * ASPECT * rng.uniform(0.7, 1.2, count), False)
+    rows, alpha = canvas.band(edge - profile * (1.0 + 0.12 * canvas.curve(48, 2)))
+    below = np.clip((canvas.v[rows] - edge + profile) / size, 0.0, 1.0)
+    leaves = canvas.noise((70, 60), 2)[rows]
+    tone = canvas.texture.uniform(0.75, 1.25, count).astype(np.float32)[front]
+    flowering = canvas.texture.random(count) < 0.4
+    surface = canvas.toned("plant", tone + 0.2 * leaves)
+    blossoms = smoothstep(0.3, 0.5, leaves + 0.3 - 0.6 * below) * flowering[front]
+    surface = mix(surface, style.surfaces["flower"], 0.9 * blossoms)
+    surface = canvas.snowed(surface, 0.8 * smoothstep(0.45, 0.15, below + 0.2 * leaves))
+    facing = np.clip(0.85 + 0.3 * style.light_side * aside + 0.2 * leaves - 0.85 * below, 0.0, 1.0)
+    color = canvas.lit(surface * (1.0 - 0.35 * below)[..., None], facing)
+    canvas.put(alpha, canvas.through_air(color, canvas.distance_at(float(edge.mean()))), "plant", rows)
 
 
 def _crown_color(style: Style, conifer: bool, tone: np.ndarray | float) -> np.ndarray:
@@ -65,10 +115,13 @@ def paint_tree(canvas: Canvas, u: float, v: float, height: float, conifer: bool)
     if patch.empty:
         return
     cast_shadow(canvas, u, v, half_width * 1.3, height * 0.06)
-    half_trunk = (0.045 if conifer else 0.035) * (1.2 + patch.y)
-    trunk = np.clip((half_trunk - np.abs(patch.x)) * patch.pixels_across + 0.5, 0, 1)
+    half_trunk = (0.045 if conifer else 0.04) * (1.1 + patch.y) + 0.06 * smoothstep(0.75, 1.0, patch.y)
+    inside = half_trunk - np.abs(patch.x)
+    if not conifer:  # a fork under the crown
+        inside = np.maximum(inside, 0.035 - np.abs(np.abs(patch.x) - 0.5 * (0.42 - patch.y)) - (patch.y > 0.42))
+    trunk = np.clip(inside * patch.pixels_across + 0.5, 0, 1)
     trunk = trunk * np.clip((1.0 - patch.y) * patch.pixels, 0, 1) * (patch.y > -0.3)
-    bark = canvas.lit("wood", 0.35 + 4.0 * canvas.style.light_side * patch.x * (np.abs(patch.x) < 0.1))
+    bark = canvas.lit("wood", np.clip(0.4 + 5.0 * canvas.style.light_side * patch.x, 0.0, 0.8) * (0.5 + 0.5 * patch.y))
     air = canvas.distance_at(v)
     canvas.put(trunk, canvas.through_air(bark, air), "tree", patch.rows, patch.cols)
     color = canvas.through_air(canvas.lit(surface, np.clip(shade, 0.0, 1.0)), air)
@@ -91,26 +144,27 @@ def _conifer_crown(canvas: Canvas, patch: Patch) -> tuple[np.ndarray, np.ndarray
 
 
 def _broadleaf_crown(canvas: Canvas, patch: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coverage, surface colour and shade of a round crown: leafy clumps, each lit as a ball."""
-    rng, style, clumps = canvas.layout, canvas.style, 10
-    angle, away = rng.uniform(0, 2 * np.pi, clumps), np.sqrt(rng.uniform(0.05, 1.0, clumps))
-    at_x, at_y = 0.55 * away * np.cos(angle), -0.3 + 0.4 * away * np.sin(angle)
-    radius = rng.uniform(0.28, 0.42, clumps)
-    edge, leaves = patch.noise(rng, 14, 3), patch.noise(canvas.texture, 30, 2, gain=0.9)
+    """Coverage, surface colour and shade of a round crown: leafy clumps that melt into each other."""
+    rng, style, clumps = canvas.layout, canvas.style, 16
+    angle, away = rng.uniform(0, 2 * np.pi, clumps), np.sqrt(rng.uniform(0.0, 1.0, clumps))
+    at_x, at_y = 0.66 * away * np.cos(angle), -0.32 + 0.42 * away * np.sin(angle)
+    radius = rng.uniform(0.24, 0.36, clumps)
+    edge, leaves = patch.noise(rng, 16, 2), patch.noise(canvas.texture, 16, 3)
     tone = float(canvas.texture.random())
-    best = np.full((patch.y.size, patch.x.size), -4.0, np.float32)
-    shade = np.zeros_like(best)
-    for x, y, r in sorted(zip(at_x.tolist(), at_y.tolist(), radius.tolist()), key=lambda clump: clump[1]):
+    weights = np.full((patch.y.size, patch.x.size), 1e-6, np.float32)
+    facing = np.zeros_like(weights)
+    for x, y, r in zip(at_x.tolist(), at_y.tolist(), radius.tolist()):
         aside, down = (patch.x - x) / r, (patch.y - y) / (r * 0.85)
-        depth = 1.0 - aside**2 - down**2
-        front = depth > np.maximum(best, 0.0) * 0.55
-        shade = np.where(front, 0.3 * style.light_side * aside - 0.38 * down, shade)
-        best = np.maximum(best, depth)
-    alpha = np.clip((best + 0.5 * edge) * 0.16 * patch.pixels + 0.5, 0.0, 1.0) * (np.abs(patch.x) < 1.0)
-    alpha = alpha * (patch.y > -1.0)
-    surface = canvas.toned(_crown_color(style, False, tone), 1.0 + 0.42 * leaves)
-    surface = canvas.snowed(surface, 0.75 * smoothstep(0.1, 0.6, shade + 0.4 * leaves))
-    return alpha, surface, 0.42 + 0.65 * shade + 0.3 * leaves - 0.25 * (patch.y + 0.3)
+        weight = np.exp(-3.0 * (aside**2 + down**2))
+        weights += weight
+        facing += weight * (0.35 * style.light_side * aside - 0.45 * down)
+    alpha = np.clip((np.log(weights) / 3.0 + 0.75 + 0.35 * edge) * 0.16 * patch.pixels + 0.5, 0.0, 1.0)
+    alpha = alpha * (np.abs(patch.x) < 1.0) * (patch.y > -1.0)
+    ball = 0.3 * style.light_side * patch.x - 0.5 * (patch.y + 0.32)
+    lightness = 0.38 + 0.65 * facing / weights + ball + 0.2 * leaves
+    surface = canvas.toned(_crown_color(style, False, tone), 1.0 + 0.2 * leaves)
+    surface = canvas.snowed(surface, 0.75 * smoothstep(0.4, 0.9, lightness))
+    return alpha, surface, lightness
 
 
 def scatter_trees(
@@ -251,14 +305,14 @@ def paint_cliff(canvas: Canvas, top: np.ndarray, foot: float) -> None:
 def paint_waterfall(canvas: Canvas, u: float, top: float, foot: float, width: float) -> None:
     """Falling water: bright streaks that widen towards the foot, and spray around it."""
     drift = 0.012 * canvas.shape_noise((1, 8), 3)
-    threads = canvas.noise((70, 4), 3, 0.8)
+    threads = canvas.noise((44, 3), 2)
     fall = np.clip((canvas.v - top) / (foot - top), 0.0, 1.0)
     half = 0.5 * width * (0.7 + 0.5 * fall) * (1.0 + 0.15 * canvas.shape_noise((2, 12), 3))
     aside = canvas.u - u - drift
     alpha = np.clip((half - np.abs(aside)) * canvas.size[0] + 0.5, 0, 1)
     alpha = alpha * ((canvas.v >= top) & (canvas.v <= foot))
-    white = canvas.lit("snow", np.clip(0.55 + 0.45 * threads, 0.0, 1.0))
-    color = mix(white, canvas.lit("river", 0.5), 0.35 * smoothstep(0.1, -0.7, threads))
+    white = canvas.lit("snow", np.clip(0.7 + 0.3 * threads, 0.0, 1.0))
+    color = mix(white, canvas.lit("river", 0.6), 0.55 * smoothstep(0.3, -0.7, threads) * (1.0 - 0.7 * fall))
     canvas.put(alpha, color, "waterfall")
     spray = np.exp(-((aside / (width * 0.9)) ** 2) - ((canvas.v - foot) / 0.035) ** 2) * 0.75
     canvas.image[...] = mix(canvas.image, canvas.lit("snow", 0.6), spray)

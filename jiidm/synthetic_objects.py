@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jiidm.synthetic_canvas import ASPECT, Canvas, Patch, smoothstep
-from jiidm.synthetic_nature import Strip, cast_shadow
+from jiidm.synthetic_canvas import ASPECT, Canvas, smoothstep
+from jiidm.synthetic_nature import Strip, cast_shadow, darken
 
 
 def _rgb(*values: float) -> np.ndarray:
@@ -165,18 +165,10 @@ def _pier_posts(canvas: Canvas, near_u: float, far_u: float, top: float, width: 
             _Sprite(canvas, "pier", u, canvas.down(scale), 1.0).box(color, -half, -0.048 * scale, half, 0.16 * scale)
 
 
-def _darken_water(canvas: Canvas, u: float, v: float, half_width: float, depth: float) -> None:
-    """The dark mirror image under a hull."""
-    patch = Patch(canvas, u, v + depth * 0.8, half_width, depth)
-    if not patch.empty:
-        dark = 0.5 * np.clip(1.1 - patch.x**2 - patch.y**2, 0.0, 1.0)
-        canvas.image[patch.rows, patch.cols] *= (1.0 - dark)[..., None]
-
-
 def paint_boat(canvas: Canvas, u: float, v: float, size: float, sails: bool) -> None:
     """A sailing or rowing boat afloat at (u, v); `size` is the height of its mast."""
     hull = _pick(canvas, _HULLS)
-    _darken_water(canvas, u, v, 0.6 * size * ASPECT, 0.3 * size)
+    darken(canvas, u, v + 0.2 * size, 0.6 * size * ASPECT, 0.25 * size, 0.5)  # its dark mirror image
     boat = _Sprite(canvas, "boat", u, v, size)
     if sails:
         cloth = canvas.lit(_rgb(0.95, 0.93, 0.88), 0.85)
@@ -192,7 +184,7 @@ def paint_ship(canvas: Canvas, u: float, v: float, size: float) -> None:
     """A steamer afloat at (u, v); `size` is its height, its length four times that."""
     hull, window = _pick(canvas, _HULLS[:2]) * 0.6, _window_color(canvas)
     white = canvas.lit(_rgb(0.93, 0.93, 0.91), 0.8)
-    _darken_water(canvas, u, v, 2.0 * size * ASPECT, 0.4 * size)
+    darken(canvas, u, v + 0.3 * size, 2.0 * size * ASPECT, 0.35 * size, 0.5)
     ship = _Sprite(canvas, "ship", u, v, size)
     ship.box(white, -1.2, 0.3, 0.9, 0.62)
     ship.box(white * 0.92, -0.8, 0.6, 0.3, 0.78)
@@ -204,16 +196,23 @@ def paint_ship(canvas: Canvas, u: float, v: float, size: float) -> None:
 
 
 def paint_person(canvas: Canvas, u: float, v: float, size: float) -> None:
-    """A standing walker, feet at (u, v), `size` (share of the picture) tall."""
-    coat = _pick(canvas, _CLOTHES)
-    cast_shadow(canvas, u, v, 0.6 * size * ASPECT, 0.05 * size)
+    """A walker seen from behind in mid-stride, with a rucksack; feet at (u, v), `size` (share of the picture) tall."""
+    coat, pack = _pick(canvas, _CLOTHES), canvas.style.surfaces["wood"] * 0.9
+    cast_shadow(canvas, u, v, 0.5 * size * ASPECT, 0.06 * size)
     person = _Sprite(canvas, "person", u, v, size)
-    legs = canvas.lit(_rgb(0.16, 0.18, 0.26), 0.5)
-    person.polygon(legs, (-0.13, 0.0), (-0.1, 0.5), (0.1, 0.5), (0.14, 0.0))
-    person.polygon(canvas.lit(coat, 0.75), (-0.17, 0.42), (-0.15, 0.82), (0.15, 0.82), (0.17, 0.42))
-    angles = np.linspace(0.0, 2 * np.pi, 12, endpoint=False)
-    head = zip((0.1 * np.cos(angles)).tolist(), (0.9 + 0.09 * np.sin(angles)).tolist())
-    person.polygon(canvas.lit(_rgb(0.80, 0.60, 0.48), 0.7), *head)
+    left, right = (0.25, 0.85) if canvas.style.light_side > 0 else (0.85, 0.25)
+    trousers, skin = _rgb(0.20, 0.22, 0.30), _rgb(0.80, 0.60, 0.48)
+    person.polygon(canvas.lit(trousers, left), (-0.15, 0.0), (-0.12, 0.5), (0.02, 0.5), (-0.05, 0.0))
+    person.polygon(canvas.lit(trousers, right), (0.05, 0.02), (-0.02, 0.5), (0.12, 0.5), (0.16, 0.02))
+    person.polygon(canvas.lit(coat, left), (-0.13, 0.8), (-0.22, 0.46), (-0.16, 0.42), (-0.06, 0.72))
+    person.polygon(canvas.lit(coat, right), (0.13, 0.8), (0.22, 0.46), (0.16, 0.42), (0.06, 0.72))
+    torso = [(-0.15, 0.42), (-0.14, 0.76), (-0.07, 0.83), (0.07, 0.83), (0.14, 0.76), (0.15, 0.42)]
+    person.polygon(canvas.lit(coat, 0.7), *torso)
+    person.polygon(canvas.lit(pack, 0.5), (-0.1, 0.5), (-0.09, 0.74), (0.09, 0.74), (0.1, 0.5))
+    person.box(canvas.lit(skin, 0.5), -0.04, 0.8, 0.04, 0.86)
+    angles = np.linspace(0.0, 2 * np.pi, 16, endpoint=False)
+    head = zip((0.085 * np.cos(angles)).tolist(), (0.92 + 0.085 * np.sin(angles)).tolist())
+    person.polygon(canvas.lit(_rgb(0.34, 0.22, 0.14), 0.7), *head)
 
 
 def paint_balloon(canvas: Canvas, u: float, v: float, size: float) -> None:

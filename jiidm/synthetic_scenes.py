@@ -8,6 +8,7 @@ from jiidm.synthetic_canvas import Canvas
 from jiidm.synthetic_nature import (
     Strip,
     paint_cliff,
+    paint_plants,
     paint_rock,
     paint_strip,
     paint_tree,
@@ -34,6 +35,7 @@ from jiidm.synthetic_terrain import (
     paint_hills,
     paint_ridges,
     paint_sky,
+    paint_surf,
     paint_water,
 )
 
@@ -57,7 +59,7 @@ def _alpine_lake(canvas: Canvas) -> None:
     if canvas.chance(0.3):
         paint_boat(canvas, canvas.between(0.2, 0.8), canvas.down(0.35), 0.09, sails=canvas.chance(0.5))
     ground = canvas.one_of("grass", "grass", "sand", "plant")
-    paint_ground(canvas, ground, ground_edge(canvas, near, 0.03, canvas.between(-0.25, 0.25)))
+    _cover(canvas, ground, ground_edge(canvas, near, 0.03, canvas.between(-0.25, 0.25)))
     if canvas.chance(0.45):
         scatter_rocks(canvas, (6, 15), (near - 0.02, 1.02), 0.11)
     if canvas.chance(0.3):
@@ -75,18 +77,20 @@ def _coast(canvas: Canvas) -> None:
         place = canvas.between(0.1, 0.3)
         paint_boat(canvas, canvas.between(0.15, 0.85), canvas.down(place), 0.06 + 0.25 * place, canvas.chance(0.75))
     near = canvas.down(canvas.between(0.45, 0.75))
-    paint_ground(canvas, "sand", ground_edge(canvas, near, 0.03, canvas.between(-0.5, 0.5), 3))
+    beach = ground_edge(canvas, near, 0.03, canvas.between(-0.5, 0.5), 3)
+    paint_ground(canvas, "sand", beach)
+    paint_surf(canvas, beach)
     if canvas.chance(0.3):
         paint_ground(canvas, "grass", ground_edge(canvas, canvas.down(0.9), 0.04, canvas.between(-0.6, 0.6)))
     extra = canvas.one_of("pier", "person", "railing", "plant", "rock")
     if extra == "pier":
         paint_pier(canvas, canvas.down(0.25), 0.45)
     elif extra == "person":
-        paint_person(canvas, canvas.between(0.2, 0.8), max(near + 0.08, 0.85), 0.16)
+        paint_person(canvas, canvas.between(0.2, 0.8), max(near + 0.08, 0.88), 0.22)
     elif extra == "railing":
         paint_barrier(canvas, "railing", 1.02, 0.16)
     elif extra == "plant":
-        paint_ground(canvas, "plant", ground_edge(canvas, 0.92, 0.04, canvas.between(-0.25, 0.25), 7))
+        paint_plants(canvas, ground_edge(canvas, 0.92, 0.04, canvas.between(-0.25, 0.25), 7))
     else:
         scatter_rocks(canvas, (5, 16), (near - 0.05, 1.0), 0.13)
 
@@ -118,7 +122,7 @@ def _river_valley(canvas: Canvas) -> None:
         scatter_rocks(canvas, (4, 14), (canvas.down(0.3), 1.0), 0.09)
     scatter_trees(canvas, conifer, (2, 9), (canvas.down(0.12), canvas.down(0.8)), 0.55, 0.35, river)
     if canvas.chance(0.35):
-        paint_ground(canvas, "plant", ground_edge(canvas, 0.9, 0.05, 0.15, 7))
+        paint_plants(canvas, ground_edge(canvas, 0.9, 0.05, 0.15, 7))
 
 
 def _waterfall(canvas: Canvas) -> None:
@@ -133,7 +137,7 @@ def _waterfall(canvas: Canvas) -> None:
     paint_water(canvas, canvas.one_of("water", "river"), canvas.level(foot))
     if canvas.chance(0.6):
         edge = ground_edge(canvas, canvas.down(canvas.between(0.7, 0.85)), 0.05, canvas.between(-0.4, 0.4))
-        paint_ground(canvas, canvas.one_of("grass", "plant", "earth"), edge)
+        _cover(canvas, canvas.one_of("grass", "plant", "earth"), edge)
     scatter_rocks(canvas, (6, 16), (foot + 0.02, 1.02), 0.12)
 
 
@@ -147,9 +151,9 @@ def _desert(canvas: Canvas) -> None:
         _way(canvas)
     scatter_rocks(canvas, (2, 12), (canvas.down(0.1), 1.0), 0.12)
     if canvas.chance(0.35):
-        paint_ground(canvas, "plant", ground_edge(canvas, 0.93, 0.05, 0.2, 7))
+        paint_plants(canvas, ground_edge(canvas, 0.93, 0.05, 0.2, 7))
     if canvas.chance(0.2):
-        paint_person(canvas, canvas.between(0.2, 0.8), 0.9, 0.17)
+        paint_person(canvas, canvas.between(0.2, 0.8), 0.92, 0.22)
 
 
 def _village(canvas: Canvas) -> None:
@@ -172,7 +176,7 @@ def _pond_meadow(canvas: Canvas) -> None:
         paint_treeline(canvas, ground_edge(canvas, canvas.down(share), 0.006), 0.08 + 0.3 * share, 60, conifer)
     paint_water(canvas, "water", ground_edge(canvas, canvas.down(0.28), 0.006))
     edge = ground_edge(canvas, canvas.down(canvas.between(0.5, 0.65)), 0.03, canvas.between(-0.4, 0.4))
-    paint_ground(canvas, canvas.one_of("grass", "grass", "grass", "earth", "plant"), edge)
+    _cover(canvas, canvas.one_of("grass", "grass", "grass", "earth", "plant"), edge)
     if canvas.chance(0.4):
         paint_rock(canvas, canvas.between(0.1, 0.9), 0.93, canvas.between(0.05, 0.1))
     if canvas.chance(0.6):
@@ -183,6 +187,14 @@ def _pond_meadow(canvas: Canvas) -> None:
 
 _SCENES = (_alpine_lake, _coast, _farmland, _river_valley, _waterfall, _desert, _village, _pond_meadow)
 _SCENE_ODDS = (0.18, 0.17, 0.14, 0.15, 0.08, 0.08, 0.11, 0.09)
+
+
+def _cover(canvas: Canvas, label: str, edge: np.ndarray) -> None:
+    """A near bank from its far edge [W] to the lower edge of the picture: bushes or bare ground."""
+    if label == "plant":
+        paint_plants(canvas, edge)
+    else:
+        paint_ground(canvas, label, edge)
 
 
 def _backdrop(canvas: Canvas, mountains: float, hills: float) -> None:
@@ -219,6 +231,6 @@ def _foreground(canvas: Canvas, way: Strip | None = None) -> None:
     elif extra == "wall":
         paint_wall(canvas, canvas.between(0.95, 1.03), canvas.between(0.11, 0.16))
     elif extra == "plant":
-        paint_ground(canvas, "plant", ground_edge(canvas, canvas.between(0.84, 0.92), 0.05, 0.1, 7))
+        paint_plants(canvas, ground_edge(canvas, canvas.between(0.84, 0.92), 0.05, 0.1, 7))
     elif extra == "person":
-        paint_person(canvas, canvas.between(0.2, 0.8), 0.93, 0.17)
+        paint_person(canvas, canvas.between(0.2, 0.8), 0.95, 0.22)

@@ -13,7 +13,7 @@ _TIMES = {
     "noon": ((0.16, 0.42, 0.82), (0.70, 0.86, 0.97), (0.80, 0.77, 0.69), (0.40, 0.45, 0.52), 0.85, 0.52),
     "golden": ((0.40, 0.56, 0.74), (1.00, 0.84, 0.52), (1.00, 0.72, 0.36), (0.40, 0.35, 0.36), 0.30, 0.48),
     "dusk": ((0.20, 0.15, 0.42), (1.00, 0.50, 0.32), (0.66, 0.36, 0.30), (0.36, 0.31, 0.46), 0.08, 0.34),
-    "night": ((0.03, 0.07, 0.24), (0.16, 0.30, 0.58), (0.26, 0.38, 0.58), (0.13, 0.20, 0.38), 0.70, 0.24),
+    "night": ((0.03, 0.07, 0.24), (0.16, 0.30, 0.58), (0.26, 0.38, 0.58), (0.13, 0.20, 0.38), 0.70, 0.27),
 }
 _TIME_ODDS = (0.17, 0.33, 0.2, 0.17, 0.13)
 
@@ -37,12 +37,12 @@ _SURFACES = {
 _SEASON_SURFACES = ("grass", "leaf", "leaf2", "conifer", "field", "plant", "flower", "land", "hill")
 _SEASONS = {
     "spring": (
-        (0.42, 0.66, 0.20), (0.36, 0.60, 0.18), (0.86, 0.66, 0.72), (0.14, 0.34, 0.18), (0.56, 0.66, 0.22),
-        (0.24, 0.54, 0.24), (0.96, 0.80, 0.90), (0.62, 0.57, 0.38), (0.38, 0.58, 0.24),
+        (0.44, 0.59, 0.25), (0.35, 0.52, 0.20), (0.86, 0.66, 0.72), (0.14, 0.29, 0.18), (0.56, 0.66, 0.22),
+        (0.25, 0.45, 0.23), (0.96, 0.80, 0.90), (0.62, 0.57, 0.38), (0.40, 0.53, 0.27),
     ),
     "summer": (
-        (0.34, 0.55, 0.15), (0.15, 0.37, 0.10), (0.24, 0.44, 0.12), (0.08, 0.26, 0.14), (0.84, 0.68, 0.24),
-        (0.12, 0.42, 0.20), (0.90, 0.30, 0.36), (0.66, 0.56, 0.37), (0.34, 0.48, 0.20),
+        (0.37, 0.52, 0.19), (0.15, 0.37, 0.10), (0.24, 0.44, 0.12), (0.08, 0.26, 0.14), (0.84, 0.68, 0.24),
+        (0.17, 0.37, 0.17), (0.90, 0.30, 0.36), (0.66, 0.56, 0.37), (0.34, 0.48, 0.20),
     ),
     "autumn": (
         (0.58, 0.52, 0.20), (0.82, 0.36, 0.08), (0.86, 0.60, 0.12), (0.16, 0.26, 0.14), (0.62, 0.44, 0.24),
@@ -95,10 +95,11 @@ def draw_style(rng: np.random.Generator) -> Style:
     saturation = 1.05
     if weather in ("overcast", "mist"):
         brightness = float(horizon.mean())
-        zenith, horizon = (_greyer(color, 0.84, brightness, ambient) for color in (zenith, horizon))
-        ambient = _greyer(ambient, 0.6, float(ambient.mean()), ambient) * 1.35
-        sun = sun * (0.22 if weather == "overcast" else 0.35)
-        saturation = 0.9
+        zenith = _greyer(zenith, 0.75, 0.85 * brightness, ambient)
+        horizon = _greyer(horizon, 0.6, 1.05 * brightness, ambient)
+        ambient = _greyer(ambient, 0.7, float(ambient.mean()), ambient) * 1.15
+        sun = sun * (0.4 if weather == "overcast" else 0.5)
+        saturation = 1.0
     surfaces = {**_SURFACES, **dict(zip(_SEASON_SURFACES, _SEASONS[season]))}
     return Style(
         time=time,
@@ -126,6 +127,6 @@ def _vary(rng: np.random.Generator, color: tuple[float, ...], amount: float) -> 
 
 
 def _greyer(color: np.ndarray, amount: float, brightness: float, ambient: np.ndarray) -> np.ndarray:
-    """Move a colour towards a grey of this brightness that keeps half the tint of the light from the sky."""
-    tint = 0.5 * np.array([0.94, 1.0, 1.08], np.float32) + 0.5 * ambient / ambient.mean()
+    """Move a colour towards a grey of this brightness that keeps a third of the tint of the light from the sky."""
+    tint = 0.7 * np.array([0.95, 1.0, 1.05], np.float32) + 0.3 * ambient / ambient.mean()
     return color + (brightness * tint - color) * amount

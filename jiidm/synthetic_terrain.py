@@ -17,8 +17,7 @@ def paint_sky(canvas: Canvas) -> None:
     style = canvas.style
     rows, alpha = canvas.band(canvas.level(0.0), canvas.horizon + _OVERLAP)
     height = np.clip(1.0 - canvas.v[rows] / canvas.horizon, 0.0, 1.0)
-    sun_v = canvas.horizon * (1.0 - style.elevation * 0.8)
-    distance = np.sqrt((canvas.u - style.sun_u) ** 2 * 1.78 + (canvas.v[rows] - sun_v) ** 2)
+    distance = canvas.sun_distance[rows]
     veiled = 0.25 if style.weather == "overcast" else 1.0
     glow = ramp(np.exp(-6.0 * distance), 0.7 * veiled * style.sun)
     sky = mix(style.horizon, style.zenith, height**0.75) + glow
@@ -130,19 +129,23 @@ def paint_ground(canvas: Canvas, label: str, edge: np.ndarray) -> None:
     texture, kept = _GROUNDS[label]
     surface, shade, roughness = texture(canvas, rows)
     surface = canvas.snowed(surface, _snow_cover(canvas, kept, roughness))
-    color = canvas.lit(surface, np.clip(shade, 0.0, 1.0))
+    sunlit = smoothstep(-0.5, 0.4, canvas.noise((2, 9), 2)[rows])  # between the shadows of clouds
+    color = canvas.lit(surface, np.clip(shade, 0.0, 1.0) * (0.6 + 0.5 * sunlit))
     canvas.put(alpha, canvas.through_air(color, canvas.distance_at(canvas.v[rows])), label, rows)
 
 
 def _grass(canvas: Canvas, rows: slice) -> _Ground:
-    patches, blades = canvas.ground_noise(10, 4)[rows], canvas.noise((110, 34), 2, 0.8)[rows]
-    near = smoothstep(0.02, 0.35, canvas.nearness[rows])
-    blades = blades * near
-    surface = canvas.toned("grass", 1.0 + 0.3 * patches + 0.3 * blades)
-    flowers = smoothstep(0.98, 1.12, canvas.noise((70, 52), 2, 0.9)[rows] + 0.5 * patches) * near
+    patches = canvas.ground_noise(10, 3)[rows]
+    tufts = canvas.ground_noise(64, 3, (190, 50), upright=True)[rows]
+    blossoms = canvas.ground_noise(128, 1, (150, 150), upright=True)[rows]
+    near = smoothstep(0.0, 0.3, canvas.nearness[rows])
+    grass = canvas.style.surfaces["grass"]
+    tone = np.clip(0.5 + 0.4 * patches + 0.25 * tufts + 0.25 * near, 0.0, 1.0)
+    surface = mix(0.75 * grass + 0.25 * canvas.style.surfaces["land"], grass * 0.92, tone)  # paler far away
     if canvas.style.season in ("spring", "summer"):
+        flowers = smoothstep(0.72, 0.8, blossoms + 0.35 * patches) * near
         surface = mix(surface, canvas.style.surfaces["flower"], flowers * 0.9)
-    return surface, 0.62 + 0.35 * patches + 0.35 * blades, patches + 0.9 * blades
+    return surface, 0.66 + 0.2 * patches + 0.5 * tufts * near, patches + 0.4 * tufts
 
 
 def _field(canvas: Canvas, rows: slice) -> _Ground:
@@ -172,31 +175,19 @@ def _sand(canvas: Canvas, rows: slice) -> _Ground:
 
 
 def _earth(canvas: Canvas, rows: slice) -> _Ground:
-    clods, lumps = canvas.ground_noise(40, 4)[rows], canvas.noise((44, 44), 3, 0.7)[rows]
-    near = smoothstep(0.0, 0.3, canvas.nearness[rows])
-    cracks = smoothstep(0.16, 0.0, np.abs(clods)) * near
-    lumps = lumps * near
-    surface = canvas.toned("earth", 1.0 + 0.25 * clods + 0.15 * lumps - 0.3 * cracks)
-    return surface, 0.58 + 0.3 * clods + 0.22 * lumps, clods
+    clods, lumps = canvas.ground_noise(24, 3)[rows], canvas.ground_noise(40, 2, (150, 120), upright=True)[rows]
+    cracks = smoothstep(0.16, 0.0, np.abs(clods)) * smoothstep(0.0, 0.3, canvas.nearness[rows])
+    surface = canvas.toned("earth", 1.05 + 0.2 * clods + 0.15 * lumps - 0.2 * cracks)
+    return surface, 0.6 + 0.25 * clods + 0.3 * lumps, clods
 
 
 def _land(canvas: Canvas, rows: slice) -> _Ground:
     """Dry open land: pale soil with scattered tufts."""
-    patches, tufts = canvas.ground_noise(8, 4)[rows], canvas.noise((110, 90), 2, 0.8)[rows]
-    surface = canvas.toned("land", 1.0 + 0.2 * patches)
-    growth = smoothstep(0.6, 0.9, tufts + 0.3 * patches) * smoothstep(0.0, 0.2, canvas.nearness[rows])
-    surface = mix(surface, canvas.style.surfaces["grass"] * 0.75, growth * 0.75)
+    patches, tufts = canvas.ground_noise(8, 4)[rows], canvas.ground_noise(50, 2, (150, 130), upright=True)[rows]
+    surface = canvas.toned("land", 1.0 + 0.2 * patches + 0.1 * tufts)
+    growth = smoothstep(0.35, 0.6, tufts + 0.3 * patches) * smoothstep(0.0, 0.2, canvas.nearness[rows])
+    surface = mix(surface, canvas.style.surfaces["grass"] * 0.7, growth * 0.8)
     return surface, 0.62 + 0.3 * patches, patches + tufts
-
-
-def _plant(canvas: Canvas, rows: slice) -> _Ground:
-    """Dense low plants: lit leaf clumps over dark gaps, with blossoms."""
-    clumps, leaves = canvas.noise((26, 24), 3, 0.6)[rows], canvas.noise((80, 70), 2, 0.8)[rows]
-    depth = 0.55 * clumps + 0.55 * leaves
-    surface = canvas.toned("plant", 0.95 + 0.4 * depth)
-    blossoms = smoothstep(0.75, 0.95, leaves + 0.25 * clumps)
-    surface = mix(surface, canvas.style.surfaces["flower"], 0.9 * blossoms)
-    return surface, 0.48 + 0.5 * depth, -0.7 * depth
 
 
 # Per ground: its texture, and the share of the season's snow that it keeps.
@@ -206,7 +197,6 @@ _GROUNDS = {
     "sand": (_sand, 0.25),
     "earth": (_earth, 0.4),
     "land": (_land, 0.75),
-    "plant": (_plant, 0.35),
 }
 
 
@@ -216,6 +206,7 @@ def paint_water(canvas: Canvas, kind: str, edge: np.ndarray) -> None:
     canvas.put(alpha, water_color(canvas, kind, rows, float(edge.mean())), kind, rows)
 
 
+_SHALLOWS = np.array([0.10, 0.44, 0.50], np.float32)  # light through the crest of a wave
 # Per kind of water: height of its ripples, how much it mirrors.
 _WATERS = {"lake": (0.35, 0.72), "water": (0.8, 0.5), "river": (1.0, 0.42), "sea": (1.6, 0.3)}
 
@@ -224,20 +215,18 @@ def water_color(canvas: Canvas, kind: str, rows: slice, shore: float) -> np.ndar
     """Colour of a water surface over `rows`; `shore` is the height v about which it mirrors."""
     style, near = canvas.style, canvas.nearness[rows]
     ripple_height, mirror = _WATERS[kind]
-    ripples = canvas.noise((10, 90), 3, 0.6)[rows] * smoothstep(-0.05, 0.3, near)
-    ripples = ripples + 0.6 * canvas.ground_noise(24, 3)[rows]
+    ripples = 1.2 * canvas.ground_noise(32, 3, (45, 200), upright=True)[rows]
     mirrored = _mirrored(canvas, rows, shore, ripples * ripple_height)
     depth = canvas.lit(kind, 0.55 + 0.25 * ripples)
     fresnel = mirror * (1.0 - 0.45 * smoothstep(0.0, 0.5, near)) * (1.0 + 0.25 * ripples)
     color = mix(depth, mirrored * 0.94, np.clip(fresnel, 0.0, 0.9))
-    column = np.exp(-(((canvas.u - style.sun_u) / (0.03 + 0.22 * near)) ** 2))  # under the sun
-    glitter = column * smoothstep(0.15, 0.75, ripples) * (0.8 if style.elevation < 0.5 else 0.35)
+    column = np.exp(-(((canvas.u - style.sun_u) / (0.05 + 0.3 * near)) ** 2))  # under the sun
+    glitter = column * (0.35 + smoothstep(-0.1, 0.7, ripples)) * (0.85 if style.elevation < 0.5 else 0.35)
     color = color + ramp(glitter, style.sun)
     if kind == "sea":
-        color = _with_waves(canvas, color, rows)
+        color = _with_waves(canvas, color, rows, ripples)
     if kind == "river":
-        streaks = smoothstep(0.45, 0.8, canvas.noise((16, 60), 3, 0.7)[rows])
-        color = mix(color, canvas.lit("snow", 0.8) * 0.9, streaks * 0.45)
+        color = mix(color, canvas.lit("snow", 0.8) * 0.9, 0.4 * smoothstep(0.55, 0.95, ripples))
     return canvas.through_air(color, 0.6 * canvas.distance_at(canvas.v[rows]))
 
 
@@ -255,13 +244,24 @@ def _mirrored(canvas: Canvas, rows: slice, shore: float, ripples: np.ndarray) ->
     )
 
 
-def _with_waves(canvas: Canvas, color: np.ndarray, rows: slice) -> np.ndarray:
-    """Rows of waves that grow towards the viewer, with foam on their crests."""
+def _with_waves(canvas: Canvas, color: np.ndarray, rows: slice, ripples: np.ndarray) -> np.ndarray:
+    """A swell that grows towards the viewer, light on its crests, with foam where it breaks."""
     near = canvas.nearness[rows]
-    swing = canvas.noise((3, 20), 4)[rows]
-    phase = 28.8 * np.log(near + 0.035) + 4.5 * swing
-    crest = np.sin(phase)
-    breaking = smoothstep(0.05, 0.5, canvas.noise((6, 24), 4, 0.6)[rows])
-    color = color * (1.0 + 0.16 * crest * smoothstep(0.0, 0.12, near))[..., None]
-    foam = smoothstep(0.72, 0.98, crest) * breaking * smoothstep(0.01, 0.1, near)
-    return mix(color, canvas.lit("snow", 0.75), foam * 0.85)
+    swell = canvas.ground_noise(20, 2, (22, 190), upright=True)[rows]
+    height = swell + 0.3 * ripples
+    color = color * (1.0 + 0.35 * height)[..., None]
+    color = mix(color, canvas.lit(_SHALLOWS, 0.7), 0.25 * smoothstep(0.1, 0.9, height) * smoothstep(0.0, 0.3, near))
+    breaking = smoothstep(0.5, 1.0, swell * (0.6 + 1.1 * np.abs(ripples))) * smoothstep(0.04, 0.2, near)
+    return mix(color, canvas.lit("snow", 0.7), 0.5 * breaking)
+
+
+def paint_surf(canvas: Canvas, edge: np.ndarray) -> None:
+    """Foam and wet sand along a beach whose far edge is the curve [W]. Changes no label."""
+    above = (edge - canvas.v) / (0.008 + 0.08 * np.maximum(edge - canvas.horizon, 0.0))
+    swash, lace = canvas.noise((6, 5), 2), canvas.noise((36, 30), 2)
+    above = above + 0.5 * swash
+    foam = np.exp(-((above - 0.2) ** 2) * 9.0) * (0.75 + 0.4 * lace)
+    foam = foam + np.exp(-((above - 1.5 - 0.4 * swash) ** 2) * 14.0) * smoothstep(0.0, 0.7, lace + swash)
+    wet = smoothstep(-2.2, -1.2, above) * smoothstep(0.5, 0.0, above)
+    canvas.image *= (1.0 - 0.3 * wet)[..., None]
+    canvas.image[...] = mix(canvas.image, canvas.lit("snow", 0.6) * 0.9, 0.8 * np.clip(foam, 0.0, 1.0))

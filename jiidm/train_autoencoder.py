@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jittor as jt
 import numpy as np
@@ -30,16 +31,23 @@ from jiidm.training import (
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, hinge_loss
+from ldm_jittor.thumbnail import start_as_thumbnail
 
 LOG_EVERY = 20
 SAVE_EVERY = 500
 ADAM_BETAS = (0.9, 0.99)
+SEED_IMAGES = 64
 CRITIC_BETAS = (0.5, 0.9)
 """VQGAN's (Esser et al. 2021): less momentum for the adversarial game. The autoencoder learns faster with more."""
 
 
-def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequence[Pair], folder: Path) -> None:
-    """Train until max_steps and write `folder`/autoencoder.safetensors; goes on from `folder`/autoencoder_state."""
+def train_autoencoder(
+    config: Config, train: Sequence[Pair], validation: Sequence[Pair], folder: Path, provenance: dict[str, Any]
+) -> None:
+    """Train until max_steps and write `folder`/autoencoder.safetensors; goes on from `folder`/autoencoder_state.
+
+    `provenance` goes into the file.
+    """
     training = config.autoencoder_training
     jt.set_global_seed(config.seed)
     autoencoder, discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()
@@ -53,8 +61,8 @@ def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequenc
         trainer.load_state(parts["autoencoder"], str(state_path))
         critic.load_state(parts["discriminator"], str(state_path))
         first_step = metadata["step"]
-    elif isinstance(autoencoder, VQModel):
-        _seed_codebook(autoencoder, config, train)
+    else:
+        start_as_thumbnail(autoencoder)
 
     def save(step: int) -> None:
         parts = {"autoencoder": trainer.state(), "discriminator": critic.state()}
@@ -64,6 +72,8 @@ def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequenc
     log = RunLog(folder, "autoencoder", first_step, training.max_steps)
     with log, deferred_interrupt() as interrupted:
         for step, crops in batches:
+            if step == training.quantization_start and isinstance(autoencoder, VQModel):
+                _seed_codebook(autoencoder, config, train)
             values = _step(config, trainer, critic, crops, step)
             log.advance(values["loss"])
             done = step + 1
@@ -76,7 +86,7 @@ def train_autoencoder(config: Config, train: Sequence[Pair], validation: Sequenc
     psnr = _evaluate(config, autoencoder, validation, folder)
     print(f"autoencoder: reconstruction PSNR {psnr:.1f} dB on {min(len(validation), 16)} validation images")
     plot_losses(folder / "autoencoder.jsonl", folder / "autoencoder_loss.png")
-    metadata = {"step": training.max_steps, "psnr": psnr}
+    metadata = {"step": training.max_steps, "psnr": psnr, "provenance": provenance}
     checkpoint.save(folder / "autoencoder.safetensors", checkpoint.state_dict(autoencoder), metadata)
     state_path.unlink(missing_ok=True)
 
@@ -103,7 +113,8 @@ def _step(
     side = config.autoencoder.downsample
     shape = (len(crops), config.autoencoder.latent_channels, x.shape[2] // side, x.shape[3] // side)
     noise = jt.array(normal(shape, config.seed, "posterior", step))
-    reconstruction, regularization = trainer.module(x, noise)
+    quantize = {"quantize": step >= training.quantization_start} if isinstance(trainer.module, VQModel) else {}
+    reconstruction, regularization = trainer.module(x, noise, **quantize)
     adversarial = step >= training.discriminator_start
     loss = autoencoder_loss(
         x,
@@ -131,10 +142,11 @@ def _step(
 
 
 def _seed_codebook(autoencoder: VQModel, config: Config, pairs: Sequence[Pair]) -> None:
-    """Start the codes at latents of real images: from taming's tiny uniform start, most would never be used."""
-    chosen = [pairs[sample_index(i, len(pairs), config.seed)] for i in range(8)]
+    """Put the codes at latents of real images: from taming's tiny uniform start, most would never be used."""
+    chosen = [pairs[sample_index(i, len(pairs), config.seed)] for i in range(SEED_IMAGES)]
     with jt.no_grad():
-        z = autoencoder.encode(to_model([load_image(pair.image, config.data.size) for pair in chosen])).numpy()
+        images = [to_model([load_image(pair.image, config.data.size)]) for pair in chosen]
+        z = np.concatenate([autoencoder.encode(image).numpy() for image in images])
     vectors = z.transpose(0, 2, 3, 1).reshape(-1, z.shape[1])
     codes = config.autoencoder.codebook_size
     rows = generator(config.seed, "codebook").choice(len(vectors), codes, replace=len(vectors) < codes)

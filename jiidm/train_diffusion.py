@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jittor as jt
 import numpy as np
@@ -14,6 +16,7 @@ from jiidm.build import build_schedule, build_unet
 from jiidm.config import Config
 from jiidm.data import one_hot
 from jiidm.latents import LatentDataset
+from jiidm.model import Model, save_model
 from jiidm.report import plot_losses
 from jiidm.runlog import RunLog
 from jiidm.seeding import generator, normal
@@ -27,7 +30,9 @@ from jiidm.training import (
     sample_index,
     save_state,
 )
+from jiidm.validation import Validation, checkpoint_path
 from ldm_jittor import checkpoint
+from ldm_jittor.autoencoder import LatentSpace
 from ldm_jittor.ema import EMA
 from ldm_jittor.losses import DiffusionLoss, diffusion_loss
 from ldm_jittor.schedules import NoiseSchedule
@@ -47,70 +52,127 @@ class Example(NamedTuple):
     """One-hot [classes,h,w], all zeros where the mask was dropped."""
 
 
+class _Weights:
+    """The U-Net in training and the average of its weights, and the files of both in a run's folder."""
+
+    def __init__(self, config: Config, space: LatentSpace, provenance: dict[str, Any], folder: Path):
+        training = config.diffusion_training
+        jt.set_global_seed(config.seed)
+        unet = build_unet(config)
+        unet.gradient_checkpointing = training.gradient_checkpointing
+        self.model = Model(config, space, unet, build_schedule(config.schedule), provenance)
+        self.trainer = Trainer(unet, weight_decay=training.weight_decay)
+        self.ema = EMA(unet, training.ema_decay)
+        self.folder = folder
+
+    def resume(self) -> int:
+        """Restore everything a step depends on; returns the steps done."""
+        path = self.folder / STATE_FILE
+        saved = load_state(path, ("trainer", "ema"))
+        if saved is None:
+            return 0
+        parts, metadata = saved
+        self.trainer.load_state(parts["trainer"], str(path))
+        self.ema.load_state_dict(parts["ema"])
+        self.ema.num_updates = metadata["ema_updates"]
+        return metadata["step"]
+
+    def save(self, step: int) -> None:
+        """Write what `resume` reads."""
+        metadata = {"step": step, "ema_updates": self.ema.num_updates}
+        parts = {"trainer": self.trainer.state(), "ema": self.ema.state_dict()}
+        save_state(self.folder / STATE_FILE, parts, metadata)
+
+    def keep(self, step: int) -> None:
+        """Write the averages as a whole model, that can be inferred with."""
+        config, space, *_, provenance = self.model
+        autoencoder, averages = checkpoint.state_dict(space.autoencoder), self.ema.state_dict()
+        save_model(checkpoint_path(self.folder, step), config, autoencoder, averages, {**provenance, "steps": step})
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Model]:
+        """The model, with the averages in place while the block runs."""
+        with self.ema.applied_to(self.model.unet):
+            yield self.model
+
+
 def train_diffusion(
     config: Config,
     train: LatentDataset,
     validation: LatentDataset,
     folder: Path,
-    show_samples: Callable[[UNet, Path], None],
+    space: LatentSpace,
+    provenance: dict[str, Any],
+    show_samples: Callable[[Model, Path], None],
+    distances: Validation | None = None,
 ) -> tuple[dict[str, np.ndarray], int]:
     """Train until max_steps, from `folder`/state.safetensors if it exists; returns the averaged weights and steps.
 
-    Every checkpoint_every steps the state is saved, the averaged weights are kept as
-    `folder`/checkpoints/step_<n>.safetensors, and `show_samples(unet, picture)` is called with those weights in place.
+    Every checkpoint_every steps, and where `distances` are due, the state is saved and the averaged weights are kept
+    as a model of their own, `folder`/checkpoints/step_<n>.safetensors. `show_samples(model, picture)` is called with
+    those weights in place every checkpoint_every steps.
     """
     training = config.diffusion_training
-    jt.set_global_seed(config.seed)
-    unet, schedule = build_unet(config), build_schedule(config.schedule)
-    unet.gradient_checkpointing = training.gradient_checkpointing
-    trainer = Trainer(unet, weight_decay=training.weight_decay)
-    ema = EMA(unet, training.ema_decay)
-    first_step = _resume(trainer, ema, folder / STATE_FILE)
-
-    def save(step: int) -> None:
-        metadata = {"step": step, "ema_updates": ema.num_updates}
-        save_state(folder / STATE_FILE, {"trainer": trainer.state(), "ema": ema.state_dict()}, metadata)
-        checkpoint.save(folder / "checkpoints" / f"step_{step:08d}.safetensors", ema.state_dict(), {"step": step})
+    weights = _Weights(config, space, provenance, folder)
+    unet, schedule = weights.model.unet, weights.model.schedule
+    first_step = weights.resume()
+    if distances:
+        distances.resume(first_step)
 
     def due(done: int, every: int) -> bool:
         return done % every == 0 or done == training.max_steps
+
+    def distance_due(done: int) -> bool:
+        return distances is not None and distances.is_due(done)
 
     batches = load_ahead(partial(_load_batches, config, train), range(first_step, training.max_steps))
     window: list[DiffusionLoss] = []
     log = RunLog(folder, "diffusion", first_step, training.max_steps)
     with log, deferred_interrupt() as interrupted:
+        if distance_due(first_step):  # an interrupted run may owe it
+            weights.keep(first_step)
+            _take_distance(weights, distances, first_step, log, interrupted)
         for step, examples in batches:
-            window += _step(config, trainer, schedule, examples, step)
-            ema.update(unet)
+            window += _step(config, weights.trainer, schedule, examples, step)
+            weights.ema.update(unet)
             log.advance(window[-1].total)
             done = step + 1
             if due(done, training.log_every):
                 log.record(done, **_mean(window))
                 window = []
             if due(done, training.validate_every):
-                with ema.applied_to(unet):
+                with weights.averaged():
                     log.record(done, val_loss=_validation_loss(config, unet, schedule, validation))
                 plot_losses(log.path, folder / "loss.png")
-            if due(done, training.checkpoint_every) or interrupted.is_set():
-                save(done)
+            kept = due(done, training.checkpoint_every) or distance_due(done)
+            if kept or interrupted.is_set():
+                weights.save(done)
+            if kept:
+                weights.keep(done)
             if interrupted.is_set():
                 raise KeyboardInterrupt
             if due(done, training.checkpoint_every):
-                with ema.applied_to(unet):
-                    show_samples(unet, folder / "samples" / f"step_{done:08d}.png")
-    return ema.state_dict(), max(first_step, training.max_steps)
+                with weights.averaged() as model:
+                    show_samples(model, folder / "samples" / f"step_{done:08d}.png")
+            if distance_due(done):
+                _take_distance(weights, distances, done, log, interrupted)
+    return weights.ema.state_dict(), max(first_step, training.max_steps)
 
 
-def _resume(trainer: Trainer, ema: EMA, path: Path) -> int:
-    """Restore everything a step depends on; returns the steps done."""
-    saved = load_state(path, ("trainer", "ema"))
-    if saved is None:
-        return 0
-    parts, metadata = saved
-    trainer.load_state(parts["trainer"], str(path))
-    ema.load_state_dict(parts["ema"])
-    ema.num_updates = metadata["ema_updates"]
-    return metadata["step"]
+def _take_distance(
+    weights: _Weights, distances: Validation, step: int, log: RunLog, interrupted: threading.Event
+) -> None:
+    """Log and list the distance of the averaged weights. Ctrl-C stops it, since the step is saved; a resumed run then
+    takes it first."""
+
+    def stop_if_asked() -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+
+    with weights.averaged() as model:
+        distance = distances.measure(model, step, stop_if_asked)
+    distances.record(step, distance)
+    log.record(step, **{distances.score: distance})
 
 
 def draw_example(dataset: LatentDataset, number: int, config: Config, purpose: str = "train") -> Example:

@@ -198,9 +198,15 @@ class VQModel(nn.Module):
     def _decode_quantized(self, z: jt.Var) -> jt.Var:
         return self.decoder(self.post_quant_conv(z))
 
-    def execute(self, x: jt.Var, noise: jt.Var) -> tuple[jt.Var, jt.Var]:
-        """Reconstruction and codebook loss, for training. `noise` is what the KL twin needs; a codebook draws none."""
-        quantized = self.quantize(self.encode(x))
+    def execute(self, x: jt.Var, noise: jt.Var, quantize: bool = True) -> tuple[jt.Var, jt.Var]:
+        """Reconstruction and codebook loss, for training. `noise` is what the KL twin needs; a codebook draws none.
+
+        Without `quantize` the decoder sees the latents themselves, and the loss is zero.
+        """
+        z = self.encode(x)
+        if not quantize:
+            return self._decode_quantized(z), jt.zeros(1)
+        quantized = self.quantize(z)
         return self._decode_quantized(quantized.z), quantized.loss
 
     @property

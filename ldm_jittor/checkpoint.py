@@ -139,7 +139,8 @@ def state_dict(module: nn.Module) -> dict[str, np.ndarray]:
 def load_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Give every parameter of `module` its array, as float32. All names and shapes must agree.
 
-    Raises CheckpointError naming `source` and what is missing, surplus or of another shape, before anything changes.
+    Raises CheckpointError naming `source` and what is missing, surplus, of another shape or not finite, before anything
+    changes.
     """
     faults = misfits(module, arrays)
     if faults:
@@ -149,7 +150,8 @@ def load_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) 
 
 
 def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Every array that `module` has and `arrays` lacks, the other way round, or that has another shape there."""
+    """Every array that `module` has and `arrays` lacks, the other way round, that has another shape there, or holds
+    NaN or infinity, as of a training that diverged."""
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
     faults = [f"{name} is missing" for name in shapes if name not in arrays]
     faults += [f"{name} is surplus" for name in arrays if name not in shapes]
@@ -158,6 +160,7 @@ def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
         for name, shape in shapes.items()
         if name in arrays and tuple(arrays[name].shape) != shape
     ]
+    faults += [f"{name} is not finite" for name in shapes if name in arrays and not np.isfinite(arrays[name]).all()]
     return faults
 
 

@@ -114,13 +114,6 @@ class PointwiseConv1d(nn.Module):
         return ops.conv2d(x.unsqueeze(-1), self.weight.unsqueeze(-1), self.bias).squeeze(-1)
 
 
-def batched_matmul(a: jt.Var, b: jt.Var) -> jt.Var:
-    """[N,I,K] x [N,K,J] -> [N,I,J]. On the CPU Jittor hands only two-dimensional products to oneDNN."""
-    if jt.flags.use_cuda:
-        return jt.matmul(a, b)
-    return jt.stack([jt.matmul(a[i], b[i]) for i in range(a.shape[0])])
-
-
 class SPADEGroupNorm(nn.Module):
     """Group norm whose scale and shift are convolved from the mask (Park et al. 2019, SPADE; here on group norm).
 

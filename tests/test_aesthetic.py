@@ -56,10 +56,13 @@ def test_the_middle_is_looked_at(size):
     assert crop[..., 0].mean() == pytest.approx(127.5, abs=2) and crop[..., 1].mean() == pytest.approx(127.5, abs=2)
 
 
-def test_a_small_side_becomes_256_pixels():
-    photo = images(1, 384, 512)[0]
-    expected = np.asarray(Image.fromarray(photo).resize((341, 256), Image.Resampling.BILINEAR))[16:240, 58:282]
-    assert np.array_equal(aesthetic._crop(photo), expected)
+# 206x618: in floating point 618 * (256 / 206) falls just below 768
+@pytest.mark.parametrize("size, resized", [((512, 384), (341, 256)), ((206, 618), (256, 768))], ids=str)
+def test_a_small_side_becomes_256_pixels(size, resized):
+    photo = images(1, *size[::-1])[0]
+    left, top = (resized[0] - 224) // 2, (resized[1] - 224) // 2
+    expected = np.asarray(Image.fromarray(photo).resize(resized, Image.Resampling.BILINEAR))
+    assert np.array_equal(aesthetic._crop(photo), expected[top : top + 224, left : left + 224])
 
 
 def test_weights_of_another_network_are_refused(state, tmp_path):

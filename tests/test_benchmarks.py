@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,3 +70,13 @@ def test_a_duel_may_overlook_a_share_of_the_values():
 def test_a_worker_that_fails_ends_the_duel():
     with pytest.raises(SystemExit, match="stopped with status 3"):
         duel.duel([duel.Contestant("broken", [sys.executable, "-c", "raise SystemExit(3)"])], turns=1)
+
+
+def test_files_of_the_released_format_become_an_image_stage_by_stage(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "released.py"), "--config", "smoke", "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "decoded to 64x48, finite: True" in done.stdout
+    stages = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("|")]
+    assert stages[2:] == ["write", "convert", "load", "guided DDIM step", "decode"]
+    assert list(tmp_path.iterdir()) == []

@@ -127,6 +127,8 @@ def test_misfits_are_all_listed():
     expected = {"bias is missing", "weight is 3x2, not 2x3", *(f"more.{i} is surplus" for i in range(9))}
     assert set(checkpoint.misfits(linear, arrays)) == expected
     assert checkpoint.misfits(linear, {"weight": np.zeros((2, 3)), "bias": np.array(1)}) == ["bias is a scalar, not 2"]
+    diverged = {"weight": np.full((2, 3), np.nan), "bias": np.array([0, np.inf])}
+    assert checkpoint.misfits(linear, diverged) == ["weight is not finite", "bias is not finite"]
 
 
 def test_load_into_names_every_kind_of_misfit(arrays):

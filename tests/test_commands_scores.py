@@ -28,13 +28,13 @@ def out(inputs):
 @pytest.fixture
 def fakes(monkeypatch):
     evaluators = scoring.Evaluators(Brightness(), Brightness(), "fd_seg", Redness())
-    monkeypatch.setattr(commands_scores, "_load_evaluators", lambda arguments: evaluators)
+    monkeypatch.setattr(commands_scores, "load_evaluators", lambda arguments: evaluators)
 
 
 @pytest.fixture
 def no_networks(monkeypatch):
     """Every fault has to be found before a network is loaded."""
-    monkeypatch.setattr(commands_scores, "_load_evaluators", lambda arguments: pytest.fail("networks were loaded"))
+    monkeypatch.setattr(commands_scores, "load_evaluators", lambda arguments: pytest.fail("networks were loaded"))
 
 
 def command(out, inputs, *more):
@@ -114,6 +114,12 @@ def test_weights_that_are_none_or_of_another_network_are_named(out, inputs, smok
     assert str(smoke_model) in line
     assert "absent.pth" in refusal(command(out, inputs, "--real", real, option, tmp_path / "absent.pth"))
     assert not (out / "_run" / "scores.json").exists()
+
+
+def test_what_is_in_the_way_of_the_scores_is_named(out, inputs, fakes, capsys):
+    (out / "_run" / "scores.json").mkdir(parents=True)
+    assert cli.main(command(out, inputs)) == 2
+    assert "scores.json: cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_real_photos_of_another_size_are_named(out, inputs, fakes, tmp_path, monkeypatch, refusal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,63 @@ def test_two_models_and_their_weights(models, tmp_path, smoke):
             for path, weight in zip(models, (0.25, 0.75))
         ]
     }
+
+
+@pytest.fixture
+def trained(models, tmp_path) -> Path:
+    """A run folder with three checkpoints: the weights once, twice, three times; the second is the worst."""
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    entries = []
+    for step, (path, distance) in enumerate(zip(models, (4.5, 9.0, 1.25)), 1):
+        path.rename(folder / "checkpoints" / f"step_{step:08d}.safetensors")
+        made_with = {"score": "FID", "network": "a" * 64, "images": 7, "sampling": "b" * 16}
+        entries.append({"step": step, "distance": distance, **made_with})
+    (folder / "distances.json").write_text(json.dumps(entries))
+    return folder
+
+
+def test_the_two_best_of_a_run(trained, tmp_path, smoke_model, inputs, capsys):
+    mean = tmp_path / "mean.safetensors"
+    assert average("--best", 2, trained, "--out", mean) == 0
+    assert "0.5 x step 3 (FID 1.25) + 0.5 x step 1 (FID 4.5)" in capsys.readouterr().out
+    arrays = checkpoint.load(mean).arrays
+    for name, array in checkpoint.load(smoke_model).arrays.items():
+        np.testing.assert_allclose(arrays[name], 2 * array, rtol=1e-6)
+    parts = load_model(mean).provenance["average_of"]
+    assert [(part["step"], part["FID"], part["weight"]) for part in parts] == [(3, 1.25, 0.5), (1, 4.5, 0.5)]
+    assert cli.main(inputs.command(tmp_path / "out", mean)) == 0
+
+
+def test_the_best_have_weights_too(trained, tmp_path, smoke_model):
+    assert average("--best", 3, trained, "--out", tmp_path / "mean", "--weights", 2, 1, 1) == 0
+    arrays = checkpoint.load(tmp_path / "mean").arrays
+    for name, array in checkpoint.load(smoke_model).arrays.items():
+        np.testing.assert_allclose(arrays[name], (2 * 3 + 1 + 2) / 4 * array, rtol=1e-6)
+
+
+def test_runs_whose_best_cannot_be_averaged(trained, tmp_path, refusal):
+    out, path = tmp_path / "mean", trained / "distances.json"
+
+    def told(*arguments):
+        return refusal(["average", *arguments, "--out", out])
+
+    assert "--best 1" in told("--best", 1, trained)
+    assert "--best 2" in told("--best", 2, trained, trained)
+    assert "1 for 2" in told("--best", 2, trained, "--weights", 1)
+    assert f"{path}: 3 checkpoints are listed, 4" in told("--best", 4, trained)
+    gone = trained / "checkpoints" / "step_00000001.safetensors"
+    gone.rename(tmp_path / "away")
+    assert str(gone) in told("--best", 2, trained)
+    (tmp_path / "away").rename(gone)
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([*entries[:2], {**entries[2], "network": "c" * 64}]))
+    assert f"{path}: " in (line := told("--best", 2, trained)) and "the network differs (aaaaaaaaaaaa, cccc" in line
+    path.write_text(json.dumps(entries[:1]))
+    assert "1 checkpoints are listed, 2" in told("--best", 2, trained)
+    path.unlink()
+    assert f"{trained}: no distances.json" in told("--best", 2, trained)
+    assert not out.exists()
 
 
 def test_three_models_of_equal_weight(models, tmp_path, capsys):

@@ -100,6 +100,14 @@ def test_shown_masks_are_spread_over_all(runs, tmp_path, monkeypatch):
     assert shown == ["m00", "m02", "m05", "m07", "m10", "m12", "m15", "m17"]
 
 
+def test_runs_of_one_name_are_shown_by_their_paths(tmp_path, monkeypatch):
+    same = [fill(tmp_path / name / "out", (9, 9, 9)) for name in "ab"]
+    shown = []
+    monkeypatch.setattr(compare, "contact_sheet", lambda rows, path, captions, labels: shown.extend(captions))
+    compare.picture(same, [], tmp_path / "grid.png")
+    assert shown == [str(run) for run in same]
+
+
 def test_runs_scored_otherwise_are_told_apart(runs, tmp_path, capsys):
     give_scores(runs[1], segmenter="two")
     run(*runs, "--out", tmp_path / "grid.png")

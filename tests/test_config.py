@@ -24,8 +24,8 @@ def message_of(call, *arguments):
     return str(caught.value)
 
 
-def test_the_five_shipped_configs_are_there():
-    assert SHIPPED == ["demo", "iidm", "iidm_paper", "iidm_released", "smoke"]
+def test_the_six_shipped_configs_are_there():
+    assert SHIPPED == ["demo", "demo_paper", "iidm", "iidm_paper", "iidm_released", "smoke"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -131,6 +131,12 @@ def test_null_is_allowed_where_there_is_a_choice(tmp_path):
     assert configs.load(write(tmp_path, "inference: {clip_x0: 4}")).inference.clip_x0 == 4.0
 
 
+def test_what_older_files_do_not_say_has_a_default():
+    """The config in a checkpoint of an earlier version has no word of distances: none are taken."""
+    assert configs.from_dict({"diffusion_training": {"max_steps": 3}}, "here").diffusion_training.distance_every is None
+    assert configs.load("demo", ["diffusion_training.distance_every=0"]).diffusion_training.distance_every == 0
+
+
 def test_rounds_are_read_with_their_defaults(tmp_path):
     path = write(tmp_path, "inference: {rounds: [{start_timestep: 9, num_steps: 10}]}")
     assert configs.load(path).inference.rounds == (Round(9, 10),)
@@ -203,6 +209,9 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
         ("diffusion_training.log_every", "0"),
         ("diffusion_training.checkpoint_every", "0"),
         ("diffusion_training.validate_every", "0"),
+        ("diffusion_training.distance_every", "-1"),
+        ("diffusion_training.distance_images", "1"),
+        ("diffusion_training.keep_best", "1"),
         ("diffusion_training.learning_rate", "nan"),
         ("diffusion_training.learning_rate", ".inf"),
         ("diffusion_training.weight_decay", ".nan"),

@@ -71,6 +71,15 @@ def test_convolution(kernel, stride, padding, side, with_bias):
     assert_gradients(ours, oracle, inputs)
 
 
+def test_convolution_of_a_large_map_in_bands_of_rows():
+    # two bands of 92 rows and one of 9, which cuts its last tile
+    x, weight, bias = array(2, 3, 193, 130), array(5, 3, 3, 3, seed=1), array(5, seed=2)
+    expected = convolve(x, weight, bias, 1, 1)
+    with jt.no_grad():
+        ours = ops.conv2d(*map(jt.array, (x, weight, bias)), padding=1).numpy()
+    np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("kernel, channels, side", [(3, 64, 32), (3, 48, 6), (1, 24, 7)])
 def test_convolution_of_a_sample_does_not_depend_on_its_batch(kernel, channels, side):
     x, weight = jt.array(array(5, channels, side, side)), jt.array(array(32, channels, kernel, kernel, seed=1))

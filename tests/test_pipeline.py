@@ -232,3 +232,18 @@ def test_rounds_draw_other_noise(model, masks, references, monkeypatch):
     IIDMPipeline(with_inference(model, rounds=rounds), seed=9)(masks[:1], references[:1], ["a"])
     assert len(keys) == len(set(keys)) and {key[:2] for key in keys} == {(9, "a")}
     assert {key[2] for key in keys} == {0, 1}
+
+
+@pytest.mark.parametrize("rounds", [(Round(999, 2),), (Round(999, 2), Round(100, 1))], ids=["one", "two"])
+def test_from_noise_the_first_round_starts_without_the_reference(model, masks, references, rounds):
+    """Its start is the noise itself, decoded, and another reference changes no pixel."""
+    painter = IIDMPipeline(with_inference(model, rounds=rounds), seed=7, from_noise=True)
+    batch = painter(masks[:1], references[:1], ["a"])
+    digest = hashlib.sha256(repr((7, "a", 0, "start")).encode()).digest()
+    bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
+    eps = np.random.Generator(bits).standard_normal((1, 3, 12, 16), dtype=np.float32)
+    with jt.no_grad():
+        expected = pixels(model.space.autoencoder.decode(jt.array(eps) / model.config.autoencoder.latent_scale))
+    assert largest_difference(batch.starts, expected) <= 1
+    np.testing.assert_array_equal(painter(masks[:1], references[1:2], ["a"]).images, batch.images)
+    assert largest_difference(painter(masks[1:2], references[:1], ["a"]).images, batch.images) > 5

@@ -122,6 +122,13 @@ def test_too_few_photos_are_refused(folder):
         real_photos.find_photos(folder / "nowhere")
 
 
+@pytest.mark.parametrize("create", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere.png")])
+def test_what_is_named_like_a_photo_and_is_none_is_refused(folder, create):
+    create(folder / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: not a file"):
+        real_photos.find_photos(folder)
+
+
 def test_unequal_sizes_are_refused_before_the_network_runs(folder):
     images.save_png(folder / "zz.png", np.zeros((24, 40, 3), np.uint8))
     network = MeanColors()

@@ -80,6 +80,12 @@ def test_rows_captions_and_labels_must_agree(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_picture_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"s\.pdf: a picture's name ends in \.jpg or \.png"):
+        report.contact_sheet([[flat(RED)]], tmp_path / "s.pdf", ["x"])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("number", "columns", "shape"), [(4, None, (2, 2)), (5, None, (2, 3)), (3, 1, (3, 1)), (1, None, (1, 1))]
 )

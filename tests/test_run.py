@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jiidm import cli, run, train_autoencoder, train_diffusion
+from jiidm import cli, run, train_autoencoder, train_diffusion, validation
 from jiidm import config as configs
 from jiidm.data import find_pairs, read_split
 from jiidm.errors import InputError
 from jiidm.images import load_image, save_png
 from jiidm.latents import standard_deviation
-from jiidm.model import load_model, stored_config
+from jiidm.model import MODEL_FILE, load_model, stored_config
 from jiidm.run import train
+from jiidm.synthetic import GENERATOR_VERSION
+from jiidm.train_diffusion import STATE_FILE
+from jiidm.validation import ranked
 from ldm_jittor import checkpoint
 
 
@@ -34,7 +37,7 @@ def first_stage(finished, tmp_path):
     """A copy of the run in which the U-Net's training has not begun."""
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
-    for name in ("state.safetensors", "model.safetensors", "diffusion.jsonl", "loss.png"):
+    for name in ("state.safetensors", "model.safetensors", "diffusion.jsonl", "loss.png", "distances.json"):
         (folder / name).unlink()
     for name in ("samples", "checkpoints"):
         shutil.rmtree(folder / name)
@@ -99,6 +102,7 @@ class TestToTheEnd:
             "reconstructions.png",
             "diffusion.jsonl",
             "loss.png",
+            "distances.json",
             "state.safetensors",
             "split/train.txt",
             "split/val.txt",
@@ -114,6 +118,8 @@ class TestToTheEnd:
     def test_the_metrics_have_every_step_and_both_losses(self, finished):
         path = finished / "diffusion.jsonl"
         assert steps_of(path, "loss") == [1, 2, 3, 4] and steps_of(path, "val_loss") == [2, 4]
+        logged = {record["step"]: record["fd_seg"] for record in records_of(path) if "fd_seg" in record}
+        assert logged == {entry.step: entry.distance for entry in ranked(finished)} and list(logged) == [2, 4]
         values = [value for record in records_of(path) for value in record.values()]
         assert all(np.isfinite(value) for value in values)
         first = records_of(path)[0]
@@ -137,13 +143,37 @@ class TestToTheEnd:
         assert len(training) + len(validation) == len(pairs) and validation
         assert not {pair.stem for pair in training} & {pair.stem for pair in validation}
 
-    def test_the_model_holds_the_averaged_weights_the_scale_and_where_it_comes_from(self, finished, smoke):
-        model = load_model(finished / "model.safetensors")
-        averages = arrays_of(finished / "checkpoints" / "step_00000004.safetensors")
-        trained = checkpoint.under_prefix("trainer.parameters", arrays_of(finished / "state.safetensors"))
-        for name, value in model.unet.named_parameters():
-            np.testing.assert_array_equal(value.numpy(), averages[name])
+    def test_checkpoints_are_models_of_the_averaged_weights(self, finished):
+        kept, state = (arrays_of(finished / name) for name in ("checkpoints/step_00000004.safetensors", STATE_FILE))
+        averages, trained = (checkpoint.under_prefix(name, state) for name in ("ema", "trainer.parameters"))
+        for name in averages:
+            np.testing.assert_array_equal(kept[f"unet.{name}"], averages[name])
         assert any(np.abs(averages[name] - trained[name]).max() > 1e-6 for name in averages)
+        first = load_model(finished / "checkpoints" / "step_00000002.safetensors")
+        assert first.provenance["steps"] == 2 and first.space.scale == load_model(finished / MODEL_FILE).space.scale
+
+    def test_the_model_is_the_mean_of_the_two_best_checkpoints(self, finished):
+        model, *kept = (
+            arrays_of(finished / name)
+            for name in (MODEL_FILE, "checkpoints/step_00000002.safetensors", "checkpoints/step_00000004.safetensors")
+        )
+        for name in model:
+            np.testing.assert_allclose(model[name], (kept[0][name].astype(float) + kept[1][name]) / 2, rtol=1e-6)
+        parts = load_model(finished / MODEL_FILE).provenance["average_of"]
+        assert [(part["step"], part["fd_seg"]) for part in parts] == [(step, d) for d, step, _ in ranked(finished)]
+
+    def test_without_distances_the_model_is_the_last_average(self, smoke, first_stage, refusal, tmp_path):
+        off = "diffusion_training.distance_every=null"
+        train(configs.override(smoke, [off]), None, first_stage)
+        model, state = arrays_of(first_stage / MODEL_FILE), arrays_of(first_stage / STATE_FILE)
+        for name, value in checkpoint.under_prefix("unet", model).items():
+            np.testing.assert_array_equal(value, state[f"ema.{name}"])
+        assert ranked(first_stage) == [] and not steps_of(first_stage / "diffusion.jsonl", "fd_seg")
+        command = ["train", "--config", "smoke", "--run", tmp_path / "other", "--device", "cpu", "--set", off]
+        assert "weights.pth: no distance is taken" in refusal([*command, "--inception", "weights.pth"])
+
+    def test_the_model_holds_the_scale_and_where_it_comes_from(self, finished, smoke):
+        model = load_model(finished / "model.safetensors")
         assert checkpoint.load_metadata(finished / "state.safetensors") == {"step": 4, "ema_updates": 4}
         for name, value in model.space.autoencoder.named_parameters():
             np.testing.assert_array_equal(value.numpy(), arrays_of(finished / "autoencoder.safetensors")[name])
@@ -152,6 +182,9 @@ class TestToTheEnd:
         assert model.space.scale == pytest.approx(1 / standard_deviation(latents, stems))
         assert model.provenance["steps"] == 4 and model.provenance["images"] == len(stems)
         assert "generator" in model.provenance["data"]
+        first_stage = checkpoint.load_metadata(finished / "autoencoder.safetensors")["provenance"]
+        for provenance in (model.provenance, first_stage):
+            assert provenance["generator_version"] == GENERATOR_VERSION
         assert configs.load(finished / "config.yaml") == smoke
 
     def test_inference_finds_and_runs_it(self, finished, inputs, tmp_path, monkeypatch, capsys):
@@ -214,6 +247,19 @@ class TestInterrupted:
         assert largest_difference(first_stage / "model.safetensors", finished / "model.safetensors") < 1e-6
         assert steps_of(first_stage / "diffusion.jsonl", "loss") == [1, 2, 3, 4]
 
+    def test_ctrl_c_stops_a_distance_which_the_next_call_takes_first(self, finished, smoke, first_stage, monkeypatch):
+        ctrl_c_at(monkeypatch, validation, "load_mask", 3)  # two images a distance: the second one's first
+        with pytest.raises(KeyboardInterrupt):
+            train(smoke, None, first_stage)
+        assert checkpoint.load_metadata(first_stage / STATE_FILE)["step"] == 4
+        assert [entry.step for entry in ranked(first_stage)] == [2]
+        monkeypatch.undo()
+        monkeypatch.setattr(train_diffusion, "_step", lambda *_: pytest.fail("trained again"))
+        train(smoke, None, first_stage)
+        assert ranked(first_stage)[0][:2] == pytest.approx(ranked(finished)[0][:2], rel=1e-5)
+        assert largest_difference(first_stage / MODEL_FILE, finished / MODEL_FILE) < 1e-6
+        assert steps_of(first_stage / "diffusion.jsonl", "fd_seg") == [2, 4]
+
     def test_a_killed_run_goes_on_from_its_last_state(self, finished, smoke, first_stage, monkeypatch):
         kill_at(monkeypatch, train_diffusion, "_step", 4)
         with pytest.raises(KeyboardInterrupt):
@@ -234,9 +280,9 @@ class TestInterrupted:
         training, validation = read_split(finished / "split", find_pairs(finished / "data"))
         ctrl_c_at(monkeypatch, train_autoencoder, "_step", 3)
         with pytest.raises(KeyboardInterrupt):
-            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
+            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
         assert checkpoint.load_metadata(tmp_path / "autoencoder_state.safetensors") == {"step": 3}
-        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
+        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
         assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") < 1e-6
 
     def test_a_killed_autoencoder_goes_on_from_its_last_state(self, finished, smoke, tmp_path, monkeypatch):
@@ -245,10 +291,10 @@ class TestInterrupted:
         training, validation = read_split(finished / "split", find_pairs(finished / "data"))
         kill_at(monkeypatch, train_autoencoder, "_step", 6)
         with pytest.raises(KeyboardInterrupt):
-            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
+            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
         assert checkpoint.load_metadata(tmp_path / "autoencoder_state.safetensors") == {"step": 4}
         assert not (tmp_path / "autoencoder.safetensors").exists()
-        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path)
+        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
         assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") < 1e-6
         assert not (tmp_path / "autoencoder_state.safetensors").exists()
         steps = steps_of(tmp_path / "autoencoder.jsonl", "loss")
@@ -314,6 +360,7 @@ class TestGivenAutoencoder:
         path = train(config, landscapes, tmp_path / "run", finished / "autoencoder.safetensors")
         model = load_model(path)
         assert model.space.scale == 0.25 and model.provenance["data"] == str(landscapes)
+        assert model.provenance["generator_version"] == GENERATOR_VERSION  # as the folder's dataset.json says
         for name, value in model.space.autoencoder.named_parameters():
             np.testing.assert_array_equal(value.numpy(), arrays_of(finished / "autoencoder.safetensors")[name])
 

@@ -60,7 +60,14 @@ def test_a_file_that_is_no_score_card_is_refused(out, text):
         scorecard.load(out)
 
 
-@pytest.mark.parametrize("change", [{"scores": {"M": "80"}}, {"images": {"a": {}, "b": {}}}, {"made_with": 1}], ids=str)
+AESTHETIC_AS_TEXT = {stem: {"M": 80.0, "S": 20.0, "A": "50"} for stem in "ab"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scores": {"M": "80"}}, {"images": {"a": {}, "b": {}}}, {"images": AESTHETIC_AS_TEXT}, {"made_with": 1}],
+    ids=str,
+)
 def test_a_part_of_another_kind_is_refused(out, change):
     (out / "_run" / "scores.json").write_text(json.dumps({**card(out), **change}))
     with pytest.raises(InputError, match=r"scores\.json: not a file of `jiidm score`"):

@@ -6,8 +6,10 @@ import cv2
 import jittor as jt
 import numpy as np
 import pytest
+from PIL import Image
 
 from jiidm import segformer
+from jiidm.errors import InputError
 from jiidm.segformer import PREPROCESSING, Segmenter, architecture_of, load, normalized, to_hugging_face, variant_of
 from jiidm.segformer_network import PRESETS, Architecture, SegFormer, upsample_bilinear
 from jiidm.synthetic import landscape
@@ -166,7 +168,7 @@ def test_an_encoder_without_a_decoder_is_refused(state, tmp_path):
     assert "decode_head" in refusal(save(tmp_path / "mit.safetensors", encoder))
 
 
-@pytest.mark.parametrize("damage", ["missing", "surplus", "shape", "classes"])
+@pytest.mark.parametrize("damage", ["missing", "surplus", "shape", "classes", "nan"])
 def test_weights_that_do_not_fit_are_listed(state, damage, tmp_path):
     state, name = dict(state), "segformer.encoder.block.1.1.mlp.dense1.bias"
     if damage == "missing":
@@ -176,6 +178,8 @@ def test_weights_that_do_not_fit_are_listed(state, damage, tmp_path):
         state[name] = np.zeros(1, np.float32)
     elif damage == "shape":
         state[name] = state[name][:-1]
+    elif damage == "nan":
+        state[name] = state[name] * np.nan
     else:
         name = "150"
         state["decode_head.classifier.weight"] = np.zeros((150, 24, 1, 1), np.float32)
@@ -191,9 +195,24 @@ def test_hugging_faces_own_settings_count(state, images, tmp_path):
     settings = {"do_resize": True, "size": {"height": 48, "width": 64}, "image_mean": [0.1, 0.2, 0.3]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     other = load(path)
-    assert other.preprocessing == {"resize": [64, 48], "mean": [0.1, 0.2, 0.3], "std": PREPROCESSING["std"]}
+    expected = {"resize": [64, 48], "interpolation": "BILINEAR", "mean": [0.1, 0.2, 0.3], "std": PREPROCESSING["std"]}
+    assert other.preprocessing == expected
+    (seen,) = other._batches(images[:1])
+    shrunk = Image.fromarray(images[0]).resize((64, 48), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(seen.numpy(), normalized([np.asarray(shrunk)], expected).numpy())
     other.preprocessing = plain.preprocessing
     assert np.abs(other.features(images) - plain.features(images)).max() > 1e-3  # other heads, other attention
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**settings, "do_normalize": False}))
+    raw = load(path).preprocessing
+    assert normalized(images, raw).numpy() == pytest.approx(images.transpose(0, 3, 1, 2) / 255)
+
+
+def test_hugging_faces_folder_serves_as_the_file(state, tmp_path):
+    (tmp_path / "model").mkdir()
+    save(tmp_path / "model" / "model.safetensors", state)
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"num_attention_heads": [2, 4, 8, 8]}))
+    assert load(tmp_path / "model").network.segformer.encoder.block[0][0].attention.self.heads == 2
+    assert "model.safetensors: no such checkpoint" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", '{"num_attention_heads": [3, 1, 1, 1]}', '{"num_attention_heads": [1, 1]}'])
@@ -216,10 +235,11 @@ def test_classes_are_the_largest_of_the_upsampled_logits(network, state, images)
 
 
 def test_groups_change_nothing(network, state, images, monkeypatch):
+    """A tie to float noise may be broken the other way."""
     segmenter = Segmenter(network, PREPROCESSING)
     together = segmenter.predict(images), segmenter.features(images)
     monkeypatch.setattr(segformer, "PIXELS_AT_ONCE", 2 * 96 * 64)
-    np.testing.assert_array_equal(segmenter.predict(images), together[0])
+    assert np.mean(segmenter.predict(images) == together[0]) > 0.999
     np.testing.assert_allclose(segmenter.features(images), together[1], atol=1e-5)
     assert together[1].shape == (3, 64) and together[1].dtype == np.float32
 
@@ -232,7 +252,7 @@ def test_looking_at_images_leaves_the_network_in_training(network, state, images
 
 
 def test_too_small_an_image_is_refused(network):
-    with pytest.raises(ValueError, match="40x24"):
+    with pytest.raises(InputError, match="40x24"):
         Segmenter(network, PREPROCESSING).predict(np.zeros((1, 24, 40, 3), np.uint8))
 
 

@@ -101,7 +101,14 @@ def _wrong_size(path):
     return "size 24x32, must be 32x24"
 
 
-@pytest.mark.parametrize("damage", [_delete, _empty, _truncate, _png_inside, _gray, _wrong_size])
+def _turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # by 180 degrees, which leaves the size as it is
+    Image.fromarray(photo()).save(path, exif=exif)
+    return "turned by EXIF orientation 3"
+
+
+@pytest.mark.parametrize("damage", [_delete, _empty, _truncate, _png_inside, _gray, _wrong_size, _turned])
 def test_each_damaged_output_is_named_and_made_again(out, masks, damage):
     message = damage(out / "b.jpg")
     faults = submission.check(out, masks)

@@ -152,6 +152,7 @@ class TestFaults:
             ('{"/b.png": "x.jpg"}', "not the name of a mask: '/b.png'"),
             ('{"b.jpg": "x.jpg"}', "not the name of a mask: 'b.jpg'"),
             ('{".png": "x.jpg"}', "not the name of a mask: '.png'"),
+            ('{"b\\nc.png": "x.jpg"}', r"not the name of a mask: 'b\nc.png'"),
         ],
     )
     def test_a_list_that_is_none_is_refused(self, out, listing, text, message, refusal):

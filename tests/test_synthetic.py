@@ -12,7 +12,7 @@ from PIL import Image
 import jiidm.synthetic
 from jiidm.errors import InputError
 from jiidm.labels import CLASS_NAMES
-from jiidm.synthetic import GENERATOR_VERSION, landscape, write_dataset
+from jiidm.synthetic import GENERATOR_VERSION, landscape, stored_version, write_dataset
 from jiidm.synthetic_canvas import Canvas, value_noise
 from jiidm.synthetic_style import draw_style
 
@@ -173,6 +173,16 @@ def test_write_dataset_writes_pairs_that_read_back(tmp_path):
         assert np.abs(np.array(stored).astype(int) - image).mean() < 8
     settings = json.loads((tmp_path / "dataset.json").read_text())
     assert settings == {"generator_version": GENERATOR_VERSION, "seed": 3, "size": [64, 48]}
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [('{"generator_version": 7}', 7), ("{}", None), ("[1]", None), ("{", None), (None, None)],
+)
+def test_the_version_of_a_dataset_of_any_origin(tmp_path, text, version):
+    if text is not None:
+        (tmp_path / "dataset.json").write_text(text)
+    assert stored_version(tmp_path) == version
 
 
 @pytest.mark.parametrize("fails_in", ["landscape", "mask"])

@@ -13,6 +13,7 @@ from jiidm.data import find_pairs
 from jiidm.images import load_image, load_mask
 from jiidm.segformer import PREPROCESSING, Segmenter
 from jiidm.segformer_network import PRESETS, Architecture, SegFormer
+from jiidm.synthetic import GENERATOR_VERSION
 from jiidm.train_segmenter import augment, class_table, confusion_matrix, pixel_accuracy
 from ldm_jittor import checkpoint
 
@@ -144,6 +145,7 @@ def test_what_is_trained_can_be_loaded_and_says_where_it_is_from(landscapes, tmp
     assert loaded.predict(np.zeros((1, 48, 64, 3), np.uint8)).shape == (1, 48, 64)
     provenance = checkpoint.load_metadata(path)["provenance"]
     assert provenance["steps"] == 1 and 0 <= provenance["pixel_accuracy"] <= 1
+    assert provenance["generator_version"] == GENERATOR_VERSION
 
 
 def test_two_scenes_are_learnt(landscapes, tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ inline void weights(const Shape& s, const float* q, const float* k, int64_t star
 }
 
 inline void forward(const Shape& s, const float* q, const float* k, const float* v, float* out) {
-    jittor::Allocation pool = jittor::exe.alloc_temp(sizeof(float) * s.chunk * s.keys);
+    jittor::Allocation pool(jittor::exe.allocator, sizeof(float) * s.chunk * s.keys);
     float* scores = static_cast<float*>(pool.ptr);
     for (int64_t i = 0; i < s.n; i++, q += s.c * s.queries, k += s.c * s.keys, v += s.c * s.keys, out += s.c * s.queries)
         for (int64_t start = 0; start < s.queries; start += s.chunk) {
@@ -61,7 +61,7 @@ inline void softmax_backward(const float* weights, int64_t rows, int64_t count, 
 
 inline void backward(const Shape& s, const float* q, const float* k, const float* v, const float* grad_out,
                      float* grad_q, float* grad_k, float* grad_v) {
-    jittor::Allocation pool = jittor::exe.alloc_temp(2 * sizeof(float) * s.chunk * s.keys);
+    jittor::Allocation pool(jittor::exe.allocator, 2 * sizeof(float) * s.chunk * s.keys);
     float *scores = static_cast<float*>(pool.ptr), *grads = scores + s.chunk * s.keys;
     for (int64_t i = 0; i < s.n; i++) {
         int64_t at = i * s.c * s.queries, other = i * s.c * s.keys;

@@ -16,17 +16,23 @@ using Arguments = std::unordered_map<int, memory>;
 
 // Below, transforming the weights costs more than Winograd saves.
 constexpr int64_t WINOGRAD_PIXELS = 768;
+// Its scratch memory is 2.25 times the map's and the result's: larger maps are convolved in bands of rows of this size.
+constexpr int64_t BAND_PIXELS = 12288;
+constexpr int64_t TILE = 4;
 
 inline const engine& cpu() {
     static engine e(engine::kind::cpu, 0);
     return e;
 }
 
-// x [n,c,h,w], weight [o,c,k,k] -> y [n,o,oh,ow]
+// x [n,c,h,w], weight [o,c,k,k] -> y [n,o,oh,ow]; a band of an image has the image's own rows beyond its upper or lower
+// border, so many of which are not padded
 struct Shape {
-    int64_t n, c, h, w, o, k, stride, pad;
+    int64_t n, c, h, w, o, k, stride, pad, above = 0, below = 0;
 
-    int64_t oh() const { return (h + 2 * pad - k) / stride + 1; }
+    memory::dims before() const { return {pad - above, pad}; }
+    memory::dims after() const { return {pad - below, pad}; }
+    int64_t oh() const { return (h + 2 * pad - above - below - k) / stride + 1; }
     int64_t ow() const { return (w + 2 * pad - k) / stride + 1; }
     memory::dims x() const { return {n, c, h, w}; }
     memory::dims weight() const { return {o, c, k, k}; }
@@ -47,11 +53,12 @@ inline algorithm chosen(bool winograd) {
 
 // forward_training, because that kind of Winograd takes plain weights and transforms them by itself, quickly
 inline convolution_forward::primitive_desc forward_desc(const Shape& s, bool winograd, bool bias) {
-    memory::dims strides{s.stride, s.stride}, pad{s.pad, s.pad};
+    memory::dims strides{s.stride, s.stride}, before = s.before(), after = s.after();
     auto kind = winograd ? prop_kind::forward_training : prop_kind::forward_inference;
     if (bias)
-        return {{kind, chosen(winograd), any(s.x()), any(s.weight()), any({s.o}), any(s.y()), strides, pad, pad}, cpu()};
-    return {{kind, chosen(winograd), any(s.x()), any(s.weight()), any(s.y()), strides, pad, pad}, cpu()};
+        return {{kind, chosen(winograd), any(s.x()), any(s.weight()), any({s.o}), any(s.y()), strides, before, after},
+                cpu()};
+    return {{kind, chosen(winograd), any(s.x()), any(s.weight()), any(s.y()), strides, before, after}, cpu()};
 }
 
 inline convolution_forward::primitive_desc forward_hint(const Shape& s) {
@@ -73,7 +80,7 @@ struct Conv {
 template <class Primitive, class Make>
 Conv<Primitive>& cached(const Shape& s, bool winograd, bool bias, Make make) {
     static std::map<std::vector<int64_t>, std::unique_ptr<Conv<Primitive>>> made;
-    auto& slot = made[{s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.pad, winograd, bias}];
+    auto& slot = made[{s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.pad, s.above, s.below, winograd, bias}];
     if (!slot && winograd) try {
         slot.reset(new Conv<Primitive>(make(true)));
     } catch (const error&) {
@@ -92,7 +99,8 @@ inline void copy(memory source, memory target) { reorder(source, target).execute
 // oneDNN's Winograd kernels load whole cache lines; Jittor aligns its memory to less.
 constexpr size_t ALIGNMENT = 64;
 
-// An array in the layout that a primitive wants: itself where it is so already, else memory of Jittor's pool.
+// An array in the layout that a primitive wants: itself where it is so already, else memory out of the pool that the
+// activations come from, where `alloc_temp` would keep memory apart.
 struct Laid {
     memory outer, inner;
     std::unique_ptr<jittor::Allocation> pool;
@@ -101,7 +109,7 @@ struct Laid {
         void* start = plain.get_data_handle();
         if (wanted == plain.get_desc() && reinterpret_cast<size_t>(start) % ALIGNMENT == 0) return;
         size_t size = wanted.get_size(), room = size + ALIGNMENT;
-        pool.reset(new jittor::Allocation(jittor::exe.alloc_temp(room)));
+        pool.reset(new jittor::Allocation(jittor::exe.allocator, room));
         start = pool->ptr;
         inner = memory(wanted, cpu(), std::align(ALIGNMENT, size, start, room));
     }
@@ -125,12 +133,12 @@ inline void pointwise(const Shape& s, const float* x, const float* weight, const
     }
 }
 
-inline void convolve(const Shape& s, bool winograd, const float* x, const float* weight, const float* bias, float* y) {
+inline void convolve(const Shape& s, bool winograd, memory x, const float* weight, const float* bias, memory y) {
     auto& conv = cached<convolution_forward>(s, winograd, bias != nullptr, [&](bool winograd) {
         return forward_desc(s, winograd, bias != nullptr);
     });
-    Laid source(conv.desc.src_desc(), plain(s.x(), x)), kernel(conv.desc.weights_desc(), plain(s.weight(), weight));
-    Laid target(conv.desc.dst_desc(), plain(s.y(), y));
+    Laid source(conv.desc.src_desc(), x), kernel(conv.desc.weights_desc(), plain(s.weight(), weight));
+    Laid target(conv.desc.dst_desc(), y);
     std::unique_ptr<Laid> offset;
     Arguments arguments = {{DNNL_ARG_SRC, source.in().inner},
                            {DNNL_ARG_WEIGHTS, kernel.in().inner},
@@ -141,6 +149,30 @@ inline void convolve(const Shape& s, bool winograd, const float* x, const float*
     }
     conv.primitive.execute(queue(), arguments);
     target.out();
+}
+
+inline void convolve(const Shape& s, bool winograd, const float* x, const float* weight, const float* bias, float* y) {
+    convolve(s, winograd, plain(s.x(), x), weight, bias, plain(s.y(), y));
+}
+
+// Rows [first, first + count) of an array [1,channels,h,w].
+inline memory rows(const float* data, int64_t channels, int64_t h, int64_t w, int64_t first, int64_t count) {
+    memory::desc desc({1, channels, count, w}, dt::f32, memory::dims{channels * h * w, h * w, w, 1});
+    return {desc, cpu(), const_cast<float*>(data + first * w)};
+}
+
+// A 3x3 convolution of one sample by Winograd, in bands of whole tiles.
+inline void convolve_bands(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
+    int64_t height = std::max(TILE, BAND_PIXELS / s.w / TILE * TILE);
+    for (int64_t first = 0; first < s.h; first += height) {
+        int64_t count = std::min(height, s.h - first);
+        Shape band = s;
+        band.above = first > 0;
+        band.below = first + count < s.h;
+        band.h = count + band.above + band.below;
+        convolve(band, true, rows(x, s.c, s.h, s.w, first - band.above, band.h), weight, bias,
+                 rows(y, s.o, s.h, s.w, first, count));
+    }
 }
 
 inline void forward(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
@@ -156,7 +188,7 @@ inline void forward_invariant(const Shape& s, const float* x, const float* weigh
     if (s.pointwise()) return pointwise(s, x, weight, bias, y);
     if (!one.winograd()) return convolve(s, false, x, weight, bias, y);
     for (int64_t i = 0; i < s.n; i++)
-        convolve(one, true, x + i * s.c * s.h * s.w, weight, bias, y + i * s.o * s.oh() * s.ow());
+        convolve_bands(one, x + i * s.c * s.h * s.w, weight, bias, y + i * s.o * s.oh() * s.ow());
 }
 
 inline void backward_data(const Shape& s, const float* weight, const float* grad_y, float* grad_x) {

@@ -1,4 +1,4 @@
-"""A guided step, encoding and decoding in PyTorch and diffusers."""
+"""A guided step in PyTorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import sizes
 import torch
 from duel import Work
-from torch_networks import build_unet, build_vq
+from torch_networks import build_unet
 from torch_unet import SPADE, UNet
 
 
@@ -42,28 +42,5 @@ def step(arguments: argparse.Namespace) -> Work:
     def work() -> dict[str, np.ndarray]:
         masked, null = unet(torch.cat([z, z]), timesteps, masks)[:, :3].chunk(2)
         return {"eps": (null + sizes.GUIDANCE_SCALE * (masked - null)).cpu().numpy()}
-
-    return work
-
-
-def encode(arguments: argparse.Namespace) -> Work:
-    model = build_vq(**sizes.AUTOENCODERS[arguments.size], device=arguments.device)
-    x = torch.from_numpy(sizes.images(arguments.size, arguments.batch)).to(arguments.device)
-
-    @torch.inference_mode()
-    def work() -> dict[str, np.ndarray]:
-        return {"encode": model.encode(x).latents.cpu().numpy()}
-
-    return work
-
-
-def decode(arguments: argparse.Namespace) -> Work:
-    model = build_vq(**sizes.AUTOENCODERS[arguments.size], device=arguments.device)
-    codebook = model.quantize.embedding.weight.detach().cpu().numpy()
-    z = torch.from_numpy(sizes.codes(arguments.size, arguments.batch, codebook)).to(arguments.device)
-
-    @torch.inference_mode()
-    def work() -> dict[str, np.ndarray]:
-        return {"decode": model.decode(z).sample.cpu().numpy()}
 
     return work

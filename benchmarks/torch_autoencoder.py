@@ -1,0 +1,61 @@
+"""diffusers' VQ autoencoder with our weights, encoding and decoding."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import sizes
+import torch
+from diffusers import VQModel
+from duel import Work
+from torch_networks import State, load, random_state
+
+from ldm_jittor.convert import from_diffusers_vq, to_diffusers_vq
+
+
+def build_vq(
+    ch: int, ch_mult: Sequence[int], num_res_blocks: int, n_embed: int, device: str, state: State | None = None
+) -> VQModel:
+    """Arguments as our VQModel has them in `ddconfig`."""
+    levels = len(ch_mult)
+    model = VQModel(
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        block_out_channels=[ch * mult for mult in ch_mult],
+        layers_per_block=num_res_blocks,
+        latent_channels=3,
+        num_vq_embeddings=n_embed,
+        vq_embed_dim=3,
+    )
+    for module in model.modules():
+        if isinstance(module, torch.nn.GroupNorm):  # diffusers has one number of groups for all widths
+            module.num_groups = min(32, module.num_channels // 4)
+    if state is None:
+        state = random_state(from_diffusers_vq({name: value.numpy() for name, value in model.state_dict().items()}))
+    load(model, to_diffusers_vq(state))
+    return model.eval().to(device)
+
+
+def encode(arguments: argparse.Namespace) -> Work:
+    model = build_vq(**sizes.AUTOENCODERS[arguments.size], device=arguments.device)
+    x = torch.from_numpy(sizes.images(arguments.size, arguments.batch)).to(arguments.device)
+
+    @torch.inference_mode()
+    def work() -> dict[str, np.ndarray]:
+        return {"encode": model.encode(x).latents.cpu().numpy()}
+
+    return work
+
+
+def decode(arguments: argparse.Namespace) -> Work:
+    model = build_vq(**sizes.AUTOENCODERS[arguments.size], device=arguments.device)
+    codebook = model.quantize.embedding.weight.detach().cpu().numpy()
+    z = torch.from_numpy(sizes.codes(arguments.size, arguments.batch, codebook)).to(arguments.device)
+
+    @torch.inference_mode()
+    def work() -> dict[str, np.ndarray]:
+        return {"decode": model.decode(z).sample.cpu().numpy()}
+
+    return work

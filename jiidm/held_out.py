@@ -1,0 +1,79 @@
+"""Masks and references for experiments, none of which the model was trained on: OUT/data, an ordinary data folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from jiidm.data import IMAGE_FOLDER, LABEL_FOLDER, Pair, find_pairs, read_split
+from jiidm.errors import InputError
+from jiidm.files import atomic_path
+from jiidm.images import read_size
+from jiidm.infer import DEMO_SEED, Job, check_inputs
+from jiidm.synthetic import write_dataset
+
+FOLDER = "data"
+
+
+def run_pairs(run: Path, provenance: dict) -> list[Pair] | None:
+    """The validation pairs of a training run on a user's photos, or None for one on generated landscapes: those are
+    had afresh, where checkpoints have not been chosen by them. Raises InputError where the photos are gone."""
+    if (run / "data").is_dir():
+        return None
+    return read_split(run / "split", find_pairs(provenance.get("data", run / "data")))[1]
+
+
+def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] | None) -> list[Job]:
+    """Fill `out`/data with `count` pairs, evenly spread over `pairs` or, without any, landscapes generated at `size`;
+    each mask gets the next one's photo as reference, the last the first's (`out`/data/references.json).
+
+    Raises InputError for fewer than two pairs, masks of unequal sizes, and an `out` that holds other pairs.
+    """
+    if pairs is not None:
+        count = min(count, len(pairs))
+    if count < 2:
+        raise InputError(f"{count} masks: an experiment takes 2 or more, for each gets another's photo as reference")
+    folder = out / FOLDER
+    origin = f"generated, seed {DEMO_SEED}, {size[0]}x{size[1]}" if pairs is None else str(pairs[0].image.parent.parent)
+    _claim(folder, {"count": count, "pairs": origin})
+    if pairs is None:
+        write_dataset(folder, count, size, seed=DEMO_SEED)
+    else:
+        _copy([pairs[i * len(pairs) // count] for i in range(count)], folder)
+    found = find_pairs(folder)
+    references = {pair.label.name: other.image.name for pair, other in zip(found, [*found[1:], found[0]])}
+    path = folder / "references.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(references, indent=1, ensure_ascii=False), encoding="utf-8")
+    jobs = check_inputs(folder / LABEL_FOLDER, path, None)
+    sizes = {read_size(job.mask): job.mask for job in jobs}
+    if len(sizes) > 1:
+        raise InputError(f"{' and '.join(map(str, list(sizes.values())[:2]))} are of unequal sizes")
+    return jobs
+
+
+def _claim(folder: Path, origin: dict) -> None:
+    """Record where the pairs come from, or see that those there come from the same place."""
+    path = folder / "origin.json"
+    try:
+        for name in (IMAGE_FOLDER, LABEL_FOLDER):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(origin, indent=1, ensure_ascii=False), encoding="utf-8")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be used ({getattr(error, 'strerror', None) or error})") from None
+    if found != origin:
+        raise InputError(f"{path}: the folder holds {found}, not {origin}; choose another --out")
+
+
+def _copy(pairs: Sequence[Pair], folder: Path) -> None:
+    for pair in pairs:
+        for source, name in ((pair.image, IMAGE_FOLDER), (pair.label, LABEL_FOLDER)):
+            target = folder / name / source.name
+            if not target.exists():
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(source, temporary)
