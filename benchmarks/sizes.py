@@ -19,10 +19,10 @@ _UNETS = {
     "full": {**_RELEASED, "model_channels": 256, "num_head_channels": 64, "spade_hidden": 128},
 }
 SIZES = tuple(_UNETS)
-LATENT_SIZES = {"demo": (24, 32), "mid": (48, 64), "full": (96, 128)}
+LATENT_SIZES = {"demo": (48, 64), "mid": (48, 64), "full": (96, 128)}
 """Latents' (height, width); images are four times as large."""
 AUTOENCODERS = {
-    "demo": {"ch": 32, "ch_mult": [1, 2, 2], "num_res_blocks": 1, "n_embed": 1024},
+    "demo": {"ch": 32, "ch_mult": [1, 2, 2], "num_res_blocks": 1, "n_embed": 4096},
     "mid": {"ch": 64, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192},
     "full": {"ch": 128, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192},
 }

@@ -179,7 +179,7 @@ A score whose weights or photos are not given is absent, and so is T without it.
 
 def _add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     for name, help in (
-        ("segmenter", "SegFormer that M is measured with (default: the one that ships)"),
+        ("segmenter", "SegFormer for M, a file or a Hugging Face folder (default: the one that ships)"),
         ("inception", "weights of the FID Inception-v3, as pytorch-fid's; without them fd_seg stands in, not in T"),
         ("aesthetic", "weights of a VGG-16 NIMA, for A"),
     ):
@@ -218,7 +218,7 @@ def _add_compare(subparsers) -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folder that `jiidm score` has scored")
     _add_mask_options(parser, required=False)
-    parser.add_argument("--out", type=Path, default=Path("comparison.jpg"), metavar="FILE", help="picture to draw")
+    parser.add_argument("--out", type=Path, default=Path("comparison.jpg"), metavar="FILE", help=".jpg or .png")
 
 
 def _add_ablate(subparsers) -> None:

@@ -63,7 +63,10 @@ def _choose_model(arguments):
 
     path = arguments.checkpoint or model.find_model()
     checkpoint.load_metadata(path)  # a missing or foreign file is told before anything else is done
-    config = configs.load(arguments.config) if arguments.config else model.stored_config(path)
+    if arguments.config:
+        config = model.with_stored_scale(configs.load(arguments.config), path)
+    else:
+        config = model.stored_config(path)
     overrides = list(arguments.set)
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")

@@ -5,6 +5,7 @@ Other files' networks are read too, wherever their names and shapes are those of
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -130,6 +131,15 @@ def stored_config(path: str | os.PathLike) -> Config:
     if "config" not in metadata:
         raise InputError(f"{path}: holds no config; give one with --config, or make a model of it with `jiidm convert`")
     return configs.from_dict(metadata["config"], str(path))
+
+
+def with_stored_scale(config: Config, path: str | os.PathLike) -> Config:
+    """The config with the latent scale of the one in the file, if it holds one: that is measured while training, and
+    belongs to the weights. Raises InputError for a stored config that is none."""
+    if "config" not in checkpoint.load_metadata(path):
+        return config
+    scale = stored_config(path).autoencoder.latent_scale
+    return dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
 
 
 def find_model(runs: Path = RUNS) -> Path:

@@ -183,6 +183,14 @@ class TestRerun:
         assert str(out) in line and key in line
         assert not (out / "m1.jpg").exists()
 
+    def test_a_given_config_leaves_the_weights_their_latent_scale(self, inputs, smoke_model, tmp_path):
+        stored = checkpoint.load(smoke_model)
+        stored.metadata["config"]["autoencoder"]["latent_scale"] = 0.5
+        checkpoint.save(tmp_path / "scaled.safetensors", stored.arrays, stored.metadata)
+        for name, options in (("own", []), ("given", ["--config", "smoke"])):
+            assert paint(inputs, tmp_path / name, tmp_path / "scaled.safetensors", *options) == 0
+        assert contents(tmp_path / "given") == contents(tmp_path / "own")
+
     def test_so_does_another_model(self, out, inputs, smoke, smoke_model, tmp_path, refusal):
         other = tmp_path / "other.safetensors"
         stored = checkpoint.load(smoke_model)

@@ -43,6 +43,15 @@ def test_the_latent_scale_comes_from_the_config(smoke_model, smoke):
     assert model.load_model(smoke_model, scaled).space.scale == 0.25
 
 
+def test_a_files_latent_scale_holds_with_another_config(smoke, tmp_path, smoke_model):
+    measured = configs.override(smoke, ["autoencoder.latent_scale=0.25"])
+    path = tmp_path / "measured.safetensors"
+    model.save_model(path, measured, *parts_of(smoke_model), {})
+    assert model.with_stored_scale(smoke, path) == measured
+    checkpoint.save(tmp_path / "bare.safetensors", checkpoint.load(path).arrays, {})
+    assert model.with_stored_scale(smoke, tmp_path / "bare.safetensors") == smoke
+
+
 def test_the_metadata_is_readable_json(smoke_model):
     with safe_open(smoke_model, framework="numpy") as file:
         for value in file.metadata().values():

@@ -15,7 +15,7 @@ from jiidm import config as configs
 from jiidm.data import find_pairs, read_split
 from jiidm.errors import InputError
 from jiidm.images import load_image, save_png
-from jiidm.latents import standard_deviation
+from jiidm.latents import standard_deviation, to_model
 from jiidm.model import MODEL_FILE, load_model, stored_config
 from jiidm.run import train
 from jiidm.synthetic import GENERATOR_VERSION
@@ -299,6 +299,24 @@ class TestInterrupted:
         assert not (tmp_path / "autoencoder_state.safetensors").exists()
         steps = steps_of(tmp_path / "autoencoder.jsonl", "loss")
         assert len(steps) == len(set(steps)) == smoke.autoencoder_training.max_steps
+
+    def test_codes_join_in_at_latents_of_their_time(self, finished, smoke, tmp_path, monkeypatch):
+        training, validation = read_split(finished / "split", find_pairs(finished / "data"))
+        monkeypatch.setattr(train_autoencoder, "LOG_EVERY", 1)
+        seed, seen = train_autoencoder._seed_codebook, []
+
+        def seed_and_look(autoencoder, config, pairs):
+            seed(autoencoder, config, pairs)
+            images = np.stack([load_image(pair.image, config.data.size) for pair in pairs])
+            latents = autoencoder.encode(to_model(images)).numpy().transpose(0, 2, 3, 1).reshape(-1, 1, 3)
+            codes = autoencoder.quantize.embedding.weight.numpy()
+            seen.append(np.abs(latents - codes).max(axis=2).min(axis=0).max())
+
+        monkeypatch.setattr(train_autoencoder, "_seed_codebook", seed_and_look)
+        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
+        assert len(seen) == 1 and seen[0] < 1e-5
+        losses = [record["regularization"] for record in records_of(tmp_path / "autoencoder.jsonl")]
+        assert losses[:3] == [0, 0, 0] and min(losses[3:]) > 0
 
 
 class TestRefused:
