@@ -25,8 +25,8 @@ def write_mean(
 ) -> None:
     """Write the mean of `sources` to `target`, with each one's name, SHA-256 and weight in its provenance.
 
-    weights: positive, of sum one. notes: what else the provenance tells, one per source. config: in place of the first
-    source's. Raises CheckpointError or InputError for files that do not fit together and for a target that cannot be
+    weights: positive, of sum one. notes: what else the provenance tells of each source. config: in place of the first
+    source's; provenance: in place of what all sources' says. Raises CheckpointError or InputError for files that do not fit together and for a target that cannot be
     written.
     """
     averaging.common_layout(sources)
@@ -39,7 +39,7 @@ def write_mean(
         for source, weight, size, note in zip(sources, weights, sizes, notes or [{}] * len(sources)):
             parts.append({"file": source.name, "sha256": sha256(source), "weight": weight, **note})
             progress.update(size)
-        metadata["provenance"] = {**(provenance or {}), "average_of": parts}
+        metadata["provenance"] = {**(provenance or _common_provenance(sources)), "average_of": parts}
         try:
             averaging.average(sources, target, weights, metadata, progress.update)
         except OSError as error:
@@ -57,6 +57,12 @@ def _common_metadata(sources: Sequence[Path]) -> dict[str, Any]:
             told = [f"{key} is {other.get(key)!r}, not {first.get(key)!r}" for key in differing]
             raise InputError(f"{source} does not fit {sources[0]}: {checkpoint.listed(told)}")
     return found[0]
+
+
+def _common_provenance(sources: Sequence[Path]) -> dict[str, Any]:
+    """What the provenance of all sources says alike, such as their data."""
+    first, *others = (checkpoint.load_metadata(source).get("provenance", {}) for source in sources)
+    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
 
 def _read(source: Path) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def models(smoke_model, tmp_path) -> list[Path]:
     stored = checkpoint.load(smoke_model)
     paths = [tmp_path / f"{factor}.safetensors" for factor in (1, 2, 3)]
     for factor, path in enumerate(paths, 1):
-        checkpoint.save(path, {name: factor * array for name, array in stored.arrays.items()}, stored.metadata)
+        metadata = {**stored.metadata, "provenance": {"generator_version": 2, "steps": factor}}
+        checkpoint.save(path, {name: factor * array for name, array in stored.arrays.items()}, metadata)
     return paths
 
 
@@ -37,10 +38,11 @@ def test_two_models_and_their_weights(models, tmp_path, smoke):
         np.testing.assert_allclose(ours, 1.75 * parameter.numpy(), rtol=1e-6)
     assert mean.config == smoke
     assert mean.provenance == {
+        "generator_version": 2,  # what both say, unlike their steps
         "average_of": [
             {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "weight": weight}
             for path, weight in zip(models, (0.25, 0.75))
-        ]
+        ],
     }
 
 
