@@ -138,7 +138,7 @@ def draw(results: dict[str, dict[Chain, dict[int, Distance]]], path: Path) -> No
         column[0].set_title(title, fontsize=10)
         for axis, values in zip(column, ("latents", "grey")):
             for (chain, by_steps), style in zip(chains.items(), ("s-", "o-", "D-")):
-                distances = [getattr(distance, values) for distance in by_steps.values()]
+                distances = [getattr(distance, values) or math.nan for distance in by_steps.values()]  # no log of 0
                 axis.loglog(list(by_steps), distances, style, markersize=4, linewidth=1.4, label=chain.name)
             axis.grid(alpha=0.3)
         column[1].set_xlabel("steps")
