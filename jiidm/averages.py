@@ -26,8 +26,8 @@ def write_mean(
     """Write the mean of `sources` to `target`, with each one's name, SHA-256 and weight in its provenance.
 
     weights: positive, of sum one. notes: what else the provenance tells of each source. config: in place of the first
-    source's; provenance: in place of what all sources' says. Raises CheckpointError or InputError for files that do not fit together and for a target that cannot be
-    written.
+    source's; provenance: in place of what all sources' says. Raises CheckpointError or InputError for files that do not
+    fit together and for a target that cannot be written.
     """
     averaging.common_layout(sources)
     metadata = _common_metadata(sources)
