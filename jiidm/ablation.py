@@ -19,17 +19,20 @@ from jiidm.infer import Job
 from jiidm.model import MODEL_FILE, stored_config
 from jiidm.report import table
 from jiidm.validation import ranked
+from ldm_jittor.checkpoint import load_metadata
 
 DM, I2I, RF, CT, ME = "DM", "I2I", "I2I+RF", "I2I+RF+CT", "I2I+RF+CT+ME"
 PAPER, PAPER_CT = "paper", "paper+CT"
 LEAST_ACCURACY = 85.0
+PAPER_START = 319
+"""The paper's T = 320, 0-based."""
 ROWS = {
     DM: "no reference: one chain from pure noise under the mask",
     I2I: "the first round",
     RF: "all rounds, no colour transfer",
     CT: "all rounds, colour transfer where the config has it",
     ME: "the same with the mean of the two best checkpoints",
-    PAPER: "trained and sampled with beta_t = 0.001 t, one round from T = 320, timestep 319",
+    PAPER: "trained as long and sampled with beta_t = 0.001 t, one round from T = 320, timestep 319",
     PAPER_CT: "the same images, colour transfer at the end",
 }
 PAPER_TABLE_2 = {  # M, A, FID, S, T as printed
@@ -45,7 +48,7 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
     """The rows that sampling makes; `PAPER_CT` follows from `PAPER` by `recolor`.
 
     given: whose rounds are taken apart. single: the best checkpoint as a model, of the first four rows. averaged: the
-    mean of the two best. paper: a model of the paper's schedule, which paints by the rounds it was saved with.
+    mean of the two best. paper: a model of the paper's schedule, which paints by the round it was saved with.
     Raises InputError for fewer than two rounds, and where the models do not fit.
     """
     config = configure(single, given)
@@ -78,8 +81,17 @@ def _paper_config(path: Path, config: Config) -> Config:
     stored = stored_config(path)
     if stored.schedule.kind != "paper":
         raise InputError(f"{path}: schedule.kind is {stored.schedule.kind}, expected paper")
-    if stored.data.size != config.data.size:
-        raise InputError(f"{path}: a model of another data.size than the others")
+    for key, mine, theirs in (
+        ("data.size", stored.data.size, config.data.size),
+        ("autoencoder", stored.autoencoder, config.autoencoder),
+        ("unet", stored.unet, config.unet),
+        ("diffusion_training.max_steps", stored.diffusion_training.max_steps, config.diffusion_training.max_steps),
+    ):
+        if mine != theirs:
+            raise InputError(f"{path}: a model of another {key} than the others, so more than the schedule differs")
+    rounds = stored.inference.rounds
+    if [(spec.start_timestep, spec.color_transfer) for spec in rounds] != [(PAPER_START, False)]:
+        raise InputError(f"{path}: inference.rounds is not the paper's one round from timestep {PAPER_START}")
     return stored
 
 
@@ -87,13 +99,18 @@ def best_checkpoints(run: Path) -> tuple[Path, Path | None]:
     """Of a finished run the checkpoint of the smallest Frechet distance, and the mean of the two best, the run's model;
     of one that took fewer than two distances the model alone.
 
-    Raises InputError as `ranked` does, and where the checkpoint is gone.
+    Raises InputError as `ranked` does, where the checkpoint is gone, and where the model is another mean, as after the
+    run went on; CheckpointError where it is missing.
     """
-    complete, best = run / MODEL_FILE, ranked(run)
+    complete, best = run / MODEL_FILE, ranked(run)[:2]
     if len(best) < 2:
         return complete, None
     if not best[0].path.is_file():
         raise InputError(f"{best[0].path}: no such checkpoint, but {run} ranks it first")
+    averaged = load_metadata(complete).get("provenance", {}).get("average_of", [])
+    if {part.get("step") for part in averaged} != {entry.step for entry in best}:
+        told = f"{complete}: not the mean of the run's two best checkpoints; `jiidm average --best 2 {run} --out FILE`"
+        raise InputError(f"{told} makes that, for --checkpoint {best[0].path} --averaged FILE")
     return best[0].path, complete
 
 
@@ -149,8 +166,8 @@ def expectations(results: Sequence[Result]) -> list[Expectation]:
     return found
 
 
-def describe(results: Sequence[Result]) -> str:
-    """Table 2 of these results, which orderings hold, and the paper's own table, as Markdown."""
+def describe(results: Sequence[Result], notes: Sequence[str]) -> str:
+    """Table 2 of these results, which orderings hold, and the paper's own table, as Markdown; `notes` say of what."""
     columns = [c for c in scorecard.COLUMNS if any(c in result.scores for result in results)]
     rows = [[result.name, *(result.cell(column) for column in columns), ROWS[result.name]] for result in results]
     count = results[0].card["outputs"]["count"]
@@ -159,6 +176,7 @@ def describe(results: Sequence[Result]) -> str:
     warnings = [f"Warning: {warning}." for warning in results[0].card["warnings"]]
     return "\n".join(
         [
+            *(f"{note}\n" for note in notes),
             f"{count} masks; in brackets {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals, "
             f"{bootstrap.RESAMPLES} resamples of the images.\n",
             table(rows, ("method", *columns, "what")),
@@ -189,7 +207,7 @@ def as_json(results: Sequence[Result], painted: Sequence[Trial], seed: int) -> d
 
 
 def picture(results: Sequence[Result], jobs: Sequence[Job], out: Path) -> Path:
-    """Draw reference, mask and one column per row of the table as `out`/comparison.png."""
-    path = out / "comparison.png"
+    """Draw reference, mask and one column per row of the table as `out`/comparison.jpg."""
+    path = out / "comparison.jpg"
     compare.picture([out / result.name for result in results], jobs, path)
     return path

@@ -53,8 +53,8 @@ def interval(estimate: float, draws: np.ndarray, least: float = -np.inf) -> tupl
 
     For a mean that is the percentile interval (Efron & Tibshirani 1993, ch. 13). A Frechet distance grows with
     repeated images, so all its draws lie above the estimate: without the move the interval would not hold it. What
-    is left is the spread at this number of images, which is what methods measured on equally many differ by. No end is
-    below `least`, as a distance cannot be negative.
+    is left is the spread at this number of images, and more than that where the images are not several times the
+    features: such intervals are too wide. No end is below `least`, as a distance cannot be negative.
     """
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(draws, (tail, 100 - tail)) + (estimate - np.mean(draws))

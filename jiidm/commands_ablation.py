@@ -21,16 +21,16 @@ def ablate(arguments) -> int:
     start_jittor(arguments.device)
     from jiidm import ablation, experiment
 
-    single, averaged = _ablated_models(arguments, config)
+    single, averaged, notes = _ablated_models(arguments, config)
     painted = ablation.trials(config, single, averaged, arguments.paper)
-    jobs, evaluators, real = _bench(arguments, config, single)
+    jobs, evaluators, real, caveats = _bench(arguments, config, single)
     experiment.paint(painted, jobs, out, arguments.seed)
     names = [trial.name for trial in painted]
     if arguments.paper:
         ablation.recolor(painted[-1], jobs, out, ablation.PAPER_CT, arguments.seed)
         names.append(ablation.PAPER_CT)
     results = [experiment.judge(name, jobs, out, evaluators, real) for name in names]
-    text = ablation.describe(results)
+    text = ablation.describe(results, notes + caveats)
     _save(out, "ablation", ablation.as_json(results, painted, arguments.seed), text)
     print(f"{text}\n\nside by side: {ablation.picture(results, jobs, out)}")
     return 0
@@ -47,11 +47,11 @@ def sweep(arguments) -> int:
     run = _run(arguments, config)
     path = run / model.MODEL_FILE if run else arguments.checkpoint or model.SHIPPED
     trials = sweep.trials(config, path, arguments.starts)
-    jobs, evaluators, real = _bench(arguments, config, path)
+    jobs, evaluators, real, caveats = _bench(arguments, config, path)
     experiment.paint(list(trials.values()), jobs, out, arguments.seed)
     results = {start: experiment.judge(t.name, jobs, out, evaluators, real) for start, t in trials.items()}
     points, chosen = sweep.points(config, results), config.inference.rounds[0].start_timestep
-    text = sweep.describe(points, evaluators.distance_name, chosen)
+    text = sweep.describe(points, evaluators.distance_name, chosen, caveats)
     _save(out, "sweep", sweep.as_json(points, config, chosen), text)
     sweep.plot(points, evaluators.distance_name, chosen, out / "sweep.png")
     print(f"{text}\n\nplot: {out / 'sweep.png'}")
@@ -75,8 +75,8 @@ def _run(arguments, config) -> Path | None:
     return own if (own / MODEL_FILE).exists() else None
 
 
-def _ablated_models(arguments, config) -> tuple[Path, Path | None]:
-    """The best single checkpoint and, where there is one, the mean of the two best; says which."""
+def _ablated_models(arguments, config) -> tuple[Path, Path | None, list[str]]:
+    """The best single checkpoint and, where there is one, the mean of the two best; what to say of them."""
     from jiidm import ablation, model
 
     run = _run(arguments, config)
@@ -84,13 +84,15 @@ def _ablated_models(arguments, config) -> tuple[Path, Path | None]:
         single, averaged = ablation.best_checkpoints(run)
     else:
         single, averaged = arguments.checkpoint or model.SHIPPED, arguments.averaged
-    print(f"model: {single}\nmean of the two best checkpoints: {averaged or 'none, so without that row'}")
-    return single, averaged
+    mean = f"{ablation.ME}: {averaged}" if averaged else f"no mean of two checkpoints, so no row {ablation.ME}"
+    notes = [f"Model: {single}; {mean}."]
+    print(*notes, sep="\n")
+    return single, averaged, notes
 
 
 def _bench(arguments, config, path: Path):
-    """The jobs, the evaluators and the folder of real photos, whose features are computed here: what is wrong with
-    them is found before any sampling."""
+    """The jobs, the evaluators, the folder of real photos, and what to say of them. The photos' features are computed
+    here: what is wrong with them is found before any sampling."""
     from jiidm import held_out, real_photos
     from jiidm.data import find_pairs
     from jiidm.images import read_size
@@ -98,16 +100,17 @@ def _bench(arguments, config, path: Path):
 
     run = _run(arguments, config)
     if arguments.data:
-        pairs = find_pairs(arguments.data)
+        pairs, caveats = find_pairs(arguments.data), []
     else:
         pairs = held_out.run_pairs(run, checkpoint.load_metadata(path).get("provenance", {})) if run else None
+        caveats = [] if pairs is None else [held_out.SELECTED]
     jobs = held_out.lay_out(arguments.out, arguments.count, config.data.size, pairs)
     if len(jobs) < arguments.count:
         print(f"{len(jobs)} masks, for there are no more")
     real = arguments.real or arguments.out / held_out.FOLDER
     evaluators = load_evaluators(arguments)
     real_photos.statistics(real_photos.find_photos(real), read_size(jobs[0].mask), evaluators.distance)
-    return jobs, evaluators, real
+    return jobs, evaluators, real, caveats
 
 
 def _save(out: Path, stem: str, content: dict, text: str) -> None:

@@ -24,7 +24,7 @@ class AutoencoderConfig:
     latent_channels: int = 3
     codebook_size: int = 8192
     latent_scale: float = 1.0
-    """Factor on the latents; training here replaces it by one over their measured standard deviation."""
+    """Factor on the latents. Autoencoders trained here bring their own, one over the latents' standard deviation."""
 
     @property
     def downsample(self) -> int:

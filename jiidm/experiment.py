@@ -101,7 +101,10 @@ def judge(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, rea
     chosen = bootstrap.resamples(len(jobs))
     images = list(card["images"].values())
     draws = {score: bootstrap.means([image[score] for image in images], chosen) for score in images[0]}
-    draws[evaluators.distance_name] = bootstrap.distances(features, reality, chosen)
+    distances = bootstrap.distances(features, reality, chosen)
+    # repeated images make every draw larger than the estimate, see bootstrap.interval; T would be clipped for it
+    bias = distances.mean() - card["scores"][evaluators.distance_name]
+    draws[evaluators.distance_name] = (distances - bias).clip(0)
     if "T" in card["scores"]:
         draws["T"] = np.array([total_score(*row) for row in zip(*(draws[key] for key in ("M", "A", "FID", "S")))])
     return Result(name, card, draws)

@@ -73,9 +73,3 @@ class LatentDataset:
         index, flip = key
         with np.load(self.paths[index]) as arrays:
             return arrays["latents"][flip] * np.float32(self.scale), arrays["masks"][flip]
-
-
-def standard_deviation(folder: str | os.PathLike, stems: Sequence[str], max_images: int = 500) -> float:
-    """Standard deviation over all entries of up to `max_images` cached latents, evenly chosen."""
-    chosen = stems[:: max(1, len(stems) // max_images)]
-    return float(np.std(np.stack([LatentDataset(folder, [stem], 1.0)[0, 0][0] for stem in chosen])))

@@ -134,7 +134,7 @@ def stored_config(path: str | os.PathLike) -> Config:
 
 
 def with_stored_scale(config: Config, path: str | os.PathLike) -> Config:
-    """The config with the latent scale of the one in the file, if it holds one: that is measured while training, and
+    """The config with the latent scale of the one in the file, if it holds one: that is measured in training, and
     belongs to the weights. Raises InputError for a stored config that is none."""
     if "config" not in checkpoint.load_metadata(path):
         return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,9 +17,10 @@ from jiidm.data import Pair, find_pairs, pair_references, read_split, split, sur
 from jiidm.errors import InputError
 from jiidm.files import atomic_path
 from jiidm.images import load_image, load_mask
+from jiidm.infer import DEMO_SEED
 from jiidm.labels import colorize
-from jiidm.latents import LatentDataset, encode_dataset, standard_deviation
-from jiidm.model import MODEL_FILE, Model, load_autoencoder, save_model, sha256
+from jiidm.latents import LatentDataset, encode_dataset
+from jiidm.model import MODEL_FILE, Model, load_autoencoder, save_model, sha256, with_stored_scale
 from jiidm.pipeline import IIDMPipeline
 from jiidm.real_photos import Network
 from jiidm.report import contact_sheet
@@ -65,6 +65,7 @@ def train(
     if autoencoder_file is None and not autoencoder_path.exists():
         train_autoencoder(config, train_pairs, validation_pairs, folder, provenance)
     source = autoencoder_file or autoencoder_path
+    config = with_stored_scale(config, source)
     autoencoder = load_autoencoder(source, config.autoencoder)
 
     # latents belong to the weights that made them
@@ -72,9 +73,6 @@ def train(
     pairs = [*train_pairs, *validation_pairs]
     encode_dataset(autoencoder, pairs, latents, config.data.size, config.autoencoder.downsample)
     train_stems, validation_stems = ([pair.stem for pair in part] for part in (train_pairs, validation_pairs))
-    if autoencoder_file is None:
-        scale = 1 / standard_deviation(latents, train_stems)
-        config = dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
     scale = config.autoencoder.latent_scale
 
     def show_samples(model: Model, picture: Path) -> None:
@@ -156,6 +154,8 @@ def _keep_config(config: Config, folder: Path) -> None:
 
 
 def _generate(config: Config, size: tuple[int, int], root: Path) -> Path:
+    if config.seed == DEMO_SEED:
+        raise InputError(f"seed {DEMO_SEED} is kept for landscapes that no model has been trained on; choose another")
     print(f"no data given: generating {config.data.synthetic_count} landscapes in {root}")
     write_dataset(root, config.data.synthetic_count, size, seed=config.seed)
     return root

@@ -27,7 +27,7 @@ class Point(NamedTuple):
 
 def trials(given: Config, model: Path, starts: Sequence[int]) -> dict[int, Trial]:
     """The first round alone from each of `starts` and from its own, in as many steps as it has, or in start + 1 where
-    those are fewer; its colour transfer, if it has one, left out.
+    those are fewer; its colour transfer and its `noise_timestep`, if it has them, left out.
 
     Raises InputError for a start outside the schedule, and as `configure` does.
     """
@@ -45,15 +45,17 @@ def points(config: Config, results: dict[int, Result]) -> list[Point]:
     return [Point(start, math.sqrt(schedule.alpha_bar(start)), result) for start, result in results.items()]
 
 
-def describe(found: Sequence[Point], distance_name: str, chosen: int) -> str:
-    """A row per start, as Markdown, the config's own marked."""
+def describe(found: Sequence[Point], distance_name: str, chosen: int, notes: Sequence[str]) -> str:
+    """A row per start, as Markdown, the config's own marked; `notes` say of what."""
     scores = ("S", "M", distance_name)
     rows = [
         [f"{p.start}{' (chosen)' if p.start == chosen else ''}", p.kept, *(p.result.cell(score) for score in scores)]
         for p in found
     ]
     count = found[0].result.card["outputs"]["count"]
-    title = f"First round of {count} masks; in brackets 95 % bootstrap intervals, {bootstrap.RESAMPLES} resamples."
+    kind = f"{100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals, {bootstrap.RESAMPLES} resamples"
+    warnings = "".join(f"\nWarning: {warning}." for warning in found[0].result.card["warnings"])
+    title = "\n".join([*notes, f"First round of {count} masks; in brackets {kind}.{warnings}"])
     return f"{title}\n\n{table(rows, ('start', 'sqrt(abar)', *scores))}"
 
 

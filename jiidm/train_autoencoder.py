@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import jittor as jt
 import numpy as np
+from tqdm import tqdm
 
+from jiidm import config as configs
 from jiidm.build import build_autoencoder
 from jiidm.config import Config
 from jiidm.data import Pair
@@ -36,7 +39,8 @@ from ldm_jittor.thumbnail import start_as_thumbnail
 LOG_EVERY = 20
 SAVE_EVERY = 500
 ADAM_BETAS = (0.9, 0.99)
-SEED_IMAGES = 64
+MEASURED_IMAGES = 64
+"""Training images whose latents seed the codebook, and say what they have to be multiplied by in the end."""
 CRITIC_BETAS = (0.5, 0.9)
 """VQGAN's (Esser et al. 2021): less momentum for the adversarial game. The autoencoder learns faster with more."""
 
@@ -46,7 +50,8 @@ def train_autoencoder(
 ) -> None:
     """Train until max_steps and write `folder`/autoencoder.safetensors; goes on from `folder`/autoencoder_state.
 
-    `provenance` goes into the file.
+    With the weights the file holds `provenance` and the config, its latent scale replaced by one over the latents'
+    standard deviation: what diffusion learns in them depends on it.
     """
     training = config.autoencoder_training
     jt.set_global_seed(config.seed)
@@ -86,7 +91,14 @@ def train_autoencoder(
     psnr = _evaluate(config, autoencoder, validation, folder)
     print(f"autoencoder: reconstruction PSNR {psnr:.1f} dB on {min(len(validation), 16)} validation images")
     plot_losses(folder / "autoencoder.jsonl", folder / "autoencoder_loss.png")
-    metadata = {"step": training.max_steps, "psnr": psnr, "provenance": provenance}
+    scale = 1 / float(_latents(autoencoder, config, train).std())
+    config = dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
+    metadata = {
+        "config": configs.to_dict(config),
+        "step": training.max_steps,
+        "psnr": psnr,
+        "provenance": provenance,
+    }
     checkpoint.save(folder / "autoencoder.safetensors", checkpoint.state_dict(autoencoder), metadata)
     state_path.unlink(missing_ok=True)
 
@@ -143,14 +155,22 @@ def _step(
 
 def _seed_codebook(autoencoder: VQModel, config: Config, pairs: Sequence[Pair]) -> None:
     """Put the codes at latents of real images: from taming's tiny uniform start, most would never be used."""
-    chosen = [pairs[sample_index(i, len(pairs), config.seed)] for i in range(SEED_IMAGES)]
-    with jt.no_grad():
-        images = [to_model([load_image(pair.image, config.data.size)]) for pair in chosen]
-        z = np.concatenate([autoencoder.encode(image).numpy() for image in images])
+    z = _latents(autoencoder, config, pairs)
     vectors = z.transpose(0, 2, 3, 1).reshape(-1, z.shape[1])
     codes = config.autoencoder.codebook_size
     rows = generator(config.seed, "codebook").choice(len(vectors), codes, replace=len(vectors) < codes)
     autoencoder.quantize.embedding.weight.assign(jt.array(vectors[rows]))
+
+
+def _latents(autoencoder, config: Config, pairs: Sequence[Pair]) -> np.ndarray:
+    """Unscaled latents [N,C,h,w] of up to `MEASURED_IMAGES` of the pairs, chosen at random."""
+    count = min(MEASURED_IMAGES, len(pairs))
+    chosen = [pairs[sample_index(i, len(pairs), config.seed)].image for i in range(count)]
+    latents = []
+    with jt.no_grad():
+        for path in tqdm(chosen, desc="measuring latents", unit="image", delay=2):
+            latents.append(autoencoder.encode(to_model([load_image(path, config.data.size)])).numpy())
+    return np.concatenate(latents)
 
 
 def _evaluate(config: Config, autoencoder, pairs: Sequence[Pair], folder: Path) -> float:

@@ -203,7 +203,7 @@ def _check_comparable(folder: Path, entry: dict[str, Any], other: dict[str, Any]
             steps = f"step {entry['step']} and {'now' if other['step'] is None else other['step']}"
             values = f"{str(entry[key])[:12]}, {str(other[key])[:12]}"
             told = f"{folder / LIST_FILE}: the distances of {steps} do not compare, {meaning} differs ({values})"
-            raise InputError(told)
+            raise InputError(f"{told}; moved away, it starts anew" if other["step"] is None else told)
 
 
 def _sorted(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

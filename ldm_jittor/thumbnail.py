@@ -45,13 +45,13 @@ def start_as_thumbnail(autoencoder: VQModel | AutoencoderKL) -> None:
         if isinstance(module, ResnetBlock):
             zero_init(module.conv2)
             if not module.same_channels:
-                _carry(module.nin_shortcut, _POINT)
+                _carry(module.nin_shortcut, _POINT, level=_POINT)
         elif isinstance(module, AttnBlock):
             zero_init(module.proj_out)
         elif isinstance(module, Downsample):
-            _carry(module.conv, _AVERAGE)
+            _carry(module.conv, _AVERAGE, level=_AVERAGE)
         elif isinstance(module, Upsample):
-            _carry(module.conv, _SMOOTH)
+            _carry(module.conv, _SMOOTH, level=_POINT)  # smoothed, levels would fall at the borders
         elif isinstance(module, (Encoder, Decoder)):
             _spread(module.conv_in)
             _gather(module.conv_out)
@@ -59,9 +59,8 @@ def start_as_thumbnail(autoencoder: VQModel | AutoencoderKL) -> None:
         _set(conv, COLORS, np.eye(COLORS)[:, :, None, None] * _POINT)
 
 
-def _carry(conv: nn.Conv, kernel: np.ndarray) -> None:
-    """Every carried channel from itself; levels without smoothing, which would lower them at the borders."""
-    level = _POINT if kernel is _SMOOTH else kernel
+def _carry(conv: nn.Conv, kernel: np.ndarray, level: np.ndarray) -> None:
+    """Every carried channel from itself: c and -c by `kernel`, K and -K by `level`."""
     kernels = [_placed(conv, kernel if channel % 4 < 2 else level) for channel in range(CARRIED)]
     _set(conv, CARRIED, np.eye(CARRIED)[:, :, None, None] * np.stack(kernels)[:, None])
 

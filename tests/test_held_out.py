@@ -52,7 +52,7 @@ def test_all_are_taken_where_there_are_fewer(tmp_path, pairs):
 def test_a_second_call_gives_the_same_and_other_pairs_are_refused(tmp_path, pairs):
     out = tmp_path / "out"
     assert held_out.lay_out(out, 3, (64, 48), pairs) == held_out.lay_out(out, 3, (64, 48), pairs)
-    for count, given in ((4, pairs), (3, None)):
+    for count, given in ((4, pairs), (3, None), (3, pairs[:5])):  # of five, others than of six
         with pytest.raises(InputError, match="choose another --out"):
             held_out.lay_out(out, count, (64, 48), given)
     assert len(data.find_pairs(out / "data")) == 3
@@ -66,6 +66,10 @@ def test_what_cannot_be_measured_is_refused(tmp_path, pairs):
     other = data.find_pairs(tmp_path / "larger")[6]
     with pytest.raises(InputError, match="unequal sizes"):
         held_out.lay_out(tmp_path / "out", 9, (64, 48), [*pairs, other])
+    other.label.write_bytes(b"")
+    with pytest.raises(InputError, match=str(other.label)):
+        held_out.lay_out(tmp_path / "out", 9, (64, 48), [*pairs, other])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_on_generated_landscapes_is_measured_on_others(tmp_path):

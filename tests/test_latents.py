@@ -8,7 +8,7 @@ import pytest
 from jiidm import latents
 from jiidm.data import find_pairs
 from jiidm.images import load_image, load_mask, save_jpeg
-from jiidm.latents import LatentDataset, encode_dataset, standard_deviation, to_images, to_model
+from jiidm.latents import LatentDataset, encode_dataset, to_images, to_model
 from jiidm.model import load_model
 
 SIZE, FACTOR = (64, 48), 4
@@ -144,12 +144,3 @@ def test_the_dataset_scales_latents_and_leaves_masks(cache, pairs):
         assert latent.dtype == np.float32 and mask.dtype == np.uint8
         np.testing.assert_array_equal(latent, stored["latents"][flip] * np.float32(0.5))
         np.testing.assert_array_equal(mask, stored["masks"][flip])
-
-
-def test_standard_deviation_is_that_of_all_entries(cache, pairs):
-    stems = [pair.stem for pair in pairs]
-    stored = [arrays_of(cache / f"{stem}.npz")["latents"][0] for stem in stems]
-    assert standard_deviation(cache, stems) == pytest.approx(np.std(stored), rel=1e-5)
-    assert standard_deviation(cache, stems, max_images=2) == pytest.approx(np.std([stored[0], stored[3]]), rel=1e-5)
-    scaled = LatentDataset(cache, stems, 1 / standard_deviation(cache, stems))
-    assert np.std([scaled[i, 0][0] for i in range(len(stems))]) == pytest.approx(1, rel=1e-4)

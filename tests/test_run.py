@@ -15,7 +15,7 @@ from jiidm import config as configs
 from jiidm.data import find_pairs, read_split
 from jiidm.errors import InputError
 from jiidm.images import load_image, save_png
-from jiidm.latents import standard_deviation, to_model
+from jiidm.latents import LatentDataset, to_model
 from jiidm.model import MODEL_FILE, load_model, stored_config
 from jiidm.run import train
 from jiidm.synthetic import GENERATOR_VERSION
@@ -179,7 +179,8 @@ class TestToTheEnd:
             np.testing.assert_array_equal(value.numpy(), arrays_of(finished / "autoencoder.safetensors")[name])
         (latents,) = (finished / "latents").iterdir()
         stems = (finished / "split" / "train.txt").read_text().split()
-        assert model.space.scale == pytest.approx(1 / standard_deviation(latents, stems))
+        dataset = LatentDataset(latents, stems, model.space.scale)
+        assert np.std([dataset[i, 0][0] for i in range(len(stems))]) == pytest.approx(1, rel=1e-4)
         assert model.provenance["steps"] == 4 and model.provenance["images"] == len(stems)
         assert "generator" in model.provenance["data"]
         first_stage = checkpoint.load_metadata(finished / "autoencoder.safetensors")["provenance"]
@@ -371,13 +372,20 @@ class TestRefused:
 
 
 class TestGivenAutoencoder:
-    def test_none_is_trained_and_its_scale_is_the_configs(self, finished, smoke, landscapes, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("brings_its_scale", [True, False])
+    def test_none_is_trained_and_its_own_scale_wins(
+        self, finished, smoke, landscapes, tmp_path, monkeypatch, brings_its_scale
+    ):
         monkeypatch.setattr(run, "train_autoencoder", lambda *_: pytest.fail("trained an autoencoder"))
         overrides = ["autoencoder.latent_scale=0.25", "diffusion_training.max_steps=1"]
         config = configs.override(smoke, overrides)
-        path = train(config, landscapes, tmp_path / "run", finished / "autoencoder.safetensors")
-        model = load_model(path)
-        assert model.space.scale == 0.25 and model.provenance["data"] == str(landscapes)
+        source = finished / "autoencoder.safetensors"
+        if not brings_its_scale:
+            source = tmp_path / "bare.safetensors"
+            checkpoint.save(source, arrays_of(finished / "autoencoder.safetensors"), {})
+        model = load_model(train(config, landscapes, tmp_path / "run", source))
+        expected = load_model(finished / "model.safetensors").space.scale if brings_its_scale else 0.25
+        assert model.space.scale == expected != 1 and model.provenance["data"] == str(landscapes)
         assert model.provenance["generator_version"] == GENERATOR_VERSION  # as the folder's dataset.json says
         for name, value in model.space.autoencoder.named_parameters():
             np.testing.assert_array_equal(value.numpy(), arrays_of(finished / "autoencoder.safetensors")[name])

@@ -37,6 +37,7 @@ class TestCommand:
         assert cli.main(self.command(out, smoke_model, "--starts", 50, 900, "--count", 3)) == 0
         printed = capsys.readouterr().out
         assert (out / "sweep.md").read_text().strip() in printed and "600 (chosen)" in printed
+        assert "fd_seg of 3 images is unreliable" in printed
         found = json.loads((out / "sweep.json").read_text())
         assert found["chosen_start"] == 600 and found["outputs"] == 3
         assert [point["start"] for point in found["points"]] == [50, 600, 900]
