@@ -65,9 +65,10 @@ def sample_grid(images: Sequence[np.ndarray], path: str | os.PathLike, columns: 
 def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> None:
     """Draw a training log, lines of {"step": ..., "loss": ..., "val_loss": ...}, as a PNG.
 
-    Raw losses are pale, their exponential average solid, validation losses dots; other keys are ignored.
-    A step logged twice, as after a resume, counts with its last value; a half-written last line is left
-    out. Raises InputError for any other line that is not such JSON and for a log without any loss.
+    Raw losses are pale, their exponential average solid, validation losses dots, Frechet distances squares with an
+    axis of their own; other keys are ignored. A step logged twice, as after a resume, counts with its last value; a
+    half-written last line is left out. Raises InputError for any other line that is not such JSON and for a log
+    without any loss.
     """
     from matplotlib.figure import Figure  # takes half a second
 
@@ -87,7 +88,13 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
     if drawn.min() > 0 and drawn.max() > 10 * drawn.min():
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    axes.legend()
+    for score in ("FID", "fd_seg"):
+        steps, distances = _series(records, score)
+        if len(steps):
+            right = axes.twinx()
+            right.set(ylabel=score, ylim=(0, 1.1 * distances.max()))
+            right.plot(steps, distances, "s--", color="tab:green", markersize=5, label=f"validation, {score}")
+    figure.legend(loc="upper right", bbox_to_anchor=(1, 1), bbox_transform=axes.transAxes)
     with atomic_path(png_path) as temporary:
         figure.savefig(temporary, format="png")
 

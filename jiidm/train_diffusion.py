@@ -173,6 +173,7 @@ def _take_distance(
         distance = distances.measure(model, step, stop_if_asked)
     distances.record(step, distance)
     log.record(step, **{distances.score: distance})
+    plot_losses(log.path, weights.folder / "loss.png")
 
 
 def draw_example(dataset: LatentDataset, number: int, config: Config, purpose: str = "train") -> Example:

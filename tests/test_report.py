@@ -108,6 +108,13 @@ def test_losses_are_drawn(tmp_path):
     plot = load_image(tmp_path / "loss.png")
     assert plot.shape == (540, 960, 3)
     assert count(plot, (0x1F, 0x77, 0xB4)) > 200 and count(plot, (0xFF, 0x7F, 0x0E)) > 10  # curve and dot
+    assert not count(plot, (0x2C, 0xA0, 0x2C))
+
+
+def test_distances_are_drawn_beside_losses(tmp_path):
+    records = [{"step": i, "loss": 1 / (i + 1)} for i in range(200)] + [{"step": i, "FID": i} for i in (100, 200)]
+    report.plot_losses(write_log(tmp_path / "log.jsonl", records), tmp_path / "loss.png")
+    assert count(load_image(tmp_path / "loss.png"), (0x2C, 0xA0, 0x2C)) > 50
 
 
 @pytest.mark.parametrize(
