@@ -90,14 +90,19 @@ def train(
     )
     provenance = {"steps": steps, **provenance}
     path = folder / MODEL_FILE
-    best = validation.ranked(folder)[:AVERAGED] if distances else []
-    if len(best) == AVERAGED and all(entry.path.is_file() for entry in best):
+    if distances and _has_best(folder):
         validation.average_best(folder, path, [1 / AVERAGED] * AVERAGED, config, provenance)
     else:
         if distances:
             print(f"{path}: the last averaged weights, for there are no two checkpoints with a distance")
         save_model(path, config, checkpoint.state_dict(autoencoder), averages, provenance)
     return path
+
+
+def _has_best(folder: Path) -> bool:
+    """Whether the best checkpoints are there to be averaged."""
+    best = validation.ranked(folder)[:AVERAGED]
+    return len(best) == AVERAGED and all(entry.path.is_file() for entry in best)
 
 
 def _load_judge(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
