@@ -98,16 +98,17 @@ def load_network(inception_weights: Path | None) -> tuple[str, Network]:
 class Validation:
     """Takes the distances of one training run and keeps their list, `folder`/distances.json.
 
-    The first `distance_images` validation masks are painted, each in the style of another one's photo, and compared
-    with all validation photos; noise and styles follow from the seed. Sampling is that of `--fast` where it applies.
+    The first `distance_images` validation masks are painted, each in the style of another one's photo; noise and styles
+    follow from the seed. Sampling is that of `--fast` where it applies. The images are compared with the same masks'
+    own photos: against others, what few masks show by chance outweighs how they are painted, and hides the order.
     """
 
     def __init__(self, config: Config, pairs: Sequence[Pair], folder: Path, score: str, network: Network):
         """pairs: two or more."""
-        self.config, self.pairs, self.folder = affordable(config), pairs, folder
-        self.training = config.diffusion_training
+        self.config, self.folder, self.training = affordable(config), folder, config.diffusion_training
         self.score, self.network = score, network
         count = min(self.training.distance_images, len(pairs))
+        self.pairs = pairs[:count]
         # a cycle through all in random order: nobody is its own reference
         order = generator(config.seed, "validation references").permutation(count)
         self.references = {int(i): int(j) for i, j in zip(order, np.roll(order, -1))}
@@ -121,7 +122,7 @@ class Validation:
     def describe(self) -> str:
         """What is measured, in one line."""
         counts = "+".join(str(spec.num_steps) for spec in self.config.inference.rounds)
-        every, images = self.training.distance_every, len(self.references)
+        every, images = self.training.distance_every, len(self.pairs)
         return f"{self.score} every {every} steps, of {images} validation masks painted in {counts} sampling steps"
 
     def is_due(self, step: int) -> bool:
@@ -142,7 +143,7 @@ class Validation:
     def measure(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
         """The distance of what `model` paints. `on_step` is called after every sampling step, and may raise."""
         painter = IIDMPipeline(model._replace(config=self.config), self.config.seed)
-        size, count = self.config.data.size, len(self.references)
+        size, count = self.config.data.size, len(self.pairs)
         batches = [range(count)[i : i + painter.batch_size] for i in range(0, count, painter.batch_size)]
         total = len(batches) * sum(spec.num_steps for spec in self.config.inference.rounds)
         features = []
@@ -172,7 +173,7 @@ class Validation:
 
     @functools.cached_property
     def _reality(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and covariance of the features of all validation photos, at the model's size."""
+        """Mean and covariance of the features of the masks' own photos, at the model's size."""
         features = []
         for start in range(0, len(self.pairs), BATCH):
             photos = [load_image(pair.image, self.config.data.size) for pair in self.pairs[start : start + BATCH]]
