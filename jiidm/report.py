@@ -94,7 +94,7 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
             right = axes.twinx()
             right.set(ylabel=score, ylim=(0, 1.1 * distances.max()))
             right.plot(steps, distances, "s--", color="tab:green", markersize=5, label=f"validation, {score}")
-    figure.legend(loc="upper right", bbox_to_anchor=(1, 1), bbox_transform=axes.transAxes)
+    figure.legend(loc="outside upper center", ncols=4)
     with atomic_path(png_path) as temporary:
         figure.savefig(temporary, format="png")
 
