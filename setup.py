@@ -1,12 +1,12 @@
 """Packaging. The version ranges here are the tested ones; `python -m jiidm doctor` compares against them."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="jiidm-kit",
     version="0.1.0",
     description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
-    packages=["jiidm", "ldm_jittor"],
+    packages=find_packages(include=["jiidm*", "ldm_jittor*"]),
     package_data={"jiidm": ["assets/*"], "ldm_jittor": ["kernels/*"]},
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
     install_requires=[
@@ -26,5 +26,5 @@ setup(
         # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.
         "parity": ["torch>=2.1", "diffusers>=0.27", "transformers>=5,<6", "scipy>=1.9"],
     },
-    entry_points={"console_scripts": ["jiidm = jiidm.cli:main"]},
+    entry_points={"console_scripts": ["jiidm = jiidm.cli.main:main"]},
 )

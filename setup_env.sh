@@ -110,7 +110,7 @@ make_environment() {
   python=$(find_python)
   "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module; mend it with: apt-get install -y $(basename "$python")-venv"
-  PYTHONPATH=$here "$python" -c 'import sys; from jiidm import doctor; sys.exit(doctor.preflight())' || exit 1
+  PYTHONPATH=$here "$python" -c 'import sys; from jiidm.system import doctor; sys.exit(doctor.preflight())' || exit 1
   # An environment that is half made, of another Python, or moved here is not to be trusted.
   if [[ -e $venv/incomplete || $("$venv/bin/python" -V 2>&1) != "$("$python" -V 2>&1)" ]] ||
     [[ -f $venv/installed && $(head -n 1 "$venv/installed") != "$(made_from)" ]]; then
@@ -159,7 +159,7 @@ compile_jittor() {
 }
 
 warm_up() {
-  log_silent=0 PYTHONUNBUFFERED=1 "$venv/bin/python" -c 'from jiidm import runtime; print("\n" + runtime.warm_up())'
+  log_silent=0 PYTHONUNBUFFERED=1 "$venv/bin/python" -c 'from jiidm.system import runtime; print("\n" + runtime.warm_up())'
 }
 
 case "$*" in

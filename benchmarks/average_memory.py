@@ -22,13 +22,13 @@ DISK_NEEDED = 8 * GIB
 
 
 def make(path: Path, seed: int) -> None:
-    from jiidm import runtime
+    from jiidm.system import runtime
 
     runtime.prepare("cpu")
     import numpy as np
 
-    from jiidm import config as configs
-    from jiidm.build import build_unet
+    from jiidm.config import load as configs
+    from jiidm.model.build import build_unet
     from ldm_jittor import checkpoint
 
     config = configs.load("iidm")
@@ -62,7 +62,9 @@ def main() -> None:
             maker = multiprocessing.get_context("spawn").Process(target=make, args=(source, seed))
             maker.start()
             maker.join()
-        empty = "from jiidm import runtime; runtime.prepare('cpu'); import jiidm.model, ldm_jittor.averaging"
+        empty = (
+            "from jiidm.system import runtime; runtime.prepare('cpu'); import jiidm.model.files, ldm_jittor.averaging"
+        )
         before, _ = measure(["-c", empty])
         peak, seconds = measure(["-m", "jiidm", "average", *map(str, sources), "--out", str(target)])
     print(f"average: {seconds:.1f} s, peak memory {peak:.2f} GiB, {peak - before:.2f} more than without averaging")

@@ -43,6 +43,6 @@ def compare(
 
 
 def show(rows: Sequence[Sequence[object]], *header: str) -> None:
-    from jiidm.report import table
+    from jiidm.report.sheets import table
 
     print(table(rows, header))

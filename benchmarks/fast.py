@@ -21,7 +21,7 @@ from steps import image_distance
 
 def variants(config, fast_steps: list[int] | None) -> dict:
     """Name -> config of the same starts. The solution comes first, so that compiling counts in its time."""
-    from jiidm import config as configs
+    from jiidm.config import load as configs
 
     every = tuple(
         dataclasses.replace(spec, sampler="dpmpp_2m", num_steps=spec.start_timestep + 1)
@@ -41,7 +41,7 @@ def paint(model, config, count: int, title: str) -> tuple[np.ndarray, float]:
     """All images, uint8 [count,H,W,3], and the seconds they took."""
     from tqdm import tqdm
 
-    from jiidm.infer import DEMO_SEED
+    from jiidm.inference.infer import DEMO_SEED
     from jiidm.pipeline import IIDMPipeline
 
     pipeline = IIDMPipeline(model._replace(config=config))
@@ -64,9 +64,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
-    from jiidm import config as configs
-    from jiidm.model import SHIPPED, load_model
-    from jiidm.report import table
+    from jiidm.config import load as configs
+    from jiidm.model.files import SHIPPED, load_model
+    from jiidm.report.sheets import table
 
     model, rows = load_model(SHIPPED), []
     for name in arguments.config:

@@ -21,8 +21,8 @@ STYLED = 1
 
 
 def gallery(pipeline, rows: int, seed: int, path: Path) -> None:
-    from jiidm.labels import colorize
-    from jiidm.report import contact_sheet
+    from jiidm.classes import colorize
+    from jiidm.report.sheets import contact_sheet
 
     sheet = []
     for masks, references, names in sizes.scenes(rows, pipeline.config.data.size, pipeline.batch_size, seed):
@@ -33,9 +33,9 @@ def gallery(pipeline, rows: int, seed: int, path: Path) -> None:
 
 def styles(pipeline, count: int, seed: int, path: Path) -> None:
     """The reference above, what is painted from the mask below."""
-    from jiidm.labels import colorize
-    from jiidm.report import contact_sheet
-    from jiidm.synthetic import landscape
+    from jiidm.classes import colorize
+    from jiidm.data.synthetic.dataset import landscape
+    from jiidm.report.sheets import contact_sheet
 
     size = pipeline.config.data.size
     mask = landscape(STYLED, size, seed=seed)[1]
@@ -55,8 +55,8 @@ def main() -> None:
     jittor_side.start(arguments.device)
     import jittor as jt
 
-    from jiidm.infer import DEMO_SEED
-    from jiidm.model import SHIPPED, load_model
+    from jiidm.inference.infer import DEMO_SEED
+    from jiidm.model.files import SHIPPED, load_model
     from jiidm.pipeline import IIDMPipeline
 
     with jt.no_grad():

@@ -7,7 +7,7 @@ import sizes
 
 
 def start(device: str) -> None:
-    from jiidm import runtime
+    from jiidm.system import runtime
 
     runtime.prepare(device)
     runtime.use_device(device)

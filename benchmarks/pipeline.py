@@ -25,7 +25,7 @@ PROFILES = ("default", "fast")
 
 def worker(config_name: str, profile: str, count: int, device: str) -> Work:
     jittor_side.start(device)
-    from jiidm.model import SHIPPED, load_model
+    from jiidm.model.files import SHIPPED, load_model
     from jiidm.pipeline import IIDMPipeline
 
     model = load_model(SHIPPED)
@@ -42,8 +42,8 @@ def worker(config_name: str, profile: str, count: int, device: str) -> Work:
 def timesteps(config_name: str, profile: str) -> list[list[int]]:
     """Every round's, for the other side, which has no NoiseSchedule."""
     jittor_side.start("cpu")
-    from jiidm import config as configs
-    from jiidm.build import build_schedule
+    from jiidm.config import load as configs
+    from jiidm.model.build import build_schedule
 
     schedule = build_schedule(configs.load(config_name).schedule)
     rounds = sizes.inference(config_name, profile).rounds

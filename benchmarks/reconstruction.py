@@ -42,13 +42,13 @@ def main() -> None:
     import jittor as jt
     from tqdm import tqdm
 
-    from jiidm.images import load_image
-    from jiidm.infer import DEMO_SEED
-    from jiidm.latents import to_images, to_model
-    from jiidm.model import SHIPPED, load_model
-    from jiidm.real_photos import find_photos
-    from jiidm.report import contact_sheet, table
-    from jiidm.synthetic import landscape
+    from jiidm.data.images import load_image
+    from jiidm.data.latents import to_images, to_model
+    from jiidm.data.synthetic.dataset import landscape
+    from jiidm.evaluate.statistics import find_photos
+    from jiidm.inference.infer import DEMO_SEED
+    from jiidm.model.files import SHIPPED, load_model
+    from jiidm.report.sheets import contact_sheet, table
 
     model = load_model(arguments.checkpoint or SHIPPED)
     size, space = model.config.data.size, model.space

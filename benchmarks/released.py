@@ -58,8 +58,8 @@ def write(folder: Path, name: str) -> list[Row]:
     jittor_side.start("cpu")
     import jittor as jt
 
-    from jiidm import config as configs
-    from jiidm.build import build_autoencoder, build_unet
+    from jiidm.config import load as configs
+    from jiidm.model.build import build_autoencoder, build_unet
 
     config, stages = configs.load(name), Stages()
     networks = {UNET: build_unet(config), AUTOENCODER: build_autoencoder(config.autoencoder)}
@@ -76,8 +76,8 @@ def write(folder: Path, name: str) -> list[Row]:
 def use(folder: Path, name: str) -> list[Row]:
     """From the released files to an image."""
     jittor_side.start("cpu")
-    from jiidm.conversion import convert
-    from jiidm.model import load_model
+    from jiidm.model.convert import convert
+    from jiidm.model.files import load_model
 
     stages, target = Stages(), folder / "model.safetensors"
     with stages("convert"):
@@ -97,7 +97,7 @@ def paint(model, latent_size: tuple[int, int], stage) -> np.ndarray:
     """One step and one decode for latents of `latent_size` (height, width)."""
     import jittor as jt
 
-    from jiidm.data import one_hot
+    from jiidm.data.pairs import one_hot
     from ldm_jittor.denoiser import Denoiser
     from ldm_jittor.samplers import sample_ddim
 
@@ -125,7 +125,7 @@ def main() -> None:
         for work in (write, use):
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
                 rows += process.submit(work, Path(folder), arguments.config).result()
-    from jiidm.report import table
+    from jiidm.report.sheets import table
 
     print(table(rows, ("stage", "seconds", "peak GiB", "added GiB")))
 

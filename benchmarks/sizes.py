@@ -70,7 +70,7 @@ def codes(size: str, batch: int, codebook: np.ndarray) -> np.ndarray:
 def scenes(count: int, size: tuple[int, int], batch: int, seed: int = 0) -> list[tuple[list, list, list]]:
     """Batches of generated landscapes of `size` (width, height) as IIDMPipeline takes them: masks, references, names.
     Each mask has the next one's photo."""
-    from jiidm.synthetic import landscape
+    from jiidm.data.synthetic.dataset import landscape
 
     pairs = [landscape(number, size, seed=seed) for number in range(count + 1)]
     scenes = [(pairs[i][1], pairs[i + 1][0], f"scene{i}") for i in range(count)]
@@ -79,7 +79,7 @@ def scenes(count: int, size: tuple[int, int], batch: int, seed: int = 0) -> list
 
 def inference(name: str, profile: str):
     """A config's InferenceConfig; profile "fast" has fewer steps."""
-    from jiidm import config as configs
+    from jiidm.config import load as configs
 
     config = configs.load(name)
     return (configs.fast(config) if profile == "fast" else config).inference

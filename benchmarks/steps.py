@@ -62,12 +62,12 @@ class Bench:
     def __init__(self, name: str, overrides: Sequence[str], num_masks: int):
         import jittor as jt
 
-        from jiidm import config as configs
-        from jiidm.data import one_hot
-        from jiidm.images import resize_mask
-        from jiidm.infer import DEMO_SEED
-        from jiidm.latents import to_model
-        from jiidm.model import SHIPPED, load_model
+        from jiidm.config import load as configs
+        from jiidm.data.images import resize_mask
+        from jiidm.data.latents import to_model
+        from jiidm.data.pairs import one_hot
+        from jiidm.inference.infer import DEMO_SEED
+        from jiidm.model.files import SHIPPED, load_model
         from ldm_jittor.denoiser import Denoiser
 
         self.model = load_model(SHIPPED)
@@ -123,7 +123,7 @@ class Bench:
     def _decode(self, latents: np.ndarray) -> np.ndarray:
         import jittor as jt
 
-        from jiidm.latents import to_images
+        from jiidm.data.latents import to_images
 
         return to_images(self.model.space.decode(jt.array(latents)))
 
@@ -162,7 +162,7 @@ def main() -> None:
     import jittor as jt
     from tqdm import tqdm
 
-    from jiidm.report import table
+    from jiidm.report.sheets import table
 
     with jt.no_grad():
         bench = Bench(arguments.config, arguments.set, arguments.masks)

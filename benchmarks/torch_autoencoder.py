@@ -12,7 +12,7 @@ from diffusers import VQModel
 from duel import Work
 from torch_networks import State, load, random_state
 
-from ldm_jittor.convert import from_diffusers_vq, to_diffusers_vq
+from ldm_jittor.formats.names import from_diffusers_vq, to_diffusers_vq
 
 
 def build_vq(

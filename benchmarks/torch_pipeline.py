@@ -17,9 +17,9 @@ from safetensors import safe_open
 from torch_autoencoder import build_vq
 from torch_networks import build_unet
 
-from jiidm import config as configs
 from jiidm.color import color_transfer
-from jiidm.config import Config, Round
+from jiidm.config import load as configs
+from jiidm.config.load import Config, Round
 from jiidm.seeding import normal
 
 MODEL = Path(configs.__file__).parent / "assets" / "demo.safetensors"

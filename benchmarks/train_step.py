@@ -25,7 +25,7 @@ def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
     jittor_side.start(device)
     import jittor as jt
 
-    from jiidm.training import Trainer
+    from jiidm.train.loop import Trainer
     from ldm_jittor.ema import EMA
     from ldm_jittor.losses import diffusion_loss
     from ldm_jittor.schedules import NoiseSchedule

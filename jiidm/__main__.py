@@ -1,6 +1,6 @@
 """`python -m jiidm`."""
 
-from jiidm.cli import main
+from jiidm.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -9,11 +9,11 @@ import jittor as jt
 import numpy as np
 
 from jiidm.color import color_transfer
-from jiidm.config import Config, Round
-from jiidm.data import one_hot
-from jiidm.images import jpeg_round_trip, resize_mask
-from jiidm.latents import to_images, to_model
-from jiidm.model import Model
+from jiidm.config.load import Config, Round
+from jiidm.data.images import jpeg_round_trip, resize_mask
+from jiidm.data.latents import to_images, to_model
+from jiidm.data.pairs import one_hot
+from jiidm.model.files import Model
 from jiidm.seeding import normal
 from ldm_jittor.denoiser import Denoiser
 from ldm_jittor.samplers import SAMPLERS

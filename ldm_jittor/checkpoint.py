@@ -19,7 +19,7 @@ from jittor import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ldm_jittor import foreign
+from ldm_jittor.formats import torch_files as foreign
 
 METADATA_KEY = "ldm_jittor"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal models would differ."""

@@ -13,6 +13,7 @@ from itertools import islice
 import jittor as jt
 from jittor import nn
 
+from ldm_jittor.gradient_checkpointing import recomputed
 from ldm_jittor.layers import (
     AttentionBlock,
     Conv2d,
@@ -25,7 +26,6 @@ from ldm_jittor.layers import (
     upsample_nearest,
     zero_init,
 )
-from ldm_jittor.recompute import recomputed
 
 Modulations = list[Modulation]
 """Scale and shift of every SPADE norm, in the order in which the network meets them."""

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from jiidm import cli, images, runtime
-from jiidm import config as configs
-from jiidm.synthetic import landscape, write_dataset
+from jiidm.cli import main as cli
+from jiidm.config import load as configs
+from jiidm.data import images
+from jiidm.data.synthetic.dataset import landscape, write_dataset
+from jiidm.system import runtime
 
 runtime.prepare("cpu")
 # tiny arrays gain nothing from threads, and OpenMP's threads wait busily: beside another program sixty times as long
@@ -86,8 +88,8 @@ def inputs(original_inputs, tmp_path) -> Inputs:
 @pytest.fixture(scope="session")
 def smoke_model(smoke, tmp_path_factory) -> Path:
     """A smoke model file of random weights, none of them zero: every layer has a say in the result."""
-    from jiidm.build import build_autoencoder, build_unet
-    from jiidm.model import save_model
+    from jiidm.model.build import build_autoencoder, build_unet
+    from jiidm.model.files import save_model
     from ldm_jittor import checkpoint
 
     rng = np.random.default_rng(0)

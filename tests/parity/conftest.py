@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jiidm.report import table
+from jiidm.report.sheets import table
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -10,7 +10,7 @@ import pytest
 from oracle import ask, assert_close, randomize, weights
 
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
-from ldm_jittor.convert import to_diffusers_kl, to_diffusers_vq
+from ldm_jittor.formats.names import to_diffusers_kl, to_diffusers_vq
 
 # the released VQ-f4
 VQ = dict(ch=128, ch_mult=(1, 2, 4), num_res_blocks=2, in_channels=3, out_ch=3, z_channels=3)

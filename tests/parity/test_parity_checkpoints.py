@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from oracle import ask, assert_close, randomize
 
-from jiidm import cli
-from jiidm import config as configs
-from jiidm.build import build_autoencoder, build_unet
-from jiidm.model import load_autoencoder, save_model
+from jiidm.cli import main as cli
+from jiidm.config import load as configs
+from jiidm.model.build import build_autoencoder, build_unet
+from jiidm.model.files import load_autoencoder, save_model
 from ldm_jittor import checkpoint
 
 # 128 channels, because diffusers has 32 groups at any width

@@ -10,7 +10,7 @@ import pytest
 from oracle import assert_close
 
 from jiidm.color import color_transfer
-from jiidm.synthetic import landscape
+from jiidm.data.synthetic.dataset import landscape
 
 SIZE = (96, 72)
 

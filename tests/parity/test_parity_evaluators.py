@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from oracle import COMPARISONS, ask, assert_close
 
-from jiidm import aesthetic, inception, metrics
+from jiidm.evaluate import inception, metrics
+from jiidm.evaluate import nima as aesthetic
 from ldm_jittor import checkpoint
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from oracle import ask, assert_close, randomize, weights
 
-from jiidm.segformer import Segmenter, normalized
-from jiidm.segformer_network import PRESETS, Architecture, SegFormer
+from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer
+from jiidm.evaluate.segmenter import Segmenter, normalized
 
 NUM_CLASSES = 29
 SMALL = ((8, 16, 40, 64), (1, 2, 1, 1), 24)

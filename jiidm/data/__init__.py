@@ -1,0 +1,1 @@
+"""Photos, masks, references and latents on disk, and the landscapes that the kit generates."""

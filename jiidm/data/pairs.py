@@ -1,0 +1,222 @@
+"""Training data: pairs of photo and mask, their faults, the train / validation split, one-hot masks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from jiidm.classes import CLASS_NAMES, NUM_CLASSES
+from jiidm.data.images import load_image, load_mask
+from jiidm.data.images import resize_mask as resize_mask
+from jiidm.errors import InputError
+from ldm_jittor.files import atomic_path
+
+IMAGE_FOLDER, LABEL_FOLDER = "imgs", "labels"
+TRAIN_LIST, VALIDATION_LIST, VALIDATION_REFERENCES = "train.txt", "val.txt", "val_references.json"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo and its mask: `imgs/<stem>.jpg` and `labels/<stem>.png`."""
+
+    stem: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with one file of a data folder."""
+
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass
+class Survey:
+    """What `survey` found. `class_pixels` counts the pixels of each class [29]; sizes are (width, height)."""
+
+    num_pairs: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    class_pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_CLASSES, dtype=np.int64))
+
+    def class_shares(self) -> list[tuple[str, float]]:
+        """(class name, share of all mask pixels) for the classes present, largest first."""
+        shares = self.class_pixels / max(1, self.class_pixels.sum())
+        present = [(CLASS_NAMES[index], float(shares[index])) for index in np.flatnonzero(self.class_pixels)]
+        return sorted(present, key=lambda row: -row[1])
+
+
+def find_pairs(root: str | os.PathLike) -> list[Pair]:
+    """The pairs of a data folder, sorted by stem; only file names are looked at.
+
+    Raises InputError if a folder is missing, a file has no partner or there are no pairs.
+    """
+    images, labels = _files_by_stem(root, IMAGE_FOLDER, ".jpg"), _files_by_stem(root, LABEL_FOLDER, ".png")
+    lonely = _missing_partners(images, labels)
+    if lonely:
+        raise InputError(f"{lonely[0]} ({len(lonely)} such in all; `data check` lists them)")
+    if not images:
+        raise InputError(f"{root}: no pairs imgs/<stem>.jpg, labels/<stem>.png")
+    return [Pair(stem, images[stem], labels[stem]) for stem in sorted(images)]
+
+
+def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Survey:
+    """Decode every file of a data folder, and count what is there and what is wrong with it.
+
+    Faults: a missing partner, a file of another kind, one that does not decode, a mask of a wrong mode or
+    with labels outside 0-28, an image and mask of different sizes, and sizes other than `size`
+    (width, height) if given. Raises InputError only where the folders themselves are missing.
+    """
+    images, labels = _files_by_stem(root, IMAGE_FOLDER, ".jpg"), _files_by_stem(root, LABEL_FOLDER, ".png")
+    result = Survey(num_pairs=len(images.keys() & labels.keys()))
+    result.faults += _foreign_files(root, IMAGE_FOLDER, ".jpg") + _foreign_files(root, LABEL_FOLDER, ".png")
+    result.faults += _missing_partners(images, labels)
+    for stem in tqdm(sorted(images.keys() | labels.keys()), desc="checking", unit="pair", delay=1):
+        image = _try_load(load_image, images.get(stem), result.faults)
+        mask = _try_load(load_mask, labels.get(stem), result.faults)
+        if mask is not None:
+            result.class_pixels += np.bincount(mask.ravel(), minlength=NUM_CLASSES)
+            result.sizes[mask.shape[::-1]] += 1
+        result.faults += _size_faults(images.get(stem), image, labels.get(stem), mask, size)
+    if not images and not labels:
+        result.faults.append(Fault(Path(root), "no pairs imgs/<stem>.jpg, labels/<stem>.png"))
+    return result
+
+
+def split(pairs: Iterable[Pair], validation_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Divide pairs into (train, validation), each in the order given.
+
+    A pair is for validation when a hash of (seed, stem), read as a number in [0, 1), is below
+    `validation_fraction`: adding files moves no other. Of two or more pairs each set gets at least one, the
+    nearest to its side of the limit; a single pair is for training. Raises InputError for a fraction
+    outside (0, 1).
+    """
+    if not 0 < validation_fraction < 1:
+        raise InputError(f"validation fraction {validation_fraction} must lie between 0 and 1")
+    pairs = list(pairs)
+    draws = {pair.stem: _uniform(seed, "split", pair.stem) for pair in pairs}
+    chosen = {stem for stem, draw in draws.items() if draw < validation_fraction}
+    if chosen and len(chosen) == len(draws):
+        chosen.remove(max(draws, key=draws.get))
+    elif not chosen and len(draws) > 1:
+        chosen = {min(draws, key=draws.get)}
+    return [p for p in pairs if p.stem not in chosen], [p for p in pairs if p.stem in chosen]
+
+
+def pair_references(train: list[Pair], validation: list[Pair], seed: int) -> dict[str, str]:
+    """{validation mask name: training image name}; no image twice while training images last."""
+    order = sorted(train, key=lambda pair: _uniform(seed, "reference", pair.stem))
+    return {pair.label.name: order[index % len(order)].image.name for index, pair in enumerate(validation)}
+
+
+def write_split(folder: str | os.PathLike, train: list[Pair], validation: list[Pair], seed: int) -> None:
+    """Write `train.txt` and `val.txt`, a stem per line, and `val_references.json` for the validation masks.
+
+    The JSON has the challenge's form {"<mask>.png": "<image>.jpg"}, naming images of the training set.
+    Raises InputError if `folder` cannot be written.
+    """
+    folder = Path(folder)
+    references = json.dumps(pair_references(train, validation, seed), indent=1, ensure_ascii=False)
+    contents = {
+        TRAIN_LIST: [pair.stem for pair in train],
+        VALIDATION_LIST: [pair.stem for pair in validation],
+        VALIDATION_REFERENCES: [references],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, lines in contents.items():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write the split here ({error.strerror})") from error
+
+
+def read_split(folder: str | os.PathLike, pairs: Iterable[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """The (train, validation) pairs that `write_split` listed in `folder`.
+
+    Raises InputError if a list is missing or names a stem that is not among `pairs`.
+    """
+    by_stem = {pair.stem: pair for pair in pairs}
+    train, validation = (_read_list(Path(folder) / name, by_stem) for name in (TRAIN_LIST, VALIDATION_LIST))
+    return train, validation
+
+
+def one_hot(mask: np.ndarray, num_classes: int = NUM_CLASSES) -> np.ndarray:
+    """Mask [H,W] of class ids to float32 [num_classes,H,W] of 0 and 1. Raises ValueError on ids outside."""
+    if mask.size and not 0 <= int(mask.min()) <= int(mask.max()) < num_classes:
+        raise ValueError(f"labels {mask.min()} to {mask.max()} outside 0-{num_classes - 1}")
+    return (mask == np.arange(num_classes)[:, None, None]).astype(np.float32)
+
+
+def _uniform(seed: int, purpose: str, stem: str) -> float:
+    digest = hashlib.sha256(f"{seed}/{purpose}/{stem}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _list_folder(root: str | os.PathLike, folder: str) -> list[Path]:
+    path = Path(root) / folder
+    try:
+        return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{path}: cannot list this data folder ({error.strerror})") from error
+
+
+def _files_by_stem(root: str | os.PathLike, folder: str, suffix: str) -> dict[str, Path]:
+    return {path.stem: path for path in _list_folder(root, folder) if path.suffix == suffix}
+
+
+def _foreign_files(root: str | os.PathLike, folder: str, suffix: str) -> list[Fault]:
+    extra = [path for path in _list_folder(root, folder) if path.suffix != suffix]
+    return [Fault(path, f"only *{suffix} files belong in {folder}/") for path in extra]
+
+
+def _missing_partners(images: dict[str, Path], labels: dict[str, Path]) -> list[Fault]:
+    without_mask = [Fault(images[s], f"no mask {s}.png") for s in sorted(images.keys() - labels.keys())]
+    without_image = [Fault(labels[s], f"no image {s}.jpg") for s in sorted(labels.keys() - images.keys())]
+    return without_mask + without_image
+
+
+def _try_load(load, path: Path | None, faults: list[Fault]) -> np.ndarray | None:
+    try:
+        return None if path is None else load(path)
+    except InputError as error:
+        faults.append(Fault(path, str(error).removeprefix(f"{path}: ")))
+        return None
+
+
+def _size_faults(image_path, image, label_path, mask, size: tuple[int, int] | None) -> list[Fault]:
+    faults = []
+    if image is not None and mask is not None and image.shape[:2] != mask.shape:
+        faults.append(Fault(label_path, f"size {_size_text(mask)}, its image {_size_text(image)}"))
+    for path, array in ((image_path, image), (label_path, mask)):
+        if size is not None and array is not None and array.shape[1::-1] != size:
+            faults.append(Fault(path, f"size {_size_text(array)}, expected {size[0]}x{size[1]}"))
+    return faults
+
+
+def _size_text(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"
+
+
+def _read_list(path: Path, by_stem: dict[str, Pair]) -> list[Pair]:
+    try:
+        stems = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read the split list ({error})") from error
+    unknown = [stem for stem in stems if stem not in by_stem]
+    if unknown:
+        raise InputError(f"{path}: no pair for {unknown[0]!r} ({len(unknown)} such in all)")
+    return [by_stem[stem] for stem in stems]

@@ -1,0 +1,112 @@
+"""Procedural landscapes with exact 29-class masks: the embedded dataset.
+
+Layout (what the mask shows) and style (time of day, season, weather) come from independent random streams,
+so a scene can be had in any style. Scenes are painted back to front, picture and mask together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from jiidm.data.synthetic.canvas import Canvas
+from jiidm.data.synthetic.scenes import paint_scene
+from jiidm.data.synthetic.style import draw_style
+from jiidm.errors import InputError
+from ldm_jittor.files import atomic_path
+
+GENERATOR_VERSION: int = 2
+_SMALLEST = (64, 48)
+_LAYOUT, _STYLE, _TEXTURE = range(3)
+
+
+def landscape(
+    index: int, size: tuple[int, int] = (512, 384), *, seed: int = 0, style: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Landscape number `index` at `size` (width, height): image uint8 RGB [H,W,3], mask uint8 [H,W] of 0-28.
+
+    The mask depends on (seed, index, size) only; light, season and weather on (seed, `style` or else index).
+    Another size shows the same scene. Raises InputError for a size below 64x48 or a negative number.
+    """
+    _check(size, index=index, seed=seed, style=style or 0)
+    layout = np.random.default_rng([seed, index, _LAYOUT])
+    texture = np.random.default_rng([seed, index, _TEXTURE])
+    look = draw_style(np.random.default_rng([seed, index if style is None else style, _STYLE]))
+    canvas = Canvas(size, look, layout, texture, horizon=float(layout.uniform(0.42, 0.56)))
+    paint_scene(canvas)
+    return canvas.developed(), canvas.mask
+
+
+def _check(size: tuple[int, int], **numbers: int) -> None:
+    if size[0] < _SMALLEST[0] or size[1] < _SMALLEST[1]:
+        raise InputError(f"size {size[0]}x{size[1]}: a landscape needs {_SMALLEST[0]}x{_SMALLEST[1]} or more")
+    for name, number in numbers.items():
+        if number < 0:
+            raise InputError(f"{name} {number}: must not be negative")
+
+
+def write_dataset(
+    root: str | os.PathLike,
+    count: int,
+    size: tuple[int, int],
+    *,
+    seed: int = 0,
+    start: int = 0,
+    progress: bool = True,
+) -> None:
+    """Write landscapes `start` to `start + count - 1`: `root`/imgs/synth_000123.jpg, labels/synth_000123.png.
+
+    Pairs that exist are skipped, so an interrupted call continues. `root`/dataset.json holds the generator's
+    version, seed and size; raises InputError where these differ, so that one folder holds one dataset.
+    """
+    if count < 1:
+        raise InputError(f"count {count}: must be 1 or more")
+    _check(size, start=start, seed=seed)
+    root = Path(root)
+    _claim(root, {"generator_version": GENERATOR_VERSION, "seed": seed, "size": list(size)})
+    for index in tqdm(range(start, start + count), desc="landscapes", unit="image", disable=not progress):
+        image_path = root / "imgs" / f"synth_{index:06d}.jpg"
+        mask_path = root / "labels" / f"synth_{index:06d}.png"
+        if image_path.exists() and mask_path.exists():
+            continue
+        image, mask = landscape(index, size, seed=seed)
+        with atomic_path(image_path) as temporary:
+            Image.fromarray(image).save(temporary, quality=95)
+        with atomic_path(mask_path) as temporary:
+            Image.fromarray(mask).save(temporary)
+
+
+def stored_version(root: str | os.PathLike) -> int | None:
+    """The version of the generator that made the dataset `root`; None for a dataset of other origin."""
+    try:
+        settings = json.loads((Path(root) / "dataset.json").read_text(encoding="utf-8"))
+        return settings["generator_version"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _claim(root: Path, settings: dict) -> None:
+    """Make the dataset's folders and record its settings; on later calls compare them instead."""
+    path = root / "dataset.json"
+    for folder in (root / "imgs", root / "labels"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+    if not path.exists():
+        if any((root / "imgs").iterdir()) or any((root / "labels").iterdir()):
+            raise InputError(f"{root}: holds images but no dataset.json; choose another folder")
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if found != settings:
+        raise InputError(f"{path}: the folder holds {found}, not {settings}; choose another folder")

@@ -1,0 +1,1 @@
+"""The networks and formulas that score images."""

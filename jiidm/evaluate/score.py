@@ -1,0 +1,191 @@
+"""From an output folder to its score card: the evaluators run over the images, batch by batch."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from jiidm.data.images import load_image, load_mask, read_size
+from jiidm.errors import InputError
+from jiidm.evaluate import metrics
+from jiidm.evaluate import statistics as real_photos
+from jiidm.evaluate.nima import Aesthetic
+from jiidm.evaluate.segmenter import Segmenter
+from jiidm.evaluate.statistics import BATCH, Network
+from jiidm.inference import scorecard
+from jiidm.inference.infer import Job
+from jiidm.train.loop import load_ahead
+
+
+@dataclass(frozen=True)
+class Evaluators:
+    """The networks that score. `distance` gives the features for the score `distance_name`, FID or fd_seg."""
+
+    segmenter: Segmenter
+    distance: Network
+    distance_name: str
+    aesthetic: Aesthetic | None = None
+
+
+class _Batch(NamedTuple):
+    stems: list[str]
+    images: np.ndarray  # uint8 [N,H,W,3]
+    masks: np.ndarray  # uint8 [N,H,W]
+    similarities: list[float]
+
+
+@dataclass
+class _Findings:
+    """What the networks say of the images so far, fractions as percentages."""
+
+    images: dict[str, dict[str, float]] = field(default_factory=dict)
+    pixels: list[int] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+
+    def overall(self) -> dict[str, float]:
+        """M over all pixels, the others' means over all images."""
+        columns = {key: [image[key] for image in self.images.values()] for key in next(iter(self.images.values()))}
+        return {key: float(np.average(c, weights=self.pixels if key == "M" else None)) for key, c in columns.items()}
+
+
+class Examined(NamedTuple):
+    """A score card, and what its Frechet distance came from; None without real photos."""
+
+    card: dict[str, Any]
+    features: np.ndarray | None
+    """[N,D], a row per image in the order of card["images"]."""
+    reality: tuple[np.ndarray, np.ndarray] | None
+    """Mean [D] and covariance [D,D] of the real photos' features."""
+
+
+def score(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> dict[str, Any]:
+    """The score card alone, see `examine`."""
+    return examine(out, jobs, evaluators, real).card
+
+
+def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> Examined:
+    """Score the outputs of `jobs`, in which `submission.check` has found no fault.
+
+    real: the folder of real photos, without which there is no Frechet distance. Raises InputError where that distance
+    cannot be taken: fewer than two images on a side, or images of unequal sizes.
+    """
+    batches = _cut(jobs)
+    photos = real_photos.find_photos(real) if real else []
+    features = reality = None
+    if photos:
+        reality = real_photos.statistics(photos, _common_size(batches), evaluators.distance)
+    found = _run(Path(out), batches, evaluators, with_features=bool(photos))
+    scores, warnings = found.overall(), []
+    if photos:
+        features = np.concatenate(found.features)[np.argsort(list(found.images))]
+        mu, sigma = metrics.gaussian(features)
+        scores[evaluators.distance_name] = metrics.frechet_distance(mu, sigma, *reality)
+        warnings = _doubts(min(len(jobs), len(photos)), len(mu), evaluators.distance_name)
+    if {"M", "A", "FID", "S"} <= scores.keys():
+        scores["T"] = metrics.total_score(scores["M"], scores["A"], scores["FID"], scores["S"])
+    card = {
+        "scores": _rounded(scores),
+        "units": scorecard.UNITS,
+        "absent": _absent(scores, bool(photos)),
+        "warnings": warnings,
+        "made_with": _made_with(evaluators, photos),
+        "outputs": {"count": len(jobs), "sha256": scorecard.digest(out, found.images)},
+        "images": {stem: _rounded(found.images[stem]) for stem in sorted(found.images)},
+    }
+    return Examined(card, features, reality)
+
+
+def _cut(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Batches of images of one size each."""
+    by_size = itertools.groupby(sorted(jobs, key=_size), _size)
+    groups = [list(group) for _, group in by_size]
+    return [group[i : i + BATCH] for group in groups for i in range(0, len(group), BATCH)]
+
+
+def _size(job: Job) -> tuple[int, int]:
+    return read_size(job.mask)
+
+
+def _common_size(batches: Sequence[Sequence[Job]]) -> tuple[int, int]:
+    first, last = batches[0][0], batches[-1][-1]
+    if first is last:
+        raise InputError(f"{first.mask}: the only mask; a Frechet distance takes at least 2 outputs")
+    if _size(first) != _size(last):
+        raise InputError(
+            f"{first.mask} and {last.mask} are of unequal sizes; a Frechet distance takes outputs of one size"
+        )
+    return _size(first)
+
+
+def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, with_features: bool) -> _Findings:
+    found = _Findings()
+    with tqdm(total=sum(map(len, batches)), desc="scoring", unit="image") as progress:
+        for _, batch in load_ahead(lambda step: _load(out, batches[step]), range(len(batches))):
+            predictions = evaluators.segmenter.predict(batch.images)
+            for stem, mask, prediction, similarity in zip(batch.stems, batch.masks, predictions, batch.similarities):
+                accuracy = metrics.pixel_accuracy(prediction, mask)
+                found.images[stem] = {"M": 100 * accuracy, "S": 100 * similarity}
+                found.pixels.append(mask.size)
+            if evaluators.aesthetic:
+                for stem, beauty in zip(batch.stems, evaluators.aesthetic.scores(batch.images)):
+                    found.images[stem]["A"] = 100 * float(beauty)
+            if with_features:
+                found.features.append(evaluators.distance.features(batch.images))
+            progress.update(len(batch.stems))
+    return found
+
+
+def _load(out: Path, jobs: Sequence[Job]) -> _Batch:
+    images = [load_image(out / f"{job.stem}.jpg") for job in jobs]
+    similarities = [metrics.color_similarity(image, load_image(job.reference)) for image, job in zip(images, jobs)]
+    masks = [load_mask(job.mask) for job in jobs]
+    return _Batch([job.stem for job in jobs], np.stack(images), np.stack(masks), similarities)
+
+
+def _doubts(count: int, dimensions: int, name: str) -> list[str]:
+    """What is to be said of a distance of too few images: their covariance is singular, and the distance too large."""
+    if count > dimensions:
+        return []
+    return [f"{name} of {count} images is unreliable: {dimensions} features take more than {dimensions} images"]
+
+
+def _absent(scores: dict[str, float], has_photos: bool) -> dict[str, str]:
+    """Why a score is not there."""
+    reasons = {
+        "A": "no weights of an aesthetic network were given (--aesthetic)",
+        "FID": "no weights of the Inception network were given (--inception)" if has_photos else "no --real photos",
+        "T": f"needs {', '.join(key for key in ('M', 'A', 'FID', 'S') if key not in scores)}",
+    }
+    return {key: reason for key, reason in reasons.items() if key not in scores}
+
+
+def _made_with(evaluators: Evaluators, photos: Sequence[Path]) -> dict[str, Any]:
+    used = {"histogram": metrics.HISTOGRAM, "segmenter": _identity(evaluators.segmenter)}
+    if evaluators.aesthetic:
+        used["aesthetic"] = _identity(evaluators.aesthetic)
+    if photos:
+        used["distance"] = {
+            "score": evaluators.distance_name,
+            "network": _identity(evaluators.distance),
+            "real_photos": {
+                "folder": str(photos[0].parent),
+                "count": len(photos),
+                "sha256": real_photos.list_digest(photos),
+            },
+        }
+    return used
+
+
+def _identity(network: Network | Aesthetic) -> dict[str, Any]:
+    return {"name": network.name, "sha256": network.sha256, "preprocessing": network.preprocessing}
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in scores.items()}

@@ -1,0 +1,126 @@
+"""The other side of a Frechet distance: mean and covariance of the features of real photos, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from jiidm.data.images import load_image, read_size
+from jiidm.data.pairs import IMAGE_FOLDER
+from jiidm.errors import InputError
+from jiidm.evaluate.metrics import gaussian
+from jiidm.train.loop import load_ahead
+from ldm_jittor.files import atomic_path
+
+BATCH = 8
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Network(Protocol):
+    """What turns images into features: `inception.Inception` or `segformer.Segmenter`."""
+
+    name: str
+    sha256: str
+    preprocessing: dict
+
+    def features(self, images: np.ndarray) -> np.ndarray: ...
+
+
+def find_photos(folder: str | os.PathLike) -> list[Path]:
+    """The photos of a folder, or of the `imgs/` of a data folder, sorted.
+
+    Raises InputError for fewer than two, and for one that is a folder or a link to nothing.
+    """
+    folder = Path(folder)
+    if (folder / IMAGE_FOLDER).is_dir():
+        folder = folder / IMAGE_FOLDER
+    try:
+        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.name[0] != ".")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot list the real photos ({error.strerror})") from error
+    if strange := [photo for photo in photos if not photo.is_file()]:
+        raise InputError(f"{strange[0]}: not a file")
+    if len(photos) < 2:
+        raise InputError(f"{folder}: {len(photos)} real photos; a Frechet distance takes at least 2")
+    return photos
+
+
+def statistics(photos: Sequence[Path], size: tuple[int, int], network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and covariance [D,D] of the photos' features, from the cache where they have been computed before.
+
+    Raises InputError for a photo that does not decode or that is not of `size` (width, height), the outputs' own:
+    a distance between images of unequal sizes would measure the resizing too.
+    """
+    cache = _cache_file(photos, size, network)
+    known = _read(cache)
+    if known:
+        print(f"features of the real photos: {cache}")
+        return known
+    for photo in tqdm(photos, desc="sizes of the real photos", delay=2):
+        _check_size(photo, read_size(photo), size)
+    batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
+    features = []
+    with tqdm(total=len(photos), desc="features of the real photos", unit="image") as progress:
+        for _, images in load_ahead(lambda step: _load(batches[step], size), range(len(batches))):
+            features.append(network.features(images))
+            progress.update(len(images))
+    mu, sigma = gaussian(np.concatenate(features))
+    _write(cache, mu, sigma)
+    return mu, sigma
+
+
+def _load(photos: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
+    images = [load_image(photo) for photo in photos]
+    for photo, image in zip(photos, images):
+        _check_size(photo, image.shape[1::-1], size)  # the header does not tell of a turn by EXIF
+    return np.stack(images)
+
+
+def _check_size(photo: Path, found: tuple[int, int], size: tuple[int, int]) -> None:
+    if found != size:
+        raise InputError(
+            f"{photo}: {found[0]}x{found[1]}, the outputs are {size[0]}x{size[1]}; a Frechet distance takes equal sizes"
+        )
+
+
+def list_digest(photos: Sequence[Path]) -> str:
+    """A SHA-256 over the photos' names and lengths: which ones they are, wherever they lie."""
+    return _digest([(photo.name, photo.stat().st_size) for photo in photos])
+
+
+def _cache_file(photos: Sequence[Path], size: tuple[int, int], network: Network) -> Path:
+    """Named by all that decides its content: the network, what is done to images before, and which photos."""
+    times = [photo.stat().st_mtime_ns for photo in photos]
+    key = _digest([network.sha256, network.preprocessing, size, list_digest(photos), times])
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "jiidm" / f"features-{key}.npz"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _read(cache: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    try:
+        with np.load(cache, allow_pickle=False) as file:
+            return file["mu"], file["sigma"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(cache: Path, mu: np.ndarray, sigma: np.ndarray) -> None:
+    """Keep the statistics, under pytorch-fid's names. A cache that cannot be written costs time only."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(cache) as temporary:
+            np.savez(temporary, mu=mu, sigma=sigma)
+    except OSError as error:
+        print(f"{cache}: cannot be written ({error.strerror}); the next call computes it again")

@@ -1,0 +1,1 @@
+"""The paper's tables and other measurements of the method."""

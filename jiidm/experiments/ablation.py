@@ -1,0 +1,216 @@
+"""The paper's Table 2 on a model of one's own: what each part of IIDM adds, on the same masks, references and noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from jiidm.color import color_transfer
+from jiidm.config.load import Config, Round
+from jiidm.data.images import load_image
+from jiidm.errors import InputError
+from jiidm.evaluate import bootstrap
+from jiidm.experiments import compare
+from jiidm.experiments.trials import Result, Trial, configure, identity_of, with_rounds
+from jiidm.inference import folder as submission
+from jiidm.inference import infer, scorecard
+from jiidm.inference.infer import Job
+from jiidm.model.files import MODEL_FILE, stored_config
+from jiidm.report.sheets import table
+from jiidm.train.validation import ranked
+from ldm_jittor.checkpoint import load_metadata
+
+DM, I2I, RF, CT, ME = "DM", "I2I", "I2I+RF", "I2I+RF+CT", "I2I+RF+CT+ME"
+PAPER, PAPER_CT = "paper", "paper+CT"
+LEAST_ACCURACY = 85.0
+PAPER_START = 319
+"""The paper's T = 320, 0-based."""
+ROWS = {
+    DM: "no reference: one chain from pure noise under the mask",
+    I2I: "the first round",
+    RF: "all rounds, no colour transfer",
+    CT: "all rounds, colour transfer where the config has it",
+    ME: "the same with the mean of the two best checkpoints",
+    PAPER: "trained as long and sampled with beta_t = 0.001 t, one round from T = 320, timestep 319",
+    PAPER_CT: "the same images, colour transfer at the end",
+}
+PAPER_TABLE_2 = {  # M, A, FID, S, T as printed
+    DM: (91.01, 49.12, 35.41, 27.90, 55.79),
+    I2I: (93.76, 49.61, 32.98, 62.68, 63.60),
+    RF: (94.57, 50.43, 30.63, 49.24, 63.51),
+    CT: (94.11, 49.78, 31.38, 66.03, 65.09),
+    ME: (94.15, 50.43, 30.75, 63.76, 65.27),
+}
+
+
+def trials(given: Config, single: Path, averaged: Path | None, paper: Path | None) -> list[Trial]:
+    """The rows that sampling makes; `PAPER_CT` follows from `PAPER` by `recolor`.
+
+    given: whose rounds are taken apart. single: the best checkpoint as a model, of the first four rows. averaged: the
+    mean of the two best. paper: a model of the paper's schedule, which paints by the round it was saved with.
+    Raises InputError for fewer than two rounds, and where the models do not fit.
+    """
+    config = configure(single, given)
+    rounds = config.inference.rounds
+    if len(rounds) < 2:
+        raise InputError(f"{given.name}: inference.rounds has one round, so there is no refinement to measure")
+    plain = [dataclasses.replace(spec, color_transfer=False) for spec in rounds]
+    found = [
+        Trial(DM, single, with_rounds(config, [_from_noise(config)], DM), from_noise=True),
+        Trial(I2I, single, with_rounds(config, plain[:1], I2I)),
+        Trial(RF, single, with_rounds(config, plain, RF)),
+        Trial(CT, single, config),
+    ]
+    if averaged:
+        found.append(Trial(ME, averaged, configure(averaged, given)))
+    if paper:
+        found.append(Trial(PAPER, paper, _paper_config(paper, config)))
+    return found
+
+
+def _from_noise(config: Config) -> Round:
+    """The first round's sampler and steps, from the schedule's last timestep; where abar ends at 0, which no network
+    can predict noise at, from the round's own start."""
+    first = config.inference.rounds[0]
+    start = first.start_timestep if config.schedule.ends_in_noise else config.schedule.num_timesteps - 1
+    return dataclasses.replace(first, start_timestep=start, noise_timestep=None, color_transfer=False)
+
+
+def _paper_config(path: Path, config: Config) -> Config:
+    stored = stored_config(path)
+    if stored.schedule.kind != "paper":
+        raise InputError(f"{path}: schedule.kind is {stored.schedule.kind}, expected paper")
+    for key, mine, theirs in (
+        ("data.size", stored.data.size, config.data.size),
+        ("autoencoder", stored.autoencoder, config.autoencoder),
+        ("unet", stored.unet, config.unet),
+        ("diffusion_training.max_steps", stored.diffusion_training.max_steps, config.diffusion_training.max_steps),
+    ):
+        if mine != theirs:
+            raise InputError(f"{path}: a model of another {key} than the others, so more than the schedule differs")
+    rounds = stored.inference.rounds
+    if [(spec.start_timestep, spec.color_transfer) for spec in rounds] != [(PAPER_START, False)]:
+        raise InputError(f"{path}: inference.rounds is not the paper's one round from timestep {PAPER_START}")
+    return stored
+
+
+def best_checkpoints(run: Path) -> tuple[Path, Path | None]:
+    """Of a finished run the checkpoint of the smallest Frechet distance, and the mean of the two best, the run's model;
+    of one that took fewer than two distances the model alone.
+
+    Raises InputError as `ranked` does, where the checkpoint is gone, and where the model is another mean, as after the
+    run went on; CheckpointError where it is missing.
+    """
+    complete, best = run / MODEL_FILE, ranked(run)[:2]
+    if len(best) < 2:
+        return complete, None
+    if not best[0].path.is_file():
+        raise InputError(f"{best[0].path}: no such checkpoint, but {run} ranks it first")
+    averaged = load_metadata(complete).get("provenance", {}).get("average_of", [])
+    if {part.get("step") for part in averaged} != {entry.step for entry in best}:
+        told = f"{complete}: not the mean of the run's two best checkpoints; `jiidm average --best 2 {run} --out FILE`"
+        raise InputError(f"{told} makes that, for --checkpoint {best[0].path} --averaged FILE")
+    return best[0].path, complete
+
+
+def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) -> None:
+    """Give a trial's finished images their references' colours: `out`/<trial> -> `out`/`name`, missing ones only.
+
+    It works on the files, as the released code does, so that the chain need not be sampled again.
+    """
+    identity = identity_of(trial, seed) | {"final_color_transfer": True}
+    infer.check_output(out / name, jobs, identity)
+    submission.write_manifest(out / name, {"made_by": identity, "model_file": trial.model})
+    missing = {mask.stem for mask in submission.pending([job.mask for job in jobs], out / name)}
+    for job in tqdm([job for job in jobs if job.stem in missing], desc=name, unit="image"):
+        image = load_image(out / trial.name / f"{job.stem}.jpg")
+        reference = load_image(job.reference, image.shape[1::-1])
+        recolored = color_transfer(image, reference, trial.config.inference.color_space)
+        submission.write(out / name, job.stem, recolored, trial.config.inference.jpeg_quality)
+
+
+class Expectation(NamedTuple):
+    """An ordering of Table 2, and by how much it holds."""
+
+    text: str
+    holds: bool
+    margin: float
+    """By how much the expected side exceeds the other."""
+    interval: tuple[float, float]
+
+    @property
+    def verdict(self) -> str:
+        held = "holds" if self.holds else "does not hold"
+        doubt = ", though the interval contains 0" if self.interval[0] <= 0 <= self.interval[1] else ""
+        return f"{self.text}: {held} (by {self.margin:+.2f} [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}]{doubt})"
+
+
+def expectations(results: Sequence[Result]) -> list[Expectation]:
+    """S(I2I) > S(DM), S(+RF) < S(I2I), S(+CT) > S(+RF), M of every I2I row >= 85; differences are paired by image."""
+    by_name = {result.name: result for result in results}
+    found = []
+    for text, larger, smaller in (
+        (f"S({I2I}) > S({DM})", I2I, DM),
+        (f"S({RF}) < S({I2I})", I2I, RF),
+        (f"S({CT}) > S({RF})", CT, RF),
+    ):
+        a, b = by_name[larger], by_name[smaller]
+        margin, draws = a.scores["S"] - b.scores["S"], a.draws["S"] - b.draws["S"]
+        found.append(Expectation(text, margin > 0, margin, bootstrap.interval(margin, draws)))
+    for name in (I2I, RF, CT, ME):
+        if name in by_name:
+            margin, draws = (values["M"] - LEAST_ACCURACY for values in (by_name[name].scores, by_name[name].draws))
+            text = f"M({name}) >= {LEAST_ACCURACY:g}"
+            found.append(Expectation(text, margin >= 0, margin, bootstrap.interval(margin, draws)))
+    return found
+
+
+def describe(results: Sequence[Result], notes: Sequence[str]) -> str:
+    """Table 2 of these results, which orderings hold, and the paper's own table, as Markdown; `notes` say of what."""
+    columns = [c for c in scorecard.COLUMNS if any(c in result.scores for result in results)]
+    rows = [[result.name, *(result.cell(column) for column in columns), ROWS[result.name]] for result in results]
+    count = results[0].card["outputs"]["count"]
+    printed = [[name, *(f"{value:.2f}" for value in values)] for name, values in PAPER_TABLE_2.items()]
+    absent = [f"{name} is absent: {reason}." for name, reason in results[0].card["absent"].items()]
+    warnings = [f"Warning: {warning}." for warning in results[0].card["warnings"]]
+    return "\n".join(
+        [
+            *(f"{note}\n" for note in notes),
+            f"{count} masks; in brackets {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals, "
+            f"{bootstrap.RESAMPLES} resamples of the images.\n",
+            table(rows, ("method", *columns, "what")),
+            "",
+            *absent,
+            *warnings,
+            "\nExpected orderings:\n",
+            *(f"- {expectation.verdict}" for expectation in expectations(results)),
+            "\nThe paper's Table 2, for comparison of the orderings only (512x384 photos, other networks):\n",
+            table(printed, ("method", "M", "A", "FID", "S", "T")),
+        ]
+    )
+
+
+def as_json(results: Sequence[Result], painted: Sequence[Trial], seed: int) -> dict[str, Any]:
+    return {
+        "rows": {result.name: result.as_json() for result in results},
+        "made_by": {trial.name: identity_of(trial, seed) for trial in painted},
+        "made_with": results[0].card["made_with"],
+        "bootstrap": {"resamples": bootstrap.RESAMPLES, "confidence": bootstrap.CONFIDENCE},
+        "expectations": [
+            {"text": e.text, "holds": e.holds, "margin": e.margin, "interval": e.interval}
+            for e in expectations(results)
+        ],
+        "outputs": results[0].card["outputs"]["count"],
+        "paper": {name: dict(zip(("M", "A", "FID", "S", "T"), values)) for name, values in PAPER_TABLE_2.items()},
+    }
+
+
+def picture(results: Sequence[Result], jobs: Sequence[Job], out: Path) -> Path:
+    """Draw reference, mask and one column per row of the table as `out`/comparison.jpg."""
+    path = out / "comparison.jpg"
+    compare.picture([out / result.name for result in results], jobs, path)
+    return path

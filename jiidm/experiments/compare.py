@@ -1,0 +1,70 @@
+"""Several output folders against each other: a table of their scores, and their images side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from jiidm.classes import colorize
+from jiidm.data.images import load_image, load_mask, read_size
+from jiidm.errors import InputError
+from jiidm.inference import scorecard
+from jiidm.inference.infer import Job
+from jiidm.report.sheets import contact_sheet
+
+ROWS = 8
+
+
+def table(runs: Sequence[Path]) -> str:
+    """The runs' scores, a row each, and what keeps them from being comparable.
+
+    Raises InputError for a run without scores, or whose scores are of other images than it holds now.
+    """
+    cards = [scorecard.load(run) for run in runs]
+    lines = [scorecard.as_table([(str(run), card["scores"]) for run, card in zip(runs, cards)])]
+    for part in sorted({key for card in cards for key in card["made_with"]}):
+        if len({_essence(card["made_with"].get(part)) for card in cards}) > 1:
+            lines.append(f"not comparable: the runs were scored with another {part}")
+    if len({tuple(card["images"]) for card in cards}) > 1:
+        lines.append("not comparable: the runs are of other masks")
+    return "\n".join(lines)
+
+
+def _essence(used: object) -> str:
+    """What of an evaluator decides scores: all but what its file and folder are called."""
+    kept = json.loads(
+        json.dumps(used), object_hook=lambda part: {k: part[k] for k in part if k not in ("name", "folder")}
+    )
+    return json.dumps(kept, sort_keys=True)
+
+
+def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:
+    """Draw reference, mask and each run's image side by side, as the paper's Figures 5 and 6.
+
+    Eight masks at most, evenly spread over those that every run has painted; without `jobs` only the runs' images.
+    Raises InputError where the runs have none in common or an image is damaged, OSError where `path` cannot be written.
+    """
+    painted = [{image.stem for image in run.glob("*.jpg")} for run in runs]
+    known = {job.stem: job for job in jobs}
+    common = sorted(set.intersection(*painted, *([set(known)] if jobs else [])))
+    if not common:
+        raise InputError(f"{', '.join(map(str, runs))}: no image that all of them have")
+    count = min(ROWS, len(common))
+    stems = [common[i * len(common) // count] for i in range(count)]
+    rows = []
+    for stem in stems:
+        size = read_size(runs[0] / f"{stem}.jpg")
+        row = [load_image(run / f"{stem}.jpg", size) for run in runs]
+        if jobs:
+            row = [load_image(known[stem].reference, size), colorize(load_mask(known[stem].mask, size)), *row]
+        rows.append(row)
+    captions = [*(["reference", "mask"] if jobs else []), *_titles(runs)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(rows, path, captions, stems)
+
+
+def _titles(runs: Sequence[Path]) -> list[str]:
+    """The folders' names, or their paths where the names do not tell them apart."""
+    names = [run.name for run in runs]
+    return names if all(names) and len(set(names)) == len(runs) else [str(run) for run in runs]

@@ -1,0 +1,94 @@
+"""Masks and references for experiments, none of which the model was trained on: OUT/data, an ordinary data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from jiidm.data.images import load_image, load_mask
+from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Pair, find_pairs, read_split
+from jiidm.data.synthetic.dataset import write_dataset
+from jiidm.errors import InputError
+from jiidm.inference.infer import DEMO_SEED, Job, check_inputs
+from ldm_jittor.files import atomic_path
+
+FOLDER = "data"
+SELECTED = (
+    "The masks are the run's own validation pairs, by which its checkpoints may have been chosen: not quite unseen."
+)
+
+
+def run_pairs(run: Path, provenance: dict) -> list[Pair] | None:
+    """The validation pairs of a training run on a user's photos, or None for one on generated landscapes: those are
+    had afresh, so that checkpoints have not been chosen by them. Raises InputError where the photos are gone."""
+    if (run / "data").is_dir():
+        return None
+    return read_split(run / "split", find_pairs(provenance.get("data", run / "data")))[1]
+
+
+def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] | None) -> list[Job]:
+    """Fill `out`/data with `count` pairs, evenly spread over `pairs` or, without any, landscapes generated at `size`;
+    each mask gets the next one's photo as reference, the last the first's (`out`/data/references.json).
+
+    Raises InputError for fewer than two pairs, a damaged one, masks of unequal sizes, and an `out` that holds others.
+    """
+    if pairs is not None:
+        count = min(count, len(pairs))
+        pairs = [pairs[i * len(pairs) // count] for i in range(count)]
+    if count < 2:
+        raise InputError(f"{count} masks: an experiment takes 2 or more, for each gets another's photo as reference")
+    folder = out / FOLDER
+    if pairs is None:
+        _claim(folder, {"count": count, "pairs": f"generated, seed {DEMO_SEED}, {size[0]}x{size[1]}"})
+        write_dataset(folder, count, size, seed=DEMO_SEED)
+    else:
+        _check(pairs)
+        stems = hashlib.sha256(json.dumps([pair.stem for pair in pairs]).encode()).hexdigest()[:16]
+        _claim(folder, {"count": count, "pairs": str(pairs[0].image.parent.parent), "stems": stems})
+        _copy(pairs, folder)
+    found = find_pairs(folder)
+    references = {pair.label.name: other.image.name for pair, other in zip(found, [*found[1:], found[0]])}
+    path = folder / "references.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(references, indent=1, ensure_ascii=False), encoding="utf-8")
+    return check_inputs(folder / LABEL_FOLDER, path, None)
+
+
+def _check(pairs: Sequence[Pair]) -> None:
+    """Raises InputError for a damaged file, and for masks of unequal sizes."""
+    sizes = {}
+    for pair in tqdm(pairs, desc="checking", unit="pair", delay=2):
+        load_image(pair.image)
+        sizes[load_mask(pair.label).shape] = pair.label
+    if len(sizes) > 1:
+        raise InputError(f"{' and '.join(map(str, list(sizes.values())[:2]))} are of unequal sizes")
+
+
+def _claim(folder: Path, origin: dict) -> None:
+    """Record where the pairs come from, or see that those there come from the same place."""
+    path = folder / "origin.json"
+    try:
+        for name in (IMAGE_FOLDER, LABEL_FOLDER):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(origin, indent=1, ensure_ascii=False), encoding="utf-8")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be used ({getattr(error, 'strerror', None) or error})") from None
+    if found != origin:
+        raise InputError(f"{path}: the folder holds {found}, not {origin}; choose another --out")
+
+
+def _copy(pairs: Sequence[Pair], folder: Path) -> None:
+    for pair in pairs:
+        for source, name in ((pair.image, IMAGE_FOLDER), (pair.label, LABEL_FOLDER)):
+            target = folder / name / source.name
+            if not target.exists():
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(source, temporary)

@@ -1,0 +1,47 @@
+"""Where the rounds of configs start, as a table: what is left of the reference there, and what the way back costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from jiidm.config import load as configs
+from jiidm.config.load import Config, Round
+from jiidm.errors import InputError
+from jiidm.model.build import build_schedule
+from jiidm.report.sheets import table
+
+HEADER = ("config", "schedule", "round", "start", "noise of", "sqrt(abar)", "sampler", "steps", "passes")
+
+
+def describe_starts(names: Sequence[str]) -> str:
+    """A row per round, one per config and one for it under `--fast`, for shipped configs or YAML files.
+
+    start: first timestep of the loop. noise of: the timestep of the noise level, where it is another. sqrt(abar): the
+    share of the reference in the noised latent. passes: through the network per image, two a step with guidance.
+    Raises InputError as `config.load` does.
+    """
+    rows: list[tuple] = []
+    for name in names:
+        config = configs.load(name)
+        schedule, kind = build_schedule(config.schedule), config.schedule.kind
+        for number, spec in enumerate(config.inference.rounds, 1):
+            noise = "" if spec.noised_at == spec.start_timestep else spec.noised_at
+            kept = f"{math.sqrt(schedule.alpha_bar(spec.noised_at)):.3g}"
+            cost = spec.num_steps, _passes(spec)
+            rows.append((config.name, kind, number, spec.start_timestep, noise, kept, spec.sampler, *cost))
+        rows.append(_total(config, "all"))
+        try:
+            rows.append(_total(configs.fast(config), "fast"))
+        except InputError:
+            continue  # it has no fast rounds
+    return table(rows, HEADER)
+
+
+def _total(config: Config, title: str) -> tuple:
+    rounds = config.inference.rounds
+    return (config.name, "", title, "", "", "", "", sum(spec.num_steps for spec in rounds), sum(map(_passes, rounds)))
+
+
+def _passes(spec: Round) -> int:
+    return spec.num_steps * (2 if spec.guidance_scale != 1 else 1)

@@ -1,0 +1,97 @@
+"""The start timestep's trade-off: a low one keeps the reference's colours, a high one follows the mask."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jiidm.config.load import Config
+from jiidm.evaluate import bootstrap
+from jiidm.experiments.trials import Result, Trial, configure, with_rounds
+from jiidm.model.build import build_schedule
+from jiidm.report.sheets import table
+from ldm_jittor.files import atomic_path
+
+
+class Point(NamedTuple):
+    """What the first round scores from one start."""
+
+    start: int
+    kept: float
+    """sqrt(abar) there: the share of the reference in the noised latent."""
+    result: Result
+
+
+def trials(given: Config, model: Path, starts: Sequence[int]) -> dict[int, Trial]:
+    """The first round alone from each of `starts` and from its own, in as many steps as it has, or in start + 1 where
+    those are fewer; its colour transfer and its `noise_timestep`, if it has them, left out.
+
+    Raises InputError for a start outside the schedule, and as `configure` does.
+    """
+    config = configure(model, given)
+    first = dataclasses.replace(config.inference.rounds[0], color_transfer=False, noise_timestep=None)
+    found = {}
+    for start in sorted({*starts, first.start_timestep}):
+        spec = dataclasses.replace(first, start_timestep=start, num_steps=max(1, min(first.num_steps, start + 1)))
+        found[start] = Trial(f"start_{start:04d}", model, with_rounds(config, [spec], f"--starts {start}"))
+    return found
+
+
+def points(config: Config, results: dict[int, Result]) -> list[Point]:
+    schedule = build_schedule(config.schedule)
+    return [Point(start, math.sqrt(schedule.alpha_bar(start)), result) for start, result in results.items()]
+
+
+def describe(found: Sequence[Point], distance_name: str, chosen: int, notes: Sequence[str]) -> str:
+    """A row per start, as Markdown, the config's own marked; `notes` say of what."""
+    scores = ("S", "M", distance_name)
+    rows = [
+        [f"{p.start}{' (chosen)' if p.start == chosen else ''}", p.kept, *(p.result.cell(score) for score in scores)]
+        for p in found
+    ]
+    count = found[0].result.card["outputs"]["count"]
+    kind = f"{100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals, {bootstrap.RESAMPLES} resamples"
+    warnings = "".join(f"\nWarning: {warning}." for warning in found[0].result.card["warnings"])
+    title = "\n".join([*notes, f"First round of {count} masks; in brackets {kind}.{warnings}"])
+    return f"{title}\n\n{table(rows, ('start', 'sqrt(abar)', *scores))}"
+
+
+def as_json(found: Sequence[Point], config: Config, chosen: int) -> dict[str, Any]:
+    return {
+        "config": config.name,
+        "chosen_start": chosen,
+        "bootstrap": {"resamples": bootstrap.RESAMPLES, "confidence": bootstrap.CONFIDENCE},
+        "outputs": found[0].result.card["outputs"]["count"],
+        "made_with": found[0].result.card["made_with"],
+        "points": [{"start": p.start, "sqrt_alpha_bar": p.kept, **p.result.as_json()} for p in found],
+    }
+
+
+def plot(found: Sequence[Point], distance_name: str, chosen: int, path: Path) -> None:
+    """Draw S, M and the Frechet distance against the start as a PNG, a panel each, with bands of their intervals; a
+    line marks the chosen start."""
+    from matplotlib.figure import Figure  # takes half a second
+
+    figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
+    titles = {
+        "S": "S: colours of the reference (higher is better)",
+        "M": "M: structure of the mask (higher is better)",
+        distance_name: f"{distance_name}: distance from real (lower is better)",
+    }
+    starts = [p.start for p in found]
+    for axes, (score, title), color in zip(
+        figure.subplots(1, 3), titles.items(), ("tab:orange", "tab:blue", "tab:green")
+    ):
+        low, high = zip(*(p.result.interval(score) for p in found))
+        axes.fill_between(starts, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(starts, [p.result.scores[score] for p in found], "o-", color=color, markersize=4)
+        axes.axvline(chosen, color="dimgray", linestyle="--", linewidth=1, label=f"chosen start, {chosen}")
+        axes.set(title=title, xlabel="start timestep of the first round")
+        axes.title.set_fontsize(10)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

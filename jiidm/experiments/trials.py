@@ -1,0 +1,113 @@
+"""What `ablate` and `sweep` share: ways to paint the same masks, judged by the same networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jiidm.config import load as configs
+from jiidm.config.load import Config, Round
+from jiidm.errors import InputError
+from jiidm.evaluate import bootstrap
+from jiidm.evaluate import score as scoring
+from jiidm.evaluate.metrics import total_score
+from jiidm.evaluate.score import Evaluators
+from jiidm.inference import infer, scorecard
+from jiidm.inference.infer import Job
+from jiidm.model import files as model
+
+
+class Trial(NamedTuple):
+    """One way to paint, and the name of its output folder."""
+
+    name: str
+    model: Path
+    config: Config
+    from_noise: bool = False
+
+
+class Result(NamedTuple):
+    """What a trial's images score, and what resamples of them would."""
+
+    name: str
+    card: dict[str, Any]
+    draws: dict[str, np.ndarray]
+    """Score -> its value in each of `bootstrap.RESAMPLES` resamples; pairs with those of any other trial."""
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return self.card["scores"]
+
+    def interval(self, score: str) -> tuple[float, float]:
+        least = 0.0 if score in ("FID", "fd_seg") else -np.inf
+        return bootstrap.interval(self.scores[score], self.draws[score], least)
+
+    def cell(self, score: str) -> str:
+        """A score with its interval, as a table shows it."""
+        if score not in self.scores:
+            return "-"
+        low, high = self.interval(score)
+        return f"{self.scores[score]:.2f} [{low:.2f}, {high:.2f}]"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"scores": self.scores, "intervals": {score: self.interval(score) for score in self.scores}}
+
+
+def configure(path: Path, given: Config) -> Config:
+    """The config that a model file holds, with the rounds and all else of `given.inference`.
+
+    Raises InputError where `given` describes another model, and as `model.stored_config` does.
+    """
+    stored = model.stored_config(path)
+    for key, mine, theirs in (
+        ("schedule", stored.schedule, given.schedule),
+        ("unet", stored.unet, given.unet),
+        ("data.size", stored.data.size, given.data.size),
+    ):
+        if mine != theirs:
+            raise InputError(f"{path}: a model of another {key} than the config {given.name}")
+    return configs.from_dict(configs.to_dict(stored) | {"inference": configs.to_dict(given.inference)}, given.name)
+
+
+def with_rounds(config: Config, rounds: Sequence[Round], source: str) -> Config:
+    """The same config with other rounds. Raises InputError, naming `source`, for rounds that its schedule cannot do."""
+    tree = configs.to_dict(config)
+    tree["inference"]["rounds"] = [configs.to_dict(spec) for spec in rounds]
+    return configs.from_dict(tree, source)
+
+
+def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
+    """Paint every missing image of every trial in `out`/<its name>, an ordinary output folder.
+
+    Raises InputError, before anything is painted, where one of them holds images made otherwise.
+    """
+    identities = [identity_of(trial, seed) for trial in trials]
+    for trial, identity in zip(trials, identities):
+        infer.check_output(out / trial.name, jobs, identity)
+    for trial, identity in zip(trials, identities):
+        print(f"{trial.name}:")
+        infer.infer(jobs, out / trial.name, trial.model, trial.config, seed, identity, trial.from_noise)
+
+
+def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
+    """`infer.identity_of`, and what a trial may add to it."""
+    return infer.identity_of(model.sha256(trial.model), trial.config, seed) | {"from_noise": trial.from_noise}
+
+
+def judge(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:
+    """Score `out`/`name`, keep its scores.json as `jiidm score` does, and resample. Raises as `scoring.examine`."""
+    card, features, reality = scoring.examine(out / name, jobs, evaluators, real)
+    scorecard.save(out / name, card)
+    chosen = bootstrap.resamples(len(jobs))
+    images = list(card["images"].values())
+    draws = {score: bootstrap.means([image[score] for image in images], chosen) for score in images[0]}
+    distances = bootstrap.distances(features, reality, chosen)
+    # repeated images make every draw larger than the estimate, see bootstrap.interval; T would be clipped for it
+    bias = distances.mean() - card["scores"][evaluators.distance_name]
+    draws[evaluators.distance_name] = (distances - bias).clip(0)
+    if "T" in card["scores"]:
+        draws["T"] = np.array([total_score(*row) for row in zip(*(draws[key] for key in ("M", "A", "FID", "S")))])
+    return Result(name, card, draws)

@@ -1,0 +1,1 @@
+"""From masks and references to an output folder, and to a submission."""

@@ -1,0 +1,100 @@
+"""What is handed in: the checked folder as one zip file, and the images selected for the experts' vote."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from jiidm.data.images import read_jpeg_quality
+from jiidm.errors import InputError
+from jiidm.inference import folder as submission
+from jiidm.inference import scorecard
+from ldm_jittor.files import atomic_path
+
+SELECTED = "selects"
+MIN_QUALITY = 90
+"""Our own limit, as the challenge names none: a library's default of 75 is noticed. Inference writes 95."""
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest date a zip file can hold; the true ones would change its bytes."""
+
+
+def check(out: str | os.PathLike, masks: Sequence[Path], size: tuple[int, int]) -> list[str]:
+    """Every fault of a folder to submit, a line each: the images of `masks` (whose names alone count), and no others.
+
+    Each must be a JPEG in RGB of `size` (width, height), of quality 90 or more. Raises InputError where the folder
+    cannot be listed.
+    """
+    strays = submission.stray_images(out, masks)
+    paths = [Path(out) / f"{mask.stem}.jpg" for mask in masks]
+    faults = [_fault(path, size) for path in tqdm(paths, desc="checking images", delay=2)]
+    return [fault for fault in faults if fault] + strays
+
+
+def _fault(path: Path, size: tuple[int, int]) -> str | None:
+    fault = submission.image_fault(path, size)
+    if fault is None and (quality := read_jpeg_quality(path)) < MIN_QUALITY:
+        return f"{path}: JPEG quality about {quality}, must be at least {MIN_QUALITY}"
+    return fault
+
+
+def pack(out: str | os.PathLike, masks: Sequence[Path]) -> Path:
+    """Write the images of `masks` as OUT.zip beside the folder, atomically; returns its path.
+
+    The same images make the same bytes: sorted names, one date, one mode, no compression (a JPEG has its own).
+    Raises OSError where it cannot be written.
+    """
+    folder = Path(os.path.abspath(out))
+    target = folder.with_name(f"{folder.name}.zip")
+    with atomic_path(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder / f"{mask.stem}.jpg" for mask in masks):
+            entry = zipfile.ZipInfo(path.name, _EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # Unix, a plain file all may read
+            archive.writestr(entry, path.read_bytes())
+    return target
+
+
+def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]:
+    """The images' stems, best first, and the rule by which they are ranked.
+
+    With scores in the folder: by what Eq. 8 makes of a single image, M (0.2 A + 0.3 (50 + S / 2)), without A where it
+    was not measured. Without: by size of file, since at one JPEG quality more bytes are more detail. Equals go by name.
+    Raises InputError for scores of other images.
+    """
+    stems = sorted(mask.stem for mask in masks)
+    if not (Path(out) / submission.RUN_FOLDER / scorecard.FILE).exists():
+        sizes = {stem: (Path(out) / f"{stem}.jpg").stat().st_size for stem in stems}
+        return sorted(stems, key=lambda stem: -sizes[stem]), "largest file, for want of scores (`jiidm score`)"
+    images = scorecard.load(out)["images"]
+    if set(images) != set(stems):
+        raise InputError(
+            f"{out}: its scores are of {len(images)} images, not of these {len(stems)}; `jiidm score` again"
+        )
+    aesthetic = all("A" in image for image in images.values())
+    rule = "M (0.2 A + 0.3 (50 + S / 2))" if aesthetic else "M (50 + S / 2)"
+
+    def value(stem: str) -> float:
+        image = images[stem]
+        return image["M"] * (0.2 * image.get("A", 0) + 0.3 * (50 + image["S"] / 2))
+
+    return sorted(stems, key=lambda stem: -value(stem)), f"highest {rule}"
+
+
+def select(out: str | os.PathLike, stems: Sequence[str]) -> Path:
+    """Copy the images of `stems` to OUT/selects/, in place of those selected before; returns the folder.
+
+    Raises OSError where it cannot be written.
+    """
+    folder = Path(out) / SELECTED
+    folder.mkdir(exist_ok=True)
+    for earlier in folder.glob("*.jpg"):
+        earlier.unlink()
+    for stem in stems:
+        with atomic_path(folder / f"{stem}.jpg") as temporary:
+            shutil.copyfile(Path(out) / f"{stem}.jpg", temporary)
+    return folder

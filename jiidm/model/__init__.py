@@ -1,0 +1,1 @@
+"""Networks built from a config, and the files that hold them."""

@@ -1,0 +1,47 @@
+"""From config sections to core objects: the only bridge between the two."""
+
+from __future__ import annotations
+
+from jiidm.classes import NUM_CLASSES
+from jiidm.config.load import AutoencoderConfig, Config, ScheduleConfig
+from ldm_jittor.autoencoder import AutoencoderKL, VQModel
+from ldm_jittor.schedules import NoiseSchedule
+from ldm_jittor.unet import UNet
+
+
+def build_autoencoder(config: AutoencoderConfig) -> VQModel | AutoencoderKL:
+    ddconfig = {
+        "ch": config.channels,
+        "ch_mult": config.channel_mult,
+        "num_res_blocks": config.num_res_blocks,
+        "in_channels": 3,
+        "out_ch": 3,
+        "z_channels": config.latent_channels,
+    }
+    if config.kind == "kl":
+        return AutoencoderKL(ddconfig, config.latent_channels)
+    return VQModel(ddconfig, config.codebook_size, config.latent_channels)
+
+
+def build_unet(config: Config) -> UNet:
+    channels = config.autoencoder.latent_channels
+    unet = config.unet
+    return UNet(
+        in_channels=channels,
+        model_channels=unet.model_channels,
+        out_channels=2 * channels if unet.learn_variance else channels,
+        num_res_blocks=unet.num_res_blocks,
+        attention_downsamples=unet.attention_downsamples,
+        channel_mult=unet.channel_mult,
+        num_classes=NUM_CLASSES,
+        num_head_channels=unet.num_head_channels,
+        spade_hidden=unet.spade_hidden,
+    )
+
+
+def build_schedule(config: ScheduleConfig) -> NoiseSchedule:
+    if config.kind == "paper":
+        return NoiseSchedule.paper(config.num_timesteps, config.slope)
+    if config.kind == "linear":
+        return NoiseSchedule.linear(config.num_timesteps, config.beta_start, config.beta_end)
+    return NoiseSchedule.cosine(config.num_timesteps)

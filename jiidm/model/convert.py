@@ -1,0 +1,101 @@
+"""Networks of any readable file -> one file of this kit, compared name by name with a config."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jiidm.config import load as configs
+from jiidm.config.load import Config
+from jiidm.errors import InputError
+from jiidm.model.build import build_autoencoder, build_unet
+from jiidm.model.files import read_networks, save_model, sha256
+from ldm_jittor import checkpoint
+from ldm_jittor.formats.names import Network
+from ldm_jittor.layers import MIN_CHANNELS_PER_GROUP, NUM_GROUPS
+
+RELEASED = "iidm"
+"""The config of the released weights, for sources that hold none."""
+LABELS = {"autoencoder": "autoencoder", "unet": "U-Net"}
+
+
+class Part(NamedTuple):
+    source: Path
+    network: Network
+
+
+def convert(
+    sources: Sequence[Path], target: Path, config_name: str | None, overrides: Sequence[str], only: str | None
+) -> list[str]:
+    """Write the networks of `sources` to `target`: both as a model that inference runs on, one alone under its bare
+    names, a U-Net's being SDM's. `only`: "autoencoder" or "unet", to write no other.
+
+    Returns everything in which names and shapes differ from the config; then nothing is written. Raises InputError or
+    CheckpointError for what cannot be read, two networks of a kind, or a target that exists.
+    """
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
+    check_absent(target)
+    named = None if config_name is None else configs.load(config_name, overrides)
+    parts = _collect(sources)
+    if only is not None:
+        if only not in parts:
+            raise InputError(f"{sources[0]}: holds no {LABELS[only]}")
+        parts = {only: parts[only]}
+    config = named or _stored_config(sources, overrides)
+    faults = []
+    for kind, part in parts.items():
+        module = build_unet(config) if kind == "unet" else build_autoencoder(config.autoencoder)
+        faults += [f"{part.source} ({kind}): {fault}" for fault in checkpoint.misfits(module, part.network.state)]
+        channels = config.unet.model_channels if kind == "unet" else config.autoencoder.channels
+        if channels // MIN_CHANNELS_PER_GROUP < NUM_GROUPS:
+            print(f"note: with {channels} channels, other projects' group norms differ from the {LABELS[kind]}'s here")
+    if not faults:
+        _save(target, parts, config)
+    return faults
+
+
+def check_absent(target: Path) -> None:
+    """Raises InputError for a file or folder that exists."""
+    if target.exists():
+        raise InputError(f"{target}: exists already; choose another name")
+
+
+def _collect(sources: Sequence[Path]) -> dict[str, Part]:
+    """The networks by kind; tells what was found, and what was left out."""
+    parts: dict[str, Part] = {}
+    for source in sources:
+        found, others = read_networks(source)
+        for kind, network in found.items():
+            print(f"{source}: {LABELS[kind]}, {len(network.state)} arrays, names of {network.layout}")
+            if kind in parts:
+                first = parts[kind].source
+                raise InputError(f"{source}: a second {LABELS[kind]} beside {first}; give one (to infer, the averaged)")
+            parts[kind] = Part(source, network)
+        if others:
+            groups = Counter(name.split(".")[0] for name in others)
+            left_out = ", ".join(f"{name} ({count})" for name, count in groups.items())
+            print(f"{source}: left out {left_out}")
+    return parts
+
+
+def _stored_config(sources: Sequence[Path], overrides: Sequence[str]) -> Config:
+    """The first config that a source holds, else the released one."""
+    for source in sources:
+        tree = checkpoint.load_metadata(source).get("config")
+        if tree is not None:
+            return configs.override(configs.from_dict(tree, str(source)), overrides)
+    return configs.load(RELEASED, overrides)
+
+
+def _save(target: Path, parts: dict[str, Part], config: Config) -> None:
+    origins = {kind: {"file": part.source.name, "sha256": sha256(part.source)} for kind, part in parts.items()}
+    provenance = {"converted_from": origins}
+    states = {kind: part.network.state for kind, part in parts.items()}
+    if len(states) == 2:
+        save_model(target, config, **states, provenance=provenance)
+    else:
+        (state,) = states.values()
+        checkpoint.save(target, state, {"config": configs.to_dict(config), "provenance": provenance})

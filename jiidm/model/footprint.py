@@ -1,0 +1,68 @@
+"""What a config costs, told before anything runs."""
+
+from __future__ import annotations
+
+import jittor as jt
+
+from jiidm.config.load import Config
+from jiidm.model.build import build_autoencoder, build_unet
+from jiidm.pipeline import fitting_batch
+from ldm_jittor.ops import ATTENTION_CHUNK
+
+GIB = 2**30
+FLOAT = 4
+FIXED = GIB // 4
+"""Python, its libraries, Jittor, and the scratch memory of convolutions: `jiidm infer` with the demo model has little
+else."""
+MAPS_PER_BLOCK = 12
+"""Feature maps of a residual block's output size that training keeps for its backward pass: a rough estimate."""
+LIVE_MAPS = 5
+"""Feature maps of full size alive at once while decoding: fitted to the peak of benchmarks/decode.py --size full."""
+RECOMPUTED_SHARE = 0.36
+"""Of those maps with gradient checkpointing: benchmarks/train_step.py --size mid, batch 16 less batch 4."""
+
+
+def describe(config: Config) -> str:
+    """Parameter counts and estimated memory, as a few lines. Builds both networks, without computing anything."""
+    autoencoder, unet = build_autoencoder(config.autoencoder), build_unet(config)
+    counts = [sum(parameter.numel() for parameter in module.parameters()) for module in (autoencoder, unet)]
+    training = config.diffusion_training
+    micro_batch = training.batch_size // training.accumulation_steps
+    kept = MAPS_PER_BLOCK * (RECOMPUTED_SHARE if training.gradient_checkpointing else 1)
+    # weights, gradient, two Adam moments, average
+    train_bytes = FIXED + FLOAT * (5 * counts[1] + micro_batch * kept * _unet_map_elements(config))
+    width, height = config.data.size
+    return "\n".join(
+        [
+            f"config {config.name}: {width}x{height} images, {_latent_shape(config)} latents",
+            f"autoencoder ({config.autoencoder.kind}): {counts[0] / 1e6:.1f} M parameters",
+            f"U-Net: {counts[1] / 1e6:.1f} M parameters",
+            f"inference: about {_inference_bytes(config, unet, sum(counts)) / GIB:.1f} GiB "
+            f"at batch {fitting_batch(config, unet)}",
+            f"training the U-Net: about {train_bytes / GIB:.1f} GiB at {micro_batch} samples a pass",
+        ]
+    )
+
+
+def _latent_shape(config: Config) -> str:
+    return "x".join(map(str, (*config.latent_size, config.autoencoder.latent_channels)))
+
+
+def _unet_map_elements(config: Config) -> int:
+    """Output elements of all residual blocks, for one sample."""
+    width, height = config.latent_size
+    blocks = 2 * config.unet.num_res_blocks + 3
+    return sum(
+        blocks * mult * config.unet.model_channels * (width >> level) * (height >> level)
+        for level, mult in enumerate(config.unet.channel_mult)
+    )
+
+
+def _inference_bytes(config: Config, unet: jt.nn.Module, parameters: int) -> int:
+    batch, (width, height) = fitting_batch(config, unet), config.data.size
+    latent_width, latent_height = config.latent_size
+    modulations = batch * unet.modulation_elements((latent_height, latent_width))
+    coarse = config.autoencoder.channel_mult[min(1, len(config.autoencoder.channel_mult) - 1)]
+    decoder = LIVE_MAPS * batch * width * height * config.autoencoder.channels * coarse
+    scores = ATTENTION_CHUNK * latent_width * latent_height
+    return FIXED + FLOAT * (parameters + modulations + max(decoder, scores))

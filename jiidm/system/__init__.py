@@ -1,0 +1,1 @@
+"""The machine: device, environment, and what is missing."""

@@ -1,0 +1,1 @@
+"""Other projects' checkpoint files and parameter names."""

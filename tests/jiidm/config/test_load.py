@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from jiidm.config import load as configs
+from jiidm.config.load import Config, Round
+from jiidm.errors import InputError
+
+SHIPPED = sorted(path.stem for path in configs.CONFIG_DIR.glob("*.yaml"))
+
+
+def write(tmp_path, text):
+    path = tmp_path / "my.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def message_of(call, *arguments):
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_six_shipped_configs_are_there():
+    assert SHIPPED == ["demo", "demo_paper", "iidm", "iidm_paper", "iidm_released", "smoke"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_load_by_name_and_by_path(name):
+    config = configs.load(name)
+    assert config.name == name
+    assert configs.load(configs.CONFIG_DIR / f"{name}.yaml") == config
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_yaml_and_dict_round_trips(name, tmp_path):
+    config = configs.load(name)
+    assert configs.load(write(tmp_path, configs.to_yaml(config))) == config
+    assert configs.from_dict(configs.to_dict(config), "here") == config
+
+
+def test_what_the_full_size_configs_say():
+    released, paper = configs.load("iidm"), configs.load("iidm_paper")
+    assert released.latent_size == paper.latent_size == (128, 96)
+    assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in released.inference.rounds] == [
+        (600, 300, "ddim", 3.5),
+        (640, 320, "ddim", 3.7),
+        (400, 20, "ddim", 3.7),
+    ]
+    # the paper's T = 320 is 0-based timestep 319
+    assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in paper.inference.rounds] == [
+        (319, 320, "ddpm", 1.0)
+    ] * 3
+    assert [r.color_transfer for r in paper.inference.rounds] == [False, True, True]
+    assert paper.schedule.kind == "paper" and paper.schedule.slope == 0.001
+    assert released.unet == paper.unet and released.autoencoder == paper.autoencoder
+
+
+def test_the_released_code_noises_one_entry_of_its_chain_above_its_loop():
+    config = configs.load("iidm_released")
+    chains = [(range(0, 1000, 1000 // entries), start) for entries, start in ((500, 300), (500, 320), (50, 20))]
+    assert [(r.noised_at, r.start_timestep, r.num_steps) for r in config.inference.rounds] == [
+        (chain[start], chain[start - 1], start) for chain, start in chains
+    ]
+    assert {r.spacing for r in config.inference.rounds} == {"linspace"}
+    assert config.inference.jpeg_between_rounds == 75
+
+
+def test_the_released_code_and_the_mended_one_differ_in_the_defects_only():
+    released, mended = configs.to_dict(configs.load("iidm_released")), configs.to_dict(configs.load("iidm"))
+    inference, mended_inference = released.pop("inference"), mended.pop("inference")
+    assert (released.pop("name"), mended.pop("name")) == ("iidm_released", "iidm")
+    assert released == mended
+    for round_, mended_round in zip(inference.pop("rounds"), mended_inference.pop("rounds"), strict=True):
+        changed = {key for key in round_ if round_[key] != mended_round[key]}
+        assert changed == {"noise_timestep", "start_timestep", "spacing"}
+    changed = {key for key in inference if inference[key] != mended_inference[key]}
+    assert changed == {"jpeg_between_rounds", "jpeg_quality"}
+
+
+def test_a_round_is_noised_at_its_first_timestep_unless_told():
+    assert Round(9, 10).noised_at == 9 and Round(9, 10, noise_timestep=0).noised_at == 0
+
+
+def test_fast_rounds_keep_all_but_how_they_are_sampled():
+    config = configs.load("iidm_released", ["inference.fast_steps=12"])
+    fast = configs.fast(config)
+    assert [(r.sampler, r.num_steps, r.spacing) for r in fast.inference.rounds] == [("dpmpp_2m", 12, "logsnr")] * 3
+    for changed, before in zip(fast.inference.rounds, config.inference.rounds, strict=True):
+        kept = dataclasses.replace(changed, sampler=before.sampler, num_steps=before.num_steps, spacing=before.spacing)
+        assert kept == before
+    assert dataclasses.replace(fast, inference=config.inference) == config
+    assert dataclasses.replace(fast.inference, rounds=config.inference.rounds) == config.inference
+
+
+def test_a_round_does_not_take_more_steps_for_being_fast(tmp_path):
+    path = write(
+        tmp_path, "inference: {rounds: [{start_timestep: 99, num_steps: 20}, {start_timestep: 1, num_steps: 2}]}"
+    )
+    assert [spec.num_steps for spec in configs.fast(configs.load(path)).inference.rounds] == [10, 2]
+
+
+def test_fast_is_refused_where_it_saves_nothing_or_cannot_be():
+    assert "fast_steps = 10" in message_of(configs.fast, configs.load("smoke"))
+    assert "ddpm" in message_of(configs.fast, configs.load("iidm_paper"))
+    ending = "inference.rounds=[{start_timestep: 999, num_steps: 20}]"
+    assert "abar is 0" in message_of(configs.fast, configs.load("iidm_paper", [ending]))
+
+
+def test_an_empty_file_is_the_default(tmp_path):
+    assert configs.load(write(tmp_path, "")) == Config()
+
+
+def test_a_config_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+def test_numbers_that_yaml_reads_as_strings(tmp_path):
+    # YAML 1.1 wants a dot in floats: 1e-4 is the string "1e-4"
+    config = configs.load(write(tmp_path, "diffusion_training: {learning_rate: 1e-4}\nschedule: {beta_end: 1}\n"))
+    assert config.diffusion_training.learning_rate == 0.0001
+    assert type(config.schedule.beta_end) is float and config.schedule.beta_end == 1.0
+
+
+def test_null_is_allowed_where_there_is_a_choice(tmp_path):
+    assert configs.load(write(tmp_path, "inference: {clip_x0: null}")).inference.clip_x0 is None
+    assert configs.load(write(tmp_path, "inference: {clip_x0: 4}")).inference.clip_x0 == 4.0
+
+
+def test_what_older_files_do_not_say_has_a_default():
+    """The config in a checkpoint of an earlier version has no word of distances: none are taken."""
+    assert configs.from_dict({"diffusion_training": {"max_steps": 3}}, "here").diffusion_training.distance_every is None
+    assert configs.load("demo", ["diffusion_training.distance_every=0"]).diffusion_training.distance_every == 0
+
+
+def test_rounds_are_read_with_their_defaults(tmp_path):
+    path = write(tmp_path, "inference: {rounds: [{start_timestep: 9, num_steps: 10}]}")
+    assert configs.load(path).inference.rounds == (Round(9, 10),)
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("sede: 1", ["sede"]),
+        ("unet: {model_chanels: 64}", ["unet.model_chanels"]),
+        ("inference: {rounds: [{start_timestep: 1, num_steps: 1, steps: 2}]}", ["inference.rounds.0.steps"]),
+        ("1: 2", ["1"]),
+        ("seed: one", ["seed", "one"]),
+        ("seed: 1.5", ["seed", "1.5"]),
+        ("seed: true", ["seed", "True"]),
+        ("name: 3", ["name", "3"]),
+        ("unet: {learn_variance: 1}", ["unet.learn_variance", "1"]),
+        ("diffusion_training: {learning_rate: fast}", ["diffusion_training.learning_rate", "fast"]),
+        ("diffusion_training: {learning_rate: true}", ["diffusion_training.learning_rate", "True"]),
+        ("diffusion_training: {max_steps: null}", ["diffusion_training.max_steps", "None"]),
+        ("schedule: {kind: quadratic}", ["schedule.kind", "quadratic"]),
+        ("schedule: {kind: [linear]}", ["schedule.kind", "linear"]),
+        ("schedule: linear", ["schedule", "linear"]),
+        ("data: {size: 512}", ["data.size", "512"]),
+        ("data: {size: [512]}", ["data.size", "512"]),
+        ("data: {size: [512, wide]}", ["data.size.1", "wide"]),
+        ("inference: {rounds: [{start_timestep: 5}]}", ["inference.rounds.0", "num_steps"]),
+        ("[1, 2]", ["[1, 2]"]),
+        ("just words", ["just words"]),
+        ("seed: {", ["YAML"]),
+        ("data: {size: [510, 384]}", ["data.size", "510x384"]),
+        ("data: {size: [0, 384]}", ["data.size", "0x384"]),
+        ("data: {validation_fraction: 1.0}", ["data.validation_fraction", "1.0"]),
+        ("unet: {model_channels: 40}", ["unet.model_channels", "40"]),
+        ("autoencoder: {channels: 0}", ["autoencoder.channels", "0"]),
+        ("autoencoder_training: {crop_size: [1024, 256]}", ["autoencoder_training.crop_size", "1024x256"]),
+        ("diffusion_training: {batch_size: 5, accumulation_steps: 2}", ["diffusion_training.batch_size", "5"]),
+        ("diffusion_training: {accumulation_steps: 0}", ["diffusion_training", "0"]),
+        ("diffusion_training: {mask_dropout: 1.0}", ["diffusion_training.mask_dropout", "1.0"]),
+        ("inference: {rounds: []}", ["inference.rounds"]),
+        ("inference: {batch_size: 0}", ["inference.batch_size", "0"]),
+        ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds.0.start_timestep", "1000"]),
+        ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds.0.num_steps", "11"]),
+        (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1, noise_timestep: 1000}]}",
+            ["inference.rounds.0.noise_timestep", "1000", "0 to 999"],
+        ),
+        (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1, spacing: leading}]}",
+            ["inference.rounds.0.spacing", "leading"],
+        ),
+    ],
+)
+def test_faults_name_file_key_and_value(tmp_path, text, parts):
+    path = write(tmp_path, text)
+    message = message_of(configs.load, path)
+    assert message.startswith(f"{path}: ")
+    for part in parts:
+        assert part in message.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("schedule.num_timesteps", "0"),
+        ("schedule.beta_end", "1.5"),
+        ("schedule.beta_start", "0"),
+        ("autoencoder_training.batch_size", "0"),
+        ("diffusion_training.batch_size", "0"),
+        ("diffusion_training.log_every", "0"),
+        ("diffusion_training.checkpoint_every", "0"),
+        ("diffusion_training.validate_every", "0"),
+        ("diffusion_training.distance_every", "-1"),
+        ("diffusion_training.distance_images", "1"),
+        ("diffusion_training.keep_best", "1"),
+        ("diffusion_training.learning_rate", "nan"),
+        ("diffusion_training.learning_rate", ".inf"),
+        ("diffusion_training.weight_decay", ".nan"),
+        ("inference.clip_x0", "1" + "0" * 400),
+        ("autoencoder.channel_mult", "[]"),
+        ("autoencoder.channel_mult", "[1, 0]"),
+        ("unet.channel_mult", "[]"),
+        ("unet.channel_mult", "[1, -2]"),
+        ("unet.num_head_channels", "48"),
+        ("inference.rounds.0.num_steps", "0"),
+        ("data.synthetic_count", "0"),
+        ("inference.fast_steps", "0"),
+        ("inference.jpeg_quality", "101"),
+        ("inference.jpeg_quality", "null"),
+        ("inference.jpeg_between_rounds", "0"),
+        ("autoencoder.latent_scale", "0"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_at_once(key, value):
+    message = message_of(configs.load, "demo", [f"{key}={value}"])
+    assert key in message.removeprefix(f"--set {key}={value}")
+
+
+def test_a_paper_schedule_whose_betas_pass_one_is_refused():
+    message = message_of(configs.load, "iidm_paper", ["schedule.slope=0.002"])
+    assert "schedule.slope" in message.removeprefix("--set schedule.slope=0.002") and "0.002" in message
+
+
+def test_a_round_cannot_be_even_in_log_snr_from_pure_noise():
+    told = "inference.rounds.0.spacing is logsnr, expected another: abar is 0 at timestep 999"
+    rounds = "inference.rounds=[{start_timestep: 999, num_steps: 9, spacing: logsnr}]"
+    for name, more in (("iidm_paper", []), ("iidm", ["schedule.beta_end=1"])):
+        assert told in message_of(configs.load, name, [rounds, *more])
+        configs.load(name, [rounds.replace("999", "998"), *more])
+    configs.load("iidm", [rounds])
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    assert "nothing.yaml" in message_of(configs.load, tmp_path / "nothing.yaml")
+    assert "no_such_name" in message_of(configs.load, "no_such_name")
+    assert str(tmp_path) in message_of(configs.load, tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "binary.yaml" in message_of(configs.load, tmp_path / "binary.yaml")
+
+
+def test_yaml_tags_run_no_code(tmp_path):
+    mark = tmp_path / "ran"
+    path = write(tmp_path, f"name: !!python/object/apply:os.system ['touch {mark}']")
+    assert "YAML" in message_of(configs.load, path)
+    assert not mark.exists()
+
+
+def test_set_overrides_values_of_every_kind(smoke):
+    assignments = [
+        "seed=7",
+        "name=other",
+        "diffusion_training.learning_rate=1e-5",
+        "data.size=[128, 96]",
+        "inference.clip_x0=3",
+        "unet.learn_variance=false",
+        "inference.rounds=[{start_timestep: 9, num_steps: 2, sampler: ddpm}]",
+    ]
+    changed = configs.override(smoke, assignments)
+    assert changed.seed == 7 and changed.name == "other" and changed.data.size == (128, 96)
+    assert changed.diffusion_training.learning_rate == 1e-5
+    assert changed.inference.clip_x0 == 3.0 and changed.unet.learn_variance is False
+    assert changed.inference.rounds == (Round(9, 2, "ddpm"),)
+    assert changed.autoencoder == smoke.autoencoder and smoke.seed == 0
+    assert configs.load("smoke", assignments) == changed
+    assert configs.override(smoke, []) is smoke
+    mended = configs.load("iidm_released", ["inference.rounds.0.noise_timestep=598"]).inference.rounds
+    assert [spec.noised_at for spec in mended] == [598, 640, 400]
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "sede=1",
+        "seed",
+        "unet.chanels=1",
+        "seed.part=1",
+        "inference.rounds.0=1",
+        "inference.rounds.9.num_steps=1",
+        "inference.rounds.-1.num_steps=1",
+        "inference.rounds.0.steps=1",
+        "inference.0=1",
+        "=1",
+        "seed=one",
+        "data.size=[1",
+        "seed=",
+    ],
+)
+def test_set_faults_name_the_assignment(smoke, assignment):
+    assert f"--set {assignment}" in message_of(configs.override, smoke, [assignment])

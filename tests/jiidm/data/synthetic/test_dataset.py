@@ -1,0 +1,259 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import jiidm.data.synthetic.dataset
+from jiidm.classes import CLASS_NAMES
+from jiidm.data.synthetic.canvas import Canvas, value_noise
+from jiidm.data.synthetic.dataset import GENERATOR_VERSION, landscape, stored_version, write_dataset
+from jiidm.data.synthetic.style import draw_style
+from jiidm.errors import InputError
+
+SMALL = (128, 96)
+PROJECT = Path(__file__).resolve().parents[4]
+
+
+def digest(image, mask):
+    return hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
+
+
+def test_shapes_types_and_label_range_at_several_sizes():
+    for size in [(64, 48), (97, 61), (200, 150)]:
+        image, mask = landscape(4, size)
+        assert image.shape == (size[1], size[0], 3) and image.dtype == np.uint8
+        assert mask.shape == (size[1], size[0]) and mask.dtype == np.uint8
+        assert mask.max() <= 28
+
+
+def test_same_in_another_process_and_without_jittor():
+    code = (
+        "import sys, hashlib; from jiidm.data.synthetic.dataset import landscape\n"
+        "landscape(3, (64, 48))\n"
+        "for i in (5, 6):\n"
+        "    image, mask = landscape(i, (128, 96))\n"
+        "    print(hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())\n"
+        "assert 'jittor' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [digest(*landscape(5, SMALL)), digest(*landscape(6, SMALL))]
+
+
+def test_index_and_seed_each_change_the_scene():
+    masks = [landscape(0, SMALL)[1], landscape(1, SMALL)[1], landscape(0, SMALL, seed=1)[1]]
+    for a, b in [(0, 1), (0, 2), (1, 2)]:
+        assert (masks[a] != masks[b]).mean() > 0.05
+
+
+@pytest.mark.parametrize("index", range(16))
+def test_style_changes_the_picture_but_not_the_mask(index):
+    images, masks = zip(*(landscape(index, SMALL, style=style) for style in (1, 4, 5)))
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], masks[2])
+    assert np.abs(images[0].astype(int) - images[1]).mean() > 10
+
+
+def test_style_of_its_own_is_the_index():
+    np.testing.assert_array_equal(landscape(7, SMALL)[0], landscape(7, SMALL, style=7)[0])
+
+
+def test_style_not_layout_governs_colour_statistics():
+    """Between styles the mean Lab colour varies more than between layouts of one style."""
+    means = np.array(
+        [
+            [cv2.cvtColor(landscape(i, (64, 48), style=s)[0], cv2.COLOR_RGB2LAB).mean((0, 1)) for i in range(12)]
+            for s in range(12)
+        ]
+    )  # [style, layout, channel]
+    between = means.mean(1).var(0).sum()
+    within = means.var(1).mean(0).sum()
+    assert between > 2 * within
+
+
+def test_night_is_darker_than_noon_and_winter_whiter_than_summer():
+    drawn = {}
+    for style in range(400):
+        look = draw_style(np.random.default_rng([0, style, 1]))
+        drawn.setdefault((look.time, look.season, look.weather), style)
+    noon, night, winter = (
+        np.mean([landscape(i, SMALL, style=drawn[key])[0].mean() for i in range(6)])
+        for key in [("noon", "summer", "clear"), ("night", "summer", "clear"), ("noon", "winter", "clear")]
+    )
+    assert night < 0.6 * noon
+
+    def saturation(key):
+        pictures = [landscape(i, SMALL, style=drawn[key])[0][60:] for i in range(6)]
+        return np.mean([cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[..., 1].mean() for picture in pictures])
+
+    assert saturation(("noon", "winter", "clear")) < 0.8 * saturation(("noon", "summer", "clear"))
+    assert winter > 0.9 * noon
+
+
+def test_classes_in_use():
+    seen, counts = set(), []
+    for index in range(60):
+        mask = landscape(index, SMALL)[1]
+        labels = {CLASS_NAMES[label] for label in np.unique(mask)}
+        assert "sky" in labels and mask[0, 0] == CLASS_NAMES.index("sky")
+        # "other" is the canvas before painting, so a gap between elements would show up at the lower edge.
+        assert CLASS_NAMES.index("other") not in mask[40:]
+        seen |= labels
+        counts.append(len(labels))
+    assert len(seen) >= 16
+    assert min(counts) >= 4 and 4 <= np.mean(counts) <= 9
+
+
+def test_another_size_shows_the_same_scene():
+    for index in range(8):
+        small, large = landscape(index, SMALL)[1], landscape(index, (384, 288))[1]
+        reduced = cv2.resize(large, SMALL, interpolation=cv2.INTER_NEAREST)
+        assert (reduced == small).mean() > 0.93
+
+
+def test_mask_follows_what_is_painted():
+    """A pixel has the label of what covers half of it, and the picture shows that mixture."""
+    look = draw_style(np.random.default_rng(0))
+    canvas = Canvas((64, 48), look, np.random.default_rng(0), np.random.default_rng(0), horizon=0.5)
+    alpha = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (48, 1))
+    canvas.put(alpha, np.ones(3, np.float32), "boat")
+    np.testing.assert_allclose(canvas.image, np.repeat(alpha[..., None], 3, 2), atol=5e-5)
+    np.testing.assert_array_equal(canvas.mask == CLASS_NAMES.index("boat"), alpha >= 0.5)
+    canvas.polygon([(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)], np.ones(3, np.float32), "house")
+    inside = (np.abs(canvas.u - 0.5) < 0.25) & (np.abs(canvas.v - 0.5) < 0.25)
+    assert ((canvas.mask == CLASS_NAMES.index("house")) ^ inside).mean() < 0.07
+    canvas.polygon([(2.0, 2.0), (3.0, 2.0), (3.0, 3.0)], np.ones(3, np.float32), "ship")
+    assert CLASS_NAMES.index("ship") not in canvas.mask
+
+
+def test_value_noise_is_centred_and_keeps_its_shape_at_another_size():
+    small = value_noise(np.random.default_rng(0), (64, 48), (8, 6), octaves=3)
+    large = value_noise(np.random.default_rng(0), (256, 192), (8, 6), octaves=3)
+    assert small.dtype == np.float32 and small.shape == (48, 64)
+    assert abs(large.mean()) < 0.15 and 0.2 < large.std() < 0.7
+    reduced = cv2.resize(large, (64, 48), interpolation=cv2.INTER_AREA)
+    assert np.corrcoef(reduced.ravel(), small.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"size": (63, 48)}, "63x48"),
+        ({"index": -1}, "index -1"),
+        ({"seed": -2}, "seed -2"),
+        ({"style": -3}, "-3"),
+    ],
+)
+def test_landscape_refuses_bad_arguments(arguments, named):
+    with pytest.raises(InputError, match=named):
+        landscape(**{"index": 0, "size": SMALL, **arguments})
+
+
+def tree(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_write_dataset_writes_pairs_that_read_back(tmp_path):
+    write_dataset(tmp_path, 2, (64, 48), seed=3, start=5, progress=False)
+    stems = ("synth_000005", "synth_000006")
+    pairs = {f"imgs/{stem}.jpg" for stem in stems} | {f"labels/{stem}.png" for stem in stems}
+    assert set(tree(tmp_path)) == {"dataset.json"} | pairs
+    image, mask = landscape(6, (64, 48), seed=3)
+    with Image.open(tmp_path / "labels/synth_000006.png") as stored:
+        assert stored.mode == "L"
+        np.testing.assert_array_equal(np.array(stored), mask)
+    with Image.open(tmp_path / "imgs/synth_000006.jpg") as stored:
+        assert stored.mode == "RGB" and stored.size == (64, 48)
+        assert np.abs(np.array(stored).astype(int) - image).mean() < 8
+    settings = json.loads((tmp_path / "dataset.json").read_text())
+    assert settings == {"generator_version": GENERATOR_VERSION, "seed": 3, "size": [64, 48]}
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [('{"generator_version": 7}', 7), ("{}", None), ("[1]", None), ("{", None), (None, None)],
+)
+def test_the_version_of_a_dataset_of_any_origin(tmp_path, text, version):
+    if text is not None:
+        (tmp_path / "dataset.json").write_text(text)
+    assert stored_version(tmp_path) == version
+
+
+@pytest.mark.parametrize("fails_in", ["landscape", "mask"])
+def test_write_dataset_continues_after_an_interruption(tmp_path, monkeypatch, fails_in):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    write_dataset(whole, 4, (64, 48), progress=False)
+    saved = Image.Image.save
+
+    def interrupted_landscape(index, size, **options):
+        if index == 2:
+            raise KeyboardInterrupt
+        return landscape(index, size, **options)
+
+    def interrupted_save(picture, path, *args, **options):
+        if picture.mode == "L" and len(list((broken / "labels").glob("synth_*"))) == 2:
+            Path(path).write_bytes(b"half a fi")
+            raise KeyboardInterrupt
+        saved(picture, path, *args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if fails_in == "landscape":
+            patch.setattr(jiidm.data.synthetic.dataset, "landscape", interrupted_landscape)
+        else:
+            patch.setattr(Image.Image, "save", interrupted_save)
+        write_dataset(broken, 4, (64, 48), progress=False)
+    left = tree(broken)
+    assert {name: data for name, data in tree(whole).items() if name in left} == left  # nothing half-written
+    assert len([name for name in left if name.startswith("labels/")]) == 2
+    write_dataset(broken, 4, (64, 48), progress=False)
+    assert tree(broken) == tree(whole)
+
+
+def test_write_dataset_leaves_complete_pairs_alone(tmp_path):
+    write_dataset(tmp_path, 2, (64, 48), progress=False)
+    (tmp_path / "imgs/synth_000000.jpg").write_bytes(b"edited")
+    write_dataset(tmp_path, 2, (64, 48), progress=False)
+    assert (tmp_path / "imgs/synth_000000.jpg").read_bytes() == b"edited"
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"size": (80, 60)}])
+def test_write_dataset_refuses_to_mix_settings(tmp_path, change):
+    write_dataset(tmp_path, 1, (64, 48), progress=False)
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match="dataset.json"):
+        write_dataset(tmp_path, **{"count": 2, "size": (64, 48), "progress": False, **change})
+    assert tree(tmp_path) == before
+
+
+def test_write_dataset_refuses_another_generators_and_foreign_folders(tmp_path, monkeypatch):
+    write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
+    monkeypatch.setattr(jiidm.data.synthetic.dataset, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
+    with pytest.raises(InputError, match="generator_version"):
+        write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
+    (tmp_path / "photos/imgs").mkdir(parents=True)
+    (tmp_path / "photos/imgs/a.jpg").write_bytes(b"a photo")
+    with pytest.raises(InputError, match="photos"):
+        write_dataset(tmp_path / "photos", 1, (64, 48), progress=False)
+    (tmp_path / "old/dataset.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
+
+
+def test_write_dataset_names_a_folder_it_cannot_make(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="taken"):
+        write_dataset(tmp_path / "taken", 1, (64, 48), progress=False)
+
+
+@pytest.mark.parametrize("arguments", [{"count": 0}, {"start": -1}, {"size": (32, 32)}, {"seed": -1}])
+def test_write_dataset_writes_nothing_for_bad_arguments(tmp_path, arguments):
+    root = tmp_path / "new"
+    with pytest.raises(InputError):
+        write_dataset(root, **{"count": 1, "size": (64, 48), "progress": False, **arguments})
+    assert not root.exists()

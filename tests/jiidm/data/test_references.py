@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from jiidm.data.references import find_masks, load_references
+from jiidm.errors import InputError
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """The layout of the sample data: root/imgs, root/labels, root/refs.json."""
+    root = tmp_path / "root"
+    for folder, suffix in (("imgs", ".jpg"), ("labels", ".png")):
+        (root / folder).mkdir(parents=True)
+        for stem in "abc":
+            (root / folder / f"{stem}{suffix}").write_bytes(b"x")
+    return root
+
+
+def write(root, entries):
+    path = root / "refs.json"
+    path.write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    return path
+
+
+def load(root, entries, **options):
+    return load_references(write(root, entries), find_masks(root / "labels"), **options)
+
+
+def error_of(root, entries, **options):
+    with pytest.raises(InputError) as caught:
+        load(root, entries, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{root / 'refs.json'}: ") and "\n" not in message
+    return message
+
+
+GOOD = {"a.png": "b.jpg", "b.png": "c.jpg", "c.png": "a.jpg"}
+
+
+def test_masks_are_sorted_png_files(layout):
+    (layout / "labels" / "notes.txt").write_text("x")
+    (layout / "labels" / "._a.png").write_text("x")
+    assert [mask.name for mask in find_masks(layout / "labels")] == ["a.png", "b.png", "c.png"]
+
+
+def test_missing_and_empty_mask_folders(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(InputError, match=str(folder)):
+            find_masks(folder)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="file"):
+        find_masks(tmp_path / "file")
+
+
+def test_images_are_found_in_imgs_beside_the_json(layout):
+    found = load(layout, GOOD)
+    assert list(found) == ["a", "b", "c"]
+    assert {stem: path.name for stem, path in found.items()} == {"a": "b.jpg", "b": "c.jpg", "c": "a.jpg"}
+    assert all(path.is_file() and path.parent.name == "imgs" for path in found.values())
+
+
+def test_places_are_tried_in_order(layout, tmp_path):
+    data_root = tmp_path / "data"
+    (data_root / "imgs").mkdir(parents=True)
+    entries = {"a.png": "r.jpg", "b.png": "imgs/b.jpg", "c.png": str((layout / "imgs" / "c.jpg").resolve())}
+    (data_root / "imgs" / "r.jpg").write_bytes(b"x")
+    found = load(layout, entries, data_root=data_root)
+    assert found["a"] == (data_root / "imgs" / "r.jpg").resolve()
+    assert found["b"] == (layout / "imgs" / "b.jpg").resolve()
+    assert found["c"] == (layout / "imgs" / "c.jpg").resolve()
+    for place in (layout / "imgs", layout):
+        (place / "r.jpg").write_bytes(b"x")
+        assert load(layout, entries, data_root=data_root)["a"] == (place / "r.jpg").resolve()
+
+
+def test_an_imgs_folder_that_is_a_link_is_allowed(layout, tmp_path):
+    (layout / "imgs").rename(tmp_path / "elsewhere")
+    (layout / "imgs").symlink_to(tmp_path / "elsewhere")
+    assert load(layout, GOOD)["a"] == (tmp_path / "elsewhere" / "b.jpg").resolve()
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "imgs/../../secret.jpg", "{root}/secret.jpg", "imgs/link.jpg", "link.jpg"]
+)
+def test_references_outside_the_folders_are_refused(layout, tmp_path, name):
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    (layout / "imgs" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    name = name.format(root=tmp_path)
+    message = error_of(layout, {**GOOD, "b.png": name})
+    assert repr(name) in message and "outside" in message
+
+
+def test_outside_references_are_refused_even_if_the_name_exists_inside(layout):
+    assert "outside" in error_of(layout, {**GOOD, "a.png": "../imgs/b.jpg"})
+
+
+def test_dot_dot_that_stays_inside_is_fine(layout):
+    assert load(layout, {**GOOD, "a.png": "labels/../imgs/b.jpg"})["a"].name == "b.jpg"
+
+
+def test_missing_references_are_named_and_counted(layout):
+    message = error_of(layout, {"b.png": "b.jpg"})
+    assert "no reference" in message and "'a.png', 'c.png'" in message and "2 in all" in message
+
+
+def test_many_are_cut_to_the_first_few(layout):
+    message = error_of(layout, {**GOOD, **{f"x{i}.png": "a.jpg" for i in range(9)}})
+    assert "does not exist" in message and "'x2.png', ..." in message and "x3" not in message and "9 in all" in message
+
+
+@pytest.mark.parametrize("name", ["missing.jpg", "", ".", "imgs"])
+def test_images_that_are_not_there(layout, name):
+    message = error_of(layout, {**GOOD, "a.png": name})
+    assert "not found" in message and repr(name) in message and str(layout / "imgs") in message
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 5000 + ".jpg", "\ud800.jpg"])
+def test_impossible_names(layout, name):
+    error_of(layout, {**GOOD, "a.png": name})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, '["a.png"]', "3", '{"a.png": 3}', '{"a.png": null}', '{"a.png": {"b": "c"}}'],
+)
+def test_other_files_are_not_references(layout, text):
+    assert "JSON" in error_of(layout, text)
+
+
+def test_binary_and_missing_files_are_not_references(layout):
+    (layout / "refs.json").write_bytes(b"\xff\xd8\xff\xe0")
+    for path in (layout / "refs.json", layout / "missing.json", layout):
+        with pytest.raises(InputError, match=str(path)):
+            load_references(path, find_masks(layout / "labels"))
+
+
+def test_duplicate_keys_are_refused(layout):
+    message = error_of(layout, '{"a.png": "a.jpg", "b.png": "b.jpg", "c.png": "c.jpg", "a.png": "a.jpg"}')
+    assert "more than one" in message and "'a.png'" in message
+
+
+def test_names_with_line_breaks_stay_on_one_line(layout):
+    assert r"x\ny" in error_of(layout, {**GOOD, "x\ny.png": "a.jpg"})
+
+
+def test_a_byte_order_mark_is_read_over(layout):
+    assert len(load(layout, "\ufeff" + json.dumps(GOOD))) == 3

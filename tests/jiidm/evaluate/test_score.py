@@ -1,0 +1,169 @@
+"""`scoring.score` with networks whose answers are known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from judges import Brightness, Redness
+
+from jiidm.data import images
+from jiidm.errors import InputError
+from jiidm.evaluate import metrics
+from jiidm.evaluate import score as scoring
+from jiidm.evaluate.score import Evaluators
+from jiidm.inference import folder as submission
+from jiidm.inference import scorecard
+from jiidm.inference.infer import Job
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def halves(rng, size, bright_columns):
+    """A dark image whose last columns are bright, each side of one random colour."""
+    image = np.empty((size[1], size[0], 3), np.uint8)
+    image[:] = rng.integers(0, 60, 3)
+    if bright_columns:
+        image[:, -bright_columns:] = rng.integers(200, 256, 3)
+    return image
+
+
+def make_jobs(root, sizes):
+    """Outputs whose last quarter is bright, and masks that want a half to be: a quarter of the pixels is wrong."""
+    rng, jobs = np.random.default_rng(0), []
+    for folder in ("masks", "refs", "out"):
+        (root / folder).mkdir()
+    for number, size in enumerate(sizes):
+        stem = f"m{number:02d}"
+        images.save_jpeg(root / "out" / f"{stem}.jpg", halves(rng, size, size[0] // 4), quality=100)
+        images.save_jpeg(root / "refs" / f"{stem}.jpg", halves(rng, (64, 48), 32))
+        mask = np.zeros((size[1], size[0]), np.uint8)
+        mask[:, size[0] // 2 :] = 1
+        images.save_png(root / "masks" / f"{stem}.png", mask)
+        jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg"))
+    return jobs
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    return make_jobs(tmp_path, [(64, 48)] * 11)
+
+
+@pytest.fixture
+def real(tmp_path):
+    (tmp_path / "real").mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(9):
+        images.save_png(tmp_path / "real" / f"{number}.png", halves(rng, (64, 48), 10))
+    return tmp_path / "real"
+
+
+def plain(**more):
+    return Evaluators(**{"segmenter": Brightness(), "distance": Brightness(), "distance_name": "fd_seg", **more})
+
+
+def output(tmp_path, job):
+    return images.load_image(tmp_path / "out" / f"{job.stem}.jpg")
+
+
+class TestScores:
+    def test_accuracy_is_the_share_of_pixels_as_in_the_mask(self, tmp_path, jobs):
+        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        assert card["scores"]["M"] == 75 and {image["M"] for image in card["images"].values()} == {75}
+        assert sorted(card["images"]) == [job.stem for job in jobs]
+
+    def test_accuracy_over_all_is_that_of_all_pixels(self, tmp_path):
+        jobs = make_jobs(tmp_path, [(64, 48), (32, 24)])
+        images.save_png(jobs[1].mask, np.full((24, 32), 5, np.uint8))  # nothing of the small image is right
+        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        assert card["scores"]["M"] == pytest.approx(75 * (64 * 48) / (64 * 48 + 32 * 24))
+
+    def test_similarity_is_opencvs_correlation_in_percent(self, tmp_path, jobs):
+        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        for job in jobs:
+            histograms = [
+                cv2.calcHist([image], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel()
+                for image in (output(tmp_path, job), images.load_image(job.reference))
+            ]
+            oracle = 100 * cv2.compareHist(*histograms, cv2.HISTCMP_CORREL)
+            assert card["images"][job.stem]["S"] == pytest.approx(oracle, abs=1e-3)
+        assert card["scores"]["S"] == pytest.approx(np.mean([i["S"] for i in card["images"].values()]), abs=1e-3)
+
+    def test_distance_is_that_of_the_outputs_and_the_real_photos(self, tmp_path, jobs, real):
+        card = scoring.score(tmp_path / "out", jobs, plain(), real)
+        ours = np.stack([output(tmp_path, job).mean(axis=(0, 1)) for job in jobs])
+        theirs = np.stack([images.load_image(path).mean(axis=(0, 1)) for path in real.iterdir()])
+        expected = metrics.frechet_distance(*metrics.gaussian(ours), *metrics.gaussian(theirs))
+        assert card["scores"]["fd_seg"] == pytest.approx(expected, rel=1e-4)
+        assert "FID" not in card["scores"] and "T" not in card["scores"]
+
+    def test_the_total_is_eq_8_where_nothing_is_missing(self, tmp_path, jobs, real):
+        card = scoring.score(tmp_path / "out", jobs, plain(distance_name="FID", aesthetic=Redness()), real)
+        scores = card["scores"]
+        redness = np.mean([output(tmp_path, job)[..., 0].mean() / 2.55 for job in jobs])
+        assert scores["A"] == pytest.approx(redness, abs=1e-3) and card["absent"] == {}
+        expected = 0.75 * (0.2 * scores["A"] + 0.3 * (50 + scores["S"] / 2) + 0.5 * (100 - min(100, scores["FID"])))
+        assert scores["T"] == pytest.approx(expected, abs=1e-3)
+
+    @pytest.mark.parametrize("name", ["FID", "fd_seg"])
+    @pytest.mark.parametrize("aesthetic", [None, Redness()])
+    @pytest.mark.parametrize("photos", [False, True])
+    def test_a_missing_part_makes_the_total_absent(self, tmp_path, jobs, real, name, aesthetic, photos):
+        evaluators = plain(distance_name=name, aesthetic=aesthetic)
+        card = scoring.score(tmp_path / "out", jobs, evaluators, real if photos else None)
+        complete = name == "FID" and aesthetic is not None and photos
+        assert ("T" in card["scores"]) == complete == ("T" not in card["absent"])
+        assert card["absent"].keys() == {"A", "FID", "T"} - card["scores"].keys()
+
+    def test_batches_hold_images_of_one_size(self, tmp_path):
+        sizes = [(64, 48), (32, 24)] * 6
+        jobs, network = make_jobs(tmp_path, sizes), Brightness()
+        card = scoring.score(tmp_path / "out", jobs, plain(segmenter=network), None)
+        assert sorted(network.batches) == [(6, 24, 32, 3), (6, 48, 64, 3)] and len(card["images"]) == 12
+
+    def test_the_last_batch_counts_though_it_is_not_full(self, tmp_path, jobs):
+        network = Brightness()
+        scoring.score(tmp_path / "out", jobs, plain(segmenter=network), None)
+        assert [shape[0] for shape in network.batches] == [8, 3]
+
+
+class TestCard:
+    def test_it_says_what_was_used(self, tmp_path, jobs, real):
+        used = scoring.score(tmp_path / "out", jobs, plain(aesthetic=Redness()), real)["made_with"]
+        assert used["segmenter"] == {"name": "brightness", "sha256": "b" * 64, "preprocessing": {"resize": None}}
+        assert used["aesthetic"]["name"] == "redness"
+        assert used["distance"]["score"] == "fd_seg" and used["distance"]["network"]["sha256"] == "b" * 64
+        assert used["distance"]["real_photos"]["count"] == 9
+        assert "8 equal bins a channel" in used["histogram"] and "Pearson" in used["histogram"]
+
+    def test_it_can_be_saved_and_read_again(self, tmp_path, jobs):
+        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        scorecard.save(tmp_path / "out", card)
+        assert scorecard.load(tmp_path / "out") == card
+        assert submission.check(tmp_path / "out", [job.mask for job in jobs]) == []
+
+
+class TestFew:
+    def test_a_distance_of_fewer_images_than_features_is_doubted(self, tmp_path, jobs, real):
+        class Many(Brightness):
+            sha256 = "c" * 64
+
+            def features(self, batch):
+                return np.repeat(super().features(batch), 4, axis=1)
+
+        assert scoring.score(tmp_path / "out", jobs, plain(), real)["warnings"] == []
+        (warning,) = scoring.score(tmp_path / "out", jobs, plain(distance=Many()), real)["warnings"]
+        assert "fd_seg of 9 images is unreliable: 12 features take more than 12" in warning
+
+    def test_a_single_output_has_no_distance(self, tmp_path, real):
+        jobs = make_jobs(tmp_path, [(64, 48)])
+        with pytest.raises(InputError, match=r"m00\.png: the only mask"):
+            scoring.score(tmp_path / "out", jobs, plain(), real)
+
+    def test_outputs_of_unequal_sizes_have_no_distance(self, tmp_path, real):
+        jobs = make_jobs(tmp_path, [(64, 48), (32, 24)])
+        with pytest.raises(InputError, match=r"m0.\.png.*unequal sizes"):
+            scoring.score(tmp_path / "out", jobs, plain(), real)

@@ -1,0 +1,252 @@
+"""`jiidm infer` from its arguments to the submission folder, with a smoke model of random weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jiidm import pipeline
+from jiidm.cli import main as cli
+from jiidm.config import load as configs
+from jiidm.data.images import load_image
+from jiidm.inference import folder as submission
+from jiidm.inference import infer
+from ldm_jittor import checkpoint
+
+STEMS = ["m0", "m1", "m2"]
+
+
+@pytest.fixture(scope="session")
+def painted(original_inputs, smoke_model, tmp_path_factory):
+    """The output folder of one plain call; read only."""
+    out = tmp_path_factory.mktemp("painted") / "out"
+    assert paint(original_inputs, out, smoke_model) == 0
+    return out
+
+
+@pytest.fixture
+def out(painted, tmp_path):
+    """A finished output folder in a copy that a test may change."""
+    return Path(shutil.copytree(painted, tmp_path / "out"))
+
+
+def paint(inputs, out, model, *more):
+    return cli.main(inputs.command(out, model, *more))
+
+
+def contents(out):
+    return {path.name: path.read_bytes() for path in sorted(Path(out).glob("*.jpg"))}
+
+
+def largest_difference(a, b):
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+class TestOutputs:
+    def test_one_jpeg_of_its_masks_size_per_mask(self, painted, original_inputs):
+        assert sorted(path.name for path in painted.iterdir()) == ["_run", "m0.jpg", "m1.jpg", "m2.jpg"]
+        for stem in STEMS:
+            with (
+                Image.open(painted / f"{stem}.jpg") as image,
+                Image.open(original_inputs.masks / f"{stem}.png") as mask,
+            ):
+                assert (image.format, image.mode, image.size) == ("JPEG", "RGB", mask.size)
+        assert len(set(contents(painted).values())) == 3
+        masks = [original_inputs.masks / f"{stem}.png" for stem in STEMS]
+        assert submission.check(painted, masks) == []
+
+    def test_the_last_batch_is_made_though_it_is_not_full(self, painted, smoke):
+        assert smoke.inference.batch_size == 2 and len(contents(painted)) == 3
+
+    def test_the_run_folder_tells_what_was_done(self, painted, smoke, smoke_model):
+        run = painted / "_run"
+        manifest = json.loads((run / "manifest.json").read_text())
+        assert manifest["model_file"] == str(smoke_model)
+        assert manifest["made_by"]["seed"] == 0 and manifest["made_by"]["size"] == [64, 48]
+        assert configs.load(run / "config.yaml") == smoke
+        assert sorted(path.name for path in (run / "starts").iterdir()) == [f"{stem}.jpg" for stem in STEMS]
+
+    def test_the_contact_sheet_shows_four_columns(self, painted):
+        with Image.open(painted / "_run" / "contact_sheet.jpg") as sheet:
+            assert sheet.width > 4 * 64 and sheet.height > 48 + 64 + 48
+
+    def test_an_image_is_what_the_pipeline_paints_for_its_stem(self, painted, smoke_model, original_inputs):
+        from jiidm.data.images import load_mask, resize_image
+        from jiidm.model.files import load_model
+
+        mask = load_mask(original_inputs.masks / "m1.png", (64, 48))
+        photo = load_image(original_inputs.masks.parent / "imgs" / "photo1.jpg", (64, 48))
+        image = pipeline.IIDMPipeline(load_model(smoke_model))([mask], [photo], ["m1"]).images[0]
+        # the way over a JPEG of quality 95 moves single pixels by more
+        difference = np.abs(resize_image(image, (96, 64)).astype(int) - load_image(painted / "m1.jpg"))
+        assert difference.mean() < 3
+
+    def test_which_model_runs_is_said(self, out, inputs, smoke_model, capsys):
+        paint(inputs, out, smoke_model)
+        assert f"model: {smoke_model} (smoke, 64x48)" in capsys.readouterr().out
+
+
+class TestSameImages:
+    def test_whatever_the_batch_size(self, painted, inputs, smoke_model, tmp_path):
+        for size in (1, 3):
+            assert paint(inputs, tmp_path / str(size), smoke_model, "--batch-size", size) == 0
+        for stem in STEMS:
+            reference = load_image(painted / f"{stem}.jpg")
+            for size in (1, 3):
+                # one count of an RGB value before JPEG can be a few after it
+                assert largest_difference(load_image(tmp_path / str(size) / f"{stem}.jpg"), reference) <= 4
+
+    def test_for_the_same_seed_and_others_for_another(self, painted, inputs, smoke_model, tmp_path):
+        assert paint(inputs, tmp_path / "same", smoke_model, "--seed", 0) == 0
+        assert paint(inputs, tmp_path / "other", smoke_model, "--seed", 1) == 0
+        assert contents(tmp_path / "same") == contents(painted)
+        others = contents(tmp_path / "other")
+        assert all(others[name] != content for name, content in contents(painted).items())
+
+
+class TestRerun:
+    def test_a_second_call_does_nothing_and_says_so(self, out, inputs, smoke_model, monkeypatch, capsys):
+        before = {path: path.stat().st_mtime_ns for path in out.glob("*.jpg")}
+        monkeypatch.setattr(pipeline, "IIDMPipeline", lambda *_: pytest.fail("painted again"))
+        assert paint(inputs, out, smoke_model) == 0
+        assert "nothing to do" in capsys.readouterr().out
+        assert {path: path.stat().st_mtime_ns for path in out.glob("*.jpg")} == before
+
+    @pytest.mark.parametrize("lost", [["m0"], ["m1"], ["m2"], ["m0", "m2"]], ids="+".join)
+    def test_deleted_images_are_remade_to_the_byte_and_only_those(
+        self, out, painted, inputs, smoke_model, lost, capsys
+    ):
+        for stem in lost:
+            (out / f"{stem}.jpg").unlink()
+        before = {path: path.stat().st_mtime_ns for path in out.glob("*.jpg")}
+        assert paint(inputs, out, smoke_model) == 0
+        assert f"{len(lost)} images made, 3 in" in capsys.readouterr().out
+        assert contents(out) == contents(painted)
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+    def test_a_remade_image_comes_from_the_batch_it_first_came_from(self, out, inputs, smoke_model, monkeypatch):
+        """Sums in another order differ in their last bits, which elsewhere than here would show in the bytes."""
+        call, batches = pipeline.IIDMPipeline.__call__, []
+
+        def spy(self, masks, references, names, on_step):
+            batches.append(names)
+            return call(self, masks, references, names, on_step)
+
+        monkeypatch.setattr(pipeline.IIDMPipeline, "__call__", spy)
+        (out / "m1.jpg").unlink()
+        assert paint(inputs, out, smoke_model) == 0
+        assert batches == [["m0", "m1"]]
+
+    def test_a_damaged_image_is_remade(self, out, painted, inputs, smoke_model):
+        (out / "m1.jpg").write_bytes((out / "m1.jpg").read_bytes()[:200])
+        assert paint(inputs, out, smoke_model) == 0
+        assert contents(out) == contents(painted)
+
+    def test_images_can_be_remade_after_the_run_folder_was_deleted(self, out, painted, inputs, smoke_model):
+        shutil.rmtree(out / "_run")
+        (out / "m0.jpg").unlink()
+        assert paint(inputs, out, smoke_model) == 0
+        assert contents(out) == contents(painted)
+
+    def test_an_interrupted_call_goes_on(self, painted, inputs, smoke_model, tmp_path, monkeypatch):
+        write, written = submission.write, []
+
+        def interrupt(*arguments):
+            if len(written) == 1:
+                raise KeyboardInterrupt
+            written.append(write(*arguments))
+
+        monkeypatch.setattr(submission, "write", interrupt)
+        assert paint(inputs, tmp_path / "out", smoke_model) == 130
+        assert len(contents(tmp_path / "out")) == 1
+        monkeypatch.setattr(submission, "write", write)
+        assert paint(inputs, tmp_path / "out", smoke_model) == 0
+        assert contents(tmp_path / "out") == contents(painted)
+
+    @pytest.mark.parametrize(
+        "change, key",
+        [
+            (["--seed", "1"], "seed"),
+            (["--set", "inference.rounds=[{start_timestep: 9, num_steps: 2}]"], "inference"),
+            (["--set", "inference.jpeg_quality=75"], "inference"),
+            (["--set", "data.size=[128, 96]"], "size"),
+            (["--set", "schedule.kind=cosine"], "schedule"),
+            (["--set", "autoencoder.latent_scale=0.5"], "autoencoder"),
+        ],
+        ids=lambda value: value[-1] if isinstance(value, list) else None,
+    )
+    def test_other_settings_need_another_folder(self, out, inputs, smoke_model, change, key, refusal):
+        (out / "m1.jpg").unlink()
+        line = refusal(inputs.command(out, smoke_model, *change))
+        assert str(out) in line and key in line
+        assert not (out / "m1.jpg").exists()
+
+    def test_a_given_config_leaves_the_weights_their_latent_scale(self, inputs, smoke_model, tmp_path):
+        stored = checkpoint.load(smoke_model)
+        stored.metadata["config"]["autoencoder"]["latent_scale"] = 0.5
+        checkpoint.save(tmp_path / "scaled.safetensors", stored.arrays, stored.metadata)
+        for name, options in (("own", []), ("given", ["--config", "smoke"])):
+            assert paint(inputs, tmp_path / name, tmp_path / "scaled.safetensors", *options) == 0
+        assert contents(tmp_path / "given") == contents(tmp_path / "own")
+
+    def test_so_does_another_model(self, out, inputs, smoke, smoke_model, tmp_path, refusal):
+        other = tmp_path / "other.safetensors"
+        stored = checkpoint.load(smoke_model)
+        changed = {**stored.arrays, "unet.out.2.bias": stored.arrays["unet.out.2.bias"] + 1}
+        checkpoint.save(other, changed, stored.metadata)
+        line = refusal(inputs.command(out, other))
+        assert str(out) in line and "model" in line
+
+    def test_another_batch_size_does_not(self, out, inputs, smoke_model):
+        assert paint(inputs, out, smoke_model, "--batch-size", 3) == 0
+
+    def test_fast_images_are_made_by_other_rounds_and_do_not_mix_with_others(
+        self, painted, inputs, smoke, smoke_model, tmp_path, refusal
+    ):
+        fast = ["--fast", "--set", "inference.fast_steps=2"]
+        assert paint(inputs, tmp_path / "fast", smoke_model, *fast) == 0
+        used = configs.load(tmp_path / "fast" / "_run" / "config.yaml").inference.rounds
+        assert used == configs.fast(configs.override(smoke, fast[2:])).inference.rounds != smoke.inference.rounds
+        images = contents(tmp_path / "fast")
+        assert all(images[name] != content for name, content in contents(painted).items())
+        line = refusal(inputs.command(tmp_path / "fast", smoke_model))
+        assert "another inference" in line and contents(tmp_path / "fast") == images
+
+    def test_fast_is_refused_before_anything_is_written(self, inputs, smoke_model, tmp_path, refusal):
+        assert "fast_steps" in refusal(inputs.command(tmp_path / "out", smoke_model, "--fast"))
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"made_by": []}', '{"made_by": null}'])
+    def test_a_manifest_that_is_none_is_refused(self, out, inputs, smoke_model, text, refusal):
+        (out / "_run" / "manifest.json").write_text(text)
+        assert "manifest.json" in refusal(inputs.command(out, smoke_model))
+
+
+class TestDemo:
+    def test_another_model_repaints_the_demo(self, smoke_model, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(infer, "DEMO_IMAGES", 1)
+        assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
+        first = Path("out/synth_000000.jpg").read_bytes()
+        assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu", "--seed", "5"]) == 0
+        assert "another seed: painting them again" in capsys.readouterr().out
+        assert Path("out/synth_000000.jpg").read_bytes() != first
+
+    def test_without_arguments_masks_and_references_are_generated(self, smoke_model, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(infer, "DEMO_IMAGES", 2)
+        assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
+        assert sorted(contents("out")) == ["synth_000000.jpg", "synth_000001.jpg"]
+        references = json.loads(Path("out/_run/inputs_64x48/references.json").read_text())
+        assert references == {"synth_000000.png": "synth_000001.jpg", "synth_000001.png": "synth_000000.jpg"}
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_a_dry_run_paints_nothing(self, inputs, smoke_model, tmp_path, capsys):
+        assert paint(inputs, tmp_path / "out", smoke_model, "--dry-run") == 0
+        assert "GiB" in capsys.readouterr().out
+        assert contents(tmp_path / "out") == {}

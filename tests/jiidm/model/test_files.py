@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+
+import jittor as jt
+import numpy as np
+import pytest
+import torch_files
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from jiidm.config import load as configs
+from jiidm.errors import InputError
+from jiidm.model import files as model
+from ldm_jittor import checkpoint
+from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.formats.names import to_diffusers_vq
+
+
+def parts_of(path):
+    arrays = checkpoint.load(path).arrays
+    return checkpoint.under_prefix("autoencoder", arrays), checkpoint.under_prefix("unet", arrays)
+
+
+def test_a_loaded_model_has_the_files_weights_and_config(smoke_model, smoke):
+    loaded = model.load_model(smoke_model)
+    assert loaded.config == smoke == model.stored_config(smoke_model)
+    assert loaded.provenance == {"made": "for tests"}
+    assert loaded.schedule.num_timesteps == 1000
+    with safe_open(smoke_model, framework="numpy") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for prefix, module in (("autoencoder", loaded.space.autoencoder), ("unet", loaded.unet)):
+        for name, value in module.named_parameters():
+            np.testing.assert_array_equal(value.numpy(), stored.pop(f"{prefix}.{name}"))
+    assert not stored
+
+
+def test_the_latent_scale_comes_from_the_config(smoke_model, smoke):
+    scaled = configs.override(smoke, ["autoencoder.latent_scale=0.25"])
+    assert model.load_model(smoke_model, scaled).space.scale == 0.25
+
+
+def test_a_files_latent_scale_holds_with_another_config(smoke, tmp_path, smoke_model):
+    measured = configs.override(smoke, ["autoencoder.latent_scale=0.25"])
+    path = tmp_path / "measured.safetensors"
+    model.save_model(path, measured, *parts_of(smoke_model), {})
+    assert model.with_stored_scale(smoke, path) == measured
+    checkpoint.save(tmp_path / "bare.safetensors", checkpoint.load(path).arrays, {})
+    assert model.with_stored_scale(smoke, tmp_path / "bare.safetensors") == smoke
+
+
+def test_the_metadata_is_readable_json(smoke_model):
+    with safe_open(smoke_model, framework="numpy") as file:
+        for value in file.metadata().values():
+            assert isinstance(json.loads(value), dict)
+
+
+def test_the_same_model_is_the_same_file(smoke_model, smoke, tmp_path):
+    """Its hash is what an output folder is bound to."""
+    hashes = set()
+    for number in range(8):
+        model.save_model(tmp_path / f"{number}.safetensors", smoke, *parts_of(smoke_model), {"made": "for tests"})
+        hashes.add(model.sha256(tmp_path / f"{number}.safetensors"))
+    assert len(hashes) == 1
+
+
+def test_float16_halves_the_file(smoke_model, smoke, tmp_path):
+    path = tmp_path / "half.safetensors"
+    model.export_half(smoke_model, path)
+    assert path.stat().st_size < 0.55 * smoke_model.stat().st_size
+    half, whole = model.load_model(path), model.load_model(smoke_model)
+    for (name, a), (_, b) in zip(half.unet.named_parameters(), whole.unet.named_parameters()):
+        assert a.dtype == "float32", name
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+def test_a_model_of_another_shape_is_refused_by_name(smoke_model, smoke):
+    wider = configs.override(smoke, ["unet.model_channels=64"])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors \(unet\) does not fit.*, not ") as caught:
+        model.load_model(smoke_model, wider)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_network_is_refused(smoke_model, smoke, tmp_path):
+    path = tmp_path / "part.safetensors"
+    model.save_model(path, smoke, parts_of(smoke_model)[0], {}, {})
+    with pytest.raises(CheckpointError, match=r"part\.safetensors \(unet\).*missing.*jiidm convert"):
+        model.load_model(path)
+    checkpoint.save(path, {"other.weight": np.zeros(2)}, {})
+    with pytest.raises(CheckpointError, match=r"part\.safetensors: holds neither .*other\.weight"):
+        model.load_model(path, smoke)
+
+
+def test_both_networks_in_a_pickle_are_a_model(smoke_model, smoke, tmp_path):
+    """As another kit may save them: nested dicts of Jittor variables."""
+    path = tmp_path / "model.pkl"
+    autoencoder, unet = ({n: jt.array(a) for n, a in part.items()} for part in parts_of(smoke_model))
+    jt.save({"autoencoder": autoencoder, "model": {}, "ema": unet, "step": 3}, str(path))
+    loaded = model.load_model(path, smoke)
+    for name, value in loaded.unet.named_parameters():
+        np.testing.assert_array_equal(value.numpy(), parts_of(smoke_model)[1][name])
+    with pytest.raises(InputError, match=r"model\.pkl.*--config"):
+        model.load_model(path)
+
+
+@pytest.mark.parametrize("source", ["model", "pkl", "ckpt", "latent-diffusion ckpt", "diffusers folder"])
+def test_an_autoencoder_is_taken_from_many_files(smoke_model, smoke, tmp_path, source):
+    state = parts_of(smoke_model)[0]
+    path = {"model": smoke_model, "pkl": tmp_path / "vq.pkl", "diffusers folder": tmp_path}.get(
+        source, tmp_path / "a.ckpt"
+    )
+    if source == "pkl":
+        path.write_bytes(pickle.dumps(state))
+    elif source == "ckpt":
+        torch_files.save(path, {**state, "loss.logvar": np.zeros(1, np.float32)}, epoch=3)
+    elif source == "latent-diffusion ckpt":
+        named = checkpoint.with_prefix("first_stage_model", state)
+        torch_files.save(path, {**named, "model.diffusion_model.out.weight": np.zeros(1, np.float32)}, epoch=3)
+    elif source == "diffusers folder":
+        save_file(to_diffusers_vq(state), path / "diffusion_pytorch_model.safetensors")
+    loaded = model.load_autoencoder(path, smoke.autoencoder)
+    for name, value in loaded.named_parameters():
+        np.testing.assert_array_equal(value.numpy(), state[name])
+    with pytest.raises(CheckpointError, match=r"\(autoencoder\) does not fit.*64x3, not 64x4"):
+        other = configs.override(smoke, ["autoencoder.codebook_size=64", "autoencoder.latent_channels=4"])
+        model.load_autoencoder(path, other.autoencoder)
+
+
+def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp_path):
+    save_file(to_diffusers_vq(parts_of(smoke_model)[0]), tmp_path / "diffusion_pytorch_model.fp16.safetensors")
+    for settings, told in (({"norm_num_groups": 16}, "norm_num_groups is 16"), ({"act_fn": "relu"}, "act_fn is relu")):
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(CheckpointError, match=told):
+            model.load_autoencoder(tmp_path, smoke.autoencoder)
+        with pytest.raises(CheckpointError, match=told):
+            model.load_autoencoder(checkpoint.weights_file(tmp_path), smoke.autoencoder)
+    for broken in ("[1]", "null", "{", "\xff", "[" * 10**5):
+        (tmp_path / "config.json").write_text(broken, encoding="latin-1")
+        with pytest.raises(CheckpointError, match=r"/config\.json: ") as caught:
+            model.load_autoencoder(tmp_path, smoke.autoencoder)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "config.json").write_text(json.dumps({"act_fn": "silu", "norm_num_groups": 32}))
+    model.load_autoencoder(tmp_path, smoke.autoencoder)
+
+
+def test_a_file_without_config_needs_one(smoke_model, smoke, tmp_path):
+    path = tmp_path / "bare.safetensors"
+    save_file(checkpoint.load(smoke_model).arrays, path)
+    with pytest.raises(InputError, match=r"bare\.safetensors.*--config"):
+        model.load_model(path)
+    assert model.load_model(path, smoke).config == smoke
+
+
+def test_a_stored_config_is_checked(smoke_model, smoke, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    tree = configs.to_dict(smoke)
+    tree["unet"]["colour"] = "red"
+    checkpoint.save(path, checkpoint.load(smoke_model).arrays, {"config": tree})
+    with pytest.raises(InputError, match=r"odd\.safetensors.*unet\.colour"):
+        model.stored_config(path)
+
+
+def test_a_pickle_is_not_run(tmp_path):
+    mark = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    path = tmp_path / "trap.safetensors"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(CheckpointError, match=r"trap\.safetensors: asks to call posix\.mkdir"):
+        model.load_model(path)
+    assert not mark.exists()
+
+
+def test_which_model_is_found(tmp_path):
+    assert model.find_model(tmp_path / "runs") == model.SHIPPED
+    for age, name in enumerate(("new", "old", "older")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / model.MODEL_FILE).touch()
+        os.utime(folder / model.MODEL_FILE, (1e9 - age, 1e9 - age))
+    (tmp_path / "runs" / "unfinished").mkdir()
+    assert model.find_model(tmp_path / "runs") == tmp_path / "runs" / "new" / model.MODEL_FILE
+
+
+def test_sha256(smoke_model):
+    assert model.sha256(smoke_model) == hashlib.sha256(smoke_model.read_bytes()).hexdigest()

@@ -1,0 +1,187 @@
+"""The device is chosen by what is there, before Jittor is imported. Libraries and folders are faked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jiidm.errors import InputError
+from jiidm.system import runtime
+
+
+@pytest.fixture(autouse=True)
+def env(monkeypatch, tmp_path):
+    """The environment without Jittor's variables, for this test only; the home folder is empty."""
+    names = {"nvcc_path", "log_silent", "cache_name", "python_config_path", "JITTOR_HOME"}
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    monkeypatch.setattr(os, "environ", env)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    return env
+
+
+def driver(init: int, devices: int):
+    def count(pointer):
+        pointer._obj.value = devices
+        return 0
+
+    return SimpleNamespace(cuInit=lambda flags: init, cuDeviceGetCount=count)
+
+
+def toolkit(root: Path, *files: str) -> Path:
+    """A CUDA folder with nvcc, and `files` in it, libcudart.so being a library that loads."""
+    nvcc = root / "bin" / "nvcc"
+    for name in ("bin/nvcc", *files):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    if "lib64/libcudart.so" in files:
+        library = str(root / "lib64" / "libcudart.so")
+        subprocess.run(["g++", "-shared", "-x", "c++", "/dev/null", "-o", library], check=True)
+    return nvcc
+
+
+def test_importing_and_preparing_leave_jittor_and_the_environment_alone():
+    script = (
+        "import os, sys; before = dict(os.environ); from jiidm.system import runtime; "
+        "assert before == dict(os.environ); runtime.prepare('cpu'); "
+        "assert os.environ['nvcc_path'] == ''; assert 'jittor' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_unknown_device():
+    with pytest.raises(InputError, match="tpu"):
+        runtime.prepare("tpu")
+
+
+def test_cpu_turns_cuda_off_without_looking(monkeypatch, env):
+    monkeypatch.setattr(runtime, "find_cuda", lambda: pytest.fail("looked for CUDA"))
+    assert runtime.prepare("cpu").device == "cpu"
+    assert env["nvcc_path"] == ""
+    assert env["log_silent"] == "1"
+
+
+def test_a_users_log_setting_is_kept(env):
+    env["log_silent"] = "0"
+    runtime.prepare("cpu")
+    assert env["log_silent"] == "0"
+
+
+def test_auto_falls_back_to_the_cpu_and_cuda_refuses(monkeypatch, env):
+    monkeypatch.setattr(runtime, "driver_problem", lambda: "the NVIDIA driver shows no GPU")
+    chosen = runtime.prepare("auto")
+    assert (chosen.device, chosen.note) == ("cpu", "the NVIDIA driver shows no GPU")
+    del env["nvcc_path"]
+    with pytest.raises(InputError, match="--device cuda: the NVIDIA driver shows no GPU"):
+        runtime.prepare("cuda")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_an_nvcc_without_its_toolkit_is_passed_over(monkeypatch, tmp_path, device, env):
+    broken, whole = tmp_path / "broken" / "nvcc", tmp_path / "whole" / "nvcc"
+    monkeypatch.setattr(runtime, "driver_problem", lambda: "")
+    monkeypatch.setattr(runtime, "nvcc_candidates", lambda: [broken, whole])
+    monkeypatch.setattr(runtime, "toolkit_problem", lambda nvcc: "no libcudart" if nvcc == broken else "")
+    assert runtime.prepare(device).device == "cuda"
+    assert env["nvcc_path"] == str(whole)
+
+
+def test_an_empty_nvcc_path_of_the_user_turns_cuda_off(monkeypatch, env):
+    env["nvcc_path"] = ""
+    monkeypatch.setattr(runtime, "driver_problem", lambda: "")
+    assert "nvcc_path" in runtime.find_cuda().reason
+
+
+def test_a_gpu_without_nvcc(monkeypatch):
+    monkeypatch.setattr(runtime, "driver_problem", lambda: "")
+    monkeypatch.setattr(runtime, "nvcc_candidates", list)
+    assert "nvcc was not found" in runtime.find_cuda().reason
+
+
+@pytest.mark.parametrize(("init", "devices", "reason"), [(0, 2, ""), (100, 0, "cuInit returns 100"), (0, 0, "no GPU")])
+def test_driver(monkeypatch, init, devices, reason):
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: driver(init, devices))
+    problem = runtime.driver_problem()
+    assert reason in problem and bool(reason) == bool(problem)
+
+
+def test_no_driver(monkeypatch):
+    def refuse(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", refuse)
+    assert "no NVIDIA driver" in runtime.driver_problem()
+
+
+def test_toolkit_needs_runtime_libraries_and_cudnn_8(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "CUDA_LIBRARIES", ("no_such_cudnn",))
+    monkeypatch.setattr(runtime.platform, "machine", lambda: "x86_64")
+    assert "libcudart.so does not load" in runtime.toolkit_problem(toolkit(tmp_path))
+    nvcc = toolkit(tmp_path, "lib64/libcudart.so")
+    assert "not libno_such_cudnn.so" in runtime.toolkit_problem(nvcc)
+    toolkit(tmp_path, "targets/x86_64-linux/lib/libno_such_cudnn.so", "include/cudnn.h")
+    assert runtime.toolkit_problem(nvcc) == ""
+
+
+def test_nvcc_in_the_order_of_jittor(monkeypatch, tmp_path, env):
+    own = toolkit(tmp_path / ".cache" / "jittor" / "jtcuda" / "cuda12.2_cudnn8_linux")
+    on_path = toolkit(tmp_path / "elsewhere")
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: str(on_path))
+    assert runtime.nvcc_candidates()[:2] == [own, on_path]
+    env["nvcc_path"] = "/chosen/nvcc"
+    assert runtime.nvcc_candidates() == [Path("/chosen/nvcc")]
+
+
+def test_cache_follows_jittor_home(tmp_path, env):
+    cache = tmp_path / ".cache" / "jittor"
+    assert runtime.jittor_cache() == cache
+    cache.mkdir(parents=True)
+    (cache / "config.json").write_text(json.dumps({"JITTOR_HOME": "/remembered"}))
+    assert runtime.jittor_cache() == Path("/remembered/.cache/jittor")
+    env["JITTOR_HOME"] = "/set"
+    assert runtime.jittor_cache() == Path("/set/.cache/jittor")
+
+
+def test_onednn_extracted_before_archive_before_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    assert runtime.find_onednn() is None
+    offline = tmp_path / "jittor_offline"
+    offline.mkdir()
+    archive = offline / "dnnl_lnx_2.2.0_cpu_gomp.tgz"
+    archive.touch()
+    monkeypatch.setattr(runtime, "find_spec", lambda name: SimpleNamespace(origin=str(offline / "__init__.py")))
+    assert runtime.find_onednn() == archive
+    library = tmp_path / ".cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp/lib/libmkldnn.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    assert runtime.find_onednn() == library
+
+
+def test_python_config_of_the_interpreter_behind_a_virtual_environment(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "base"))
+    monkeypatch.setattr(sys, "version_info", SimpleNamespace(minor=99))
+    assert runtime.python_config() is None
+    config = tmp_path / "base" / "bin" / "python3.99-config"
+    config.parent.mkdir(parents=True)
+    config.touch()
+    assert runtime.python_config() == config
+    assert runtime.environment("")["python_config_path"] == str(config)
+
+
+def test_use_device(monkeypatch):
+    jittor = SimpleNamespace(has_cuda=False, flags=SimpleNamespace(use_cuda=None))
+    monkeypatch.setitem(sys.modules, "jittor", jittor)
+    runtime.use_device("cpu")
+    assert jittor.flags.use_cuda == 0
+    with pytest.raises(InputError, match="without CUDA"):
+        runtime.use_device("cuda")
+    jittor.has_cuda = True
+    runtime.use_device("cuda")
+    assert jittor.flags.use_cuda == 1
