@@ -19,7 +19,7 @@ from torch_networks import build_unet
 
 from jiidm.color import color_transfer
 from jiidm.config import load as configs
-from jiidm.config.load import Config, Round
+from jiidm.config.schema import Config, Round
 from jiidm.seeding import normal
 
 MODEL = Path(configs.__file__).parent / "assets" / "demo.safetensors"

@@ -9,15 +9,15 @@ import jittor as jt
 import numpy as np
 
 from jiidm.color import color_transfer
-from jiidm.config.load import Config, Round
+from jiidm.config.schema import Round
 from jiidm.data.images import jpeg_round_trip, resize_mask
 from jiidm.data.latents import to_images, to_model
 from jiidm.data.pairs import one_hot
 from jiidm.model.files import Model
+from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
 from ldm_jittor.denoiser import Denoiser
 from ldm_jittor.samplers import SAMPLERS
-from ldm_jittor.unet import UNet
 
 
 class Batch(NamedTuple):
@@ -25,13 +25,6 @@ class Batch(NamedTuple):
     """Results, uint8 RGB [B,H,W,3]."""
     starts: np.ndarray
     """The first round's noisy start, decoded: D(z_T), uint8 RGB [B,H,W,3]."""
-
-
-def fitting_batch(config: Config, unet: UNet) -> int:
-    """Images painted together: as many as configured, or as `inference.modulation_memory` holds."""
-    width, height = config.latent_size
-    image_bytes = 4 * unet.modulation_elements((height, width))
-    return max(1, min(config.inference.batch_size, int(config.inference.modulation_memory * 2**30 / image_bytes)))
 
 
 class IIDMPipeline:

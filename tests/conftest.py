@@ -14,6 +14,7 @@ import pytest
 
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
+from jiidm.config.schema import Config
 from jiidm.data import images
 from jiidm.data.synthetic.dataset import landscape, write_dataset
 from jiidm.system import runtime
@@ -53,7 +54,7 @@ def refusal(capsys) -> Callable[[Sequence[object]], str]:
 
 
 @pytest.fixture(scope="session")
-def smoke() -> configs.Config:
+def smoke() -> Config:
     return configs.load("smoke")
 
 

@@ -13,10 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from jiidm.config.schema import (
-    Config,
-    ScheduleConfig,
-)
+from jiidm.config.schema import Config, ScheduleConfig
 from jiidm.errors import InputError
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jiidm.data.images import load_image, load_mask, read_size
+from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate import metrics
 from jiidm.evaluate import statistics as real_photos
@@ -21,7 +22,6 @@ from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.inference import scorecard
 from jiidm.inference.infer import Job
-from jiidm.train.loop import load_ahead
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from jiidm.data.images import load_image, read_size
 from jiidm.data.pairs import IMAGE_FOLDER
+from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
-from jiidm.train.loop import load_ahead
 from ldm_jittor.files import atomic_path
 
 BATCH = 8

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from jiidm.color import color_transfer
-from jiidm.config.load import Config, Round
+from jiidm.config.schema import Config, Round
 from jiidm.data.images import load_image
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from jiidm.config import load as configs
-from jiidm.config.load import Config, Round
+from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
 from jiidm.model.build import build_schedule
 from jiidm.report.sheets import table

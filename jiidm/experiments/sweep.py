@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.evaluate import bootstrap
 from jiidm.experiments.trials import Result, Trial, configure, with_rounds
 from jiidm.model.build import build_schedule

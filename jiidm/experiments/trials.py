@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jiidm.config import load as configs
-from jiidm.config.load import Config, Round
+from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
 from jiidm.evaluate import score as scoring

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from jiidm.classes import colorize
 from jiidm.config import load as configs
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.data.images import load_image, load_mask, read_size, resize_image, save_jpeg
 from jiidm.data.references import find_masks, load_references
 from jiidm.data.synthetic.dataset import write_dataset

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from jiidm.config import load as configs
+from jiidm.config.schema import Config
 from jiidm.errors import InputError
 from jiidm.model.files import sha256
 from ldm_jittor import averaging, checkpoint
@@ -20,7 +21,7 @@ def write_mean(
     target: str | os.PathLike,
     weights: Sequence[float],
     notes: Sequence[Mapping[str, Any]] | None = None,
-    config: configs.Config | None = None,
+    config: Config | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the mean of `sources` to `target`, with each one's name, SHA-256 and weight in its provenance.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jiidm.classes import NUM_CLASSES
-from jiidm.config.load import AutoencoderConfig, Config, ScheduleConfig
+from jiidm.config.schema import AutoencoderConfig, Config, ScheduleConfig
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jiidm.config import load as configs
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_unet
 from jiidm.model.files import read_networks, save_model, sha256

@@ -16,7 +16,7 @@ import jittor as jt
 import numpy as np
 
 from jiidm.config import load as configs
-from jiidm.config.load import AutoencoderConfig, Config
+from jiidm.config.schema import AutoencoderConfig, Config
 from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor import checkpoint

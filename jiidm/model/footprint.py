@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import jittor as jt
 
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.model.build import build_autoencoder, build_unet
-from jiidm.pipeline import fitting_batch
 from ldm_jittor.ops import ATTENTION_CHUNK
+from ldm_jittor.unet import UNet
 
 GIB = 2**30
 FLOAT = 4
@@ -20,6 +20,13 @@ LIVE_MAPS = 5
 """Feature maps of full size alive at once while decoding: fitted to the peak of benchmarks/decode.py --size full."""
 RECOMPUTED_SHARE = 0.36
 """Of those maps with gradient checkpointing: benchmarks/train_step.py --size mid, batch 16 less batch 4."""
+
+
+def fitting_batch(config: Config, unet: UNet) -> int:
+    """Images painted together: as many as configured, or as `inference.modulation_memory` holds."""
+    width, height = config.latent_size
+    image_bytes = 4 * unet.modulation_elements((height, width))
+    return max(1, min(config.inference.batch_size, int(config.inference.modulation_memory * 2**30 / image_bytes)))
 
 
 def describe(config: Config) -> str:

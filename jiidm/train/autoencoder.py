@@ -13,10 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from jiidm.config import load as configs
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.data.images import load_image
 from jiidm.data.latents import to_images, to_model
 from jiidm.data.pairs import Pair
+from jiidm.data.prefetch import load_ahead
 from jiidm.model.build import build_autoencoder
 from jiidm.report.sheets import plot_losses, sample_grid
 from jiidm.seeding import generator, normal
@@ -25,7 +26,6 @@ from jiidm.train.loop import (
     Trainer,
     deferred_interrupt,
     learning_rate_at,
-    load_ahead,
     load_state,
     micro_batches,
     sample_index,

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jittor as jt
 import numpy as np
 
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.data.latents import LatentDataset
 from jiidm.data.pairs import one_hot
+from jiidm.data.prefetch import load_ahead
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.report.sheets import plot_losses
@@ -24,7 +25,6 @@ from jiidm.train.loop import (
     Trainer,
     deferred_interrupt,
     learning_rate_at,
-    load_ahead,
     load_state,
     micro_batches,
     sample_index,

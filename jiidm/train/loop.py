@@ -8,20 +8,17 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jittor as jt
 import numpy as np
 from jittor import nn
 
-from jiidm.config.load import AutoencoderTraining, DiffusionTraining
+from jiidm.config.schema import AutoencoderTraining, DiffusionTraining
 from jiidm.seeding import generator
 from ldm_jittor import checkpoint
-
-T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -59,17 +56,6 @@ def micro_batches(step: int, batch_size: int, accumulation_steps: int) -> list[r
     size = batch_size // accumulation_steps
     first = step * batch_size
     return [range(first + i * size, first + (i + 1) * size) for i in range(accumulation_steps)]
-
-
-def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]]:
-    """(step, load(step)) in order, the next one being loaded while the current one is in use."""
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        upcoming = executor.submit(load, steps[0]) if steps else None
-        for step in steps:
-            current = upcoming.result()
-            if step + 1 < steps.stop:
-                upcoming = executor.submit(load, step + 1)
-            yield step, current
 
 
 def learning_rate_at(step: int, training: AutoencoderTraining | DiffusionTraining) -> float:

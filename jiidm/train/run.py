@@ -12,7 +12,7 @@ import numpy as np
 
 from jiidm.classes import colorize
 from jiidm.config import load as configs
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.latents import LatentDataset, encode_dataset
 from jiidm.data.pairs import Pair, find_pairs, pair_references, read_split, split, survey, write_split

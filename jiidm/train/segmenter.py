@@ -13,9 +13,10 @@ import numpy as np
 from jittor import nn
 
 from jiidm.classes import CLASS_NAMES, NUM_CLASSES
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.data.images import load_image, load_mask, resize_image, resize_mask
 from jiidm.data.pairs import Pair
+from jiidm.data.prefetch import load_ahead
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer, upsample_bilinear
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, normalized
 from jiidm.report.sheets import plot_losses, table
@@ -25,7 +26,6 @@ from jiidm.train.loop import (
     Trainer,
     deferred_interrupt,
     learning_rate_at,
-    load_ahead,
     load_state,
     micro_batches,
     sample_index,

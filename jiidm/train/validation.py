@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jiidm.config import load as configs
-from jiidm.config.load import Config
+from jiidm.config.schema import Config
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import Pair
 from jiidm.errors import InputError

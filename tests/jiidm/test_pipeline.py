@@ -11,7 +11,7 @@ import pytest
 
 from jiidm import pipeline
 from jiidm.config import load as configs
-from jiidm.config.load import Round
+from jiidm.config.schema import Round
 from jiidm.data.images import load_image
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.model.files import load_model

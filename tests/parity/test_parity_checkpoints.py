@@ -12,6 +12,7 @@ from oracle import ask, assert_close, randomize
 
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
+from jiidm.config.schema import Config
 from jiidm.model.build import build_autoencoder, build_unet
 from jiidm.model.files import load_autoencoder, save_model
 from ldm_jittor import checkpoint
@@ -38,7 +39,7 @@ UNET = dict(
 )
 
 
-def config_of(kind: str) -> configs.Config:
+def config_of(kind: str) -> Config:
     return configs.load("smoke", [f"autoencoder.{setting}" for setting in [f"kind={kind}", *SETTINGS]])
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from jiidm.config import load as configs
-from jiidm.config.load import Config, Round
+from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
 
 SHIPPED = sorted(path.stem for path in configs.CONFIG_DIR.glob("*.yaml"))

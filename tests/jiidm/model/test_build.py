@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jiidm.config import load as configs
-from jiidm.config.load import ScheduleConfig
+from jiidm.config.schema import ScheduleConfig
 from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
 

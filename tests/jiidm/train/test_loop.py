@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from jittor import nn
 
-from jiidm.config.load import DiffusionTraining
+from jiidm.config.schema import DiffusionTraining
+from jiidm.data.prefetch import load_ahead
 from jiidm.train import loop as training
-from jiidm.train.loop import Trainer, learning_rate_at, load_ahead, micro_batches, sample_index
+from jiidm.train.loop import Trainer, learning_rate_at, micro_batches, sample_index
 from ldm_jittor.checkpoint import CheckpointError, load_into, under_prefix
 
 

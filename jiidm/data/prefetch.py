@@ -1,0 +1,20 @@
+"""Load the next batch while the current one is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]]:
+    """(step, load(step)) in order, the next one being loaded while the current one is in use."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        upcoming = executor.submit(load, steps[0]) if steps else None
+        for step in steps:
+            current = upcoming.result()
+            if step + 1 < steps.stop:
+                upcoming = executor.submit(load, step + 1)
+            yield step, current
