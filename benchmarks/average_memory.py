@@ -31,7 +31,7 @@ def make(path: Path, seed: int) -> None:
     from jiidm.model.build import build_unet
     from ldm_jittor import checkpoint
 
-    config = configs.load("iidm")
+    config = configs.load_config("iidm")
     rng = np.random.default_rng(seed)
     shapes = {name: tuple(value.shape) for name, value in build_unet(config).named_parameters()}
     arrays = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}

@@ -70,7 +70,7 @@ def main() -> None:
 
     model, rows = load_model(SHIPPED), []
     for name in arguments.config:
-        config = dataclasses.replace(model.config, inference=configs.load(name).inference)
+        config = dataclasses.replace(model.config, inference=configs.load_config(name).inference)
         painted = []
         for variant, chosen in variants(config, arguments.fast_steps).items():
             images, seconds = paint(model, chosen, arguments.count, f"{name}, {variant}")

@@ -45,7 +45,7 @@ def timesteps(config_name: str, profile: str) -> list[list[int]]:
     from jiidm.config import load as configs
     from jiidm.model.build import build_schedule
 
-    schedule = build_schedule(configs.load(config_name).schedule)
+    schedule = build_schedule(configs.load_config(config_name).schedule)
     rounds = sizes.inference(config_name, profile).rounds
     return [schedule.timesteps(spec.start_timestep, spec.num_steps, spec.spacing) for spec in rounds]
 

@@ -61,7 +61,7 @@ def write(folder: Path, name: str) -> list[Row]:
     from jiidm.config import load as configs
     from jiidm.model.build import build_autoencoder, build_unet
 
-    config, stages = configs.load(name), Stages()
+    config, stages = configs.load_config(name), Stages()
     networks = {UNET: build_unet(config), AUTOENCODER: build_autoencoder(config.autoencoder)}
     states = {file: jittor_side.load_random(network).state_dict() for file, network in networks.items()}
     with stages("write"):

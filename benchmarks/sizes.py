@@ -81,7 +81,7 @@ def inference(name: str, profile: str):
     """A config's InferenceConfig; profile "fast" has fewer steps."""
     from jiidm.config import load as configs
 
-    config = configs.load(name)
+    config = configs.load_config(name)
     return (configs.fast(config) if profile == "fast" else config).inference
 
 

@@ -71,7 +71,7 @@ class Bench:
         from ldm_jittor.denoiser import Denoiser
 
         self.model = load_model(SHIPPED)
-        inference = configs.load(name, overrides).inference
+        inference = configs.load_config(name, overrides).inference
         config = dataclasses.replace(self.model.config, inference=inference)
         self.rounds, (width, height) = inference.rounds, config.latent_size
         [(masks, references, self.names)] = sizes.scenes(num_masks, config.data.size, num_masks, DEMO_SEED)

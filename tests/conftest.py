@@ -77,7 +77,7 @@ def refusal(capsys) -> Callable[[Sequence[object]], str]:
 
 @pytest.fixture(scope="session")
 def smoke() -> Config:
-    return configs.load("smoke")
+    return configs.load_config("smoke")
 
 
 @pytest.fixture(scope="session")

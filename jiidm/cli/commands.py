@@ -19,7 +19,7 @@ def start_jittor(device: str) -> None:
 def train(arguments) -> int:
     from jiidm.config import load as configs
 
-    config = configs.load(arguments.config, arguments.set)
+    config = configs.load_config(arguments.config, arguments.set)
     folder = arguments.folder or Path("runs") / config.name
     start_jittor(arguments.device)
     if arguments.dry_run:
@@ -64,7 +64,7 @@ def _choose_model(arguments):
     path = arguments.checkpoint or model.find_model()
     checkpoint.load_metadata(path)  # a missing or foreign file is told before anything else is done
     if arguments.config:
-        config = model.with_stored_scale(configs.load(arguments.config), path)
+        config = model.with_stored_scale(configs.load_config(arguments.config), path)
     else:
         config = model.stored_config(path)
     overrides = list(arguments.set)

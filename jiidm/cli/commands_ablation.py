@@ -16,7 +16,7 @@ def ablate(arguments) -> int:
 
     if arguments.averaged and not arguments.checkpoint:
         raise InputError(f"--averaged {arguments.averaged}: goes with --checkpoint; --run finds both by itself")
-    config, out = configs.load(arguments.config, arguments.set), arguments.out
+    config, out = configs.load_config(arguments.config, arguments.set), arguments.out
     _prepare(out)
     start_jittor(arguments.device)
     from jiidm.experiments import ablation
@@ -40,7 +40,7 @@ def ablate(arguments) -> int:
 def sweep(arguments) -> int:
     from jiidm.config import load as configs
 
-    config, out = configs.load(arguments.config, arguments.set), arguments.out
+    config, out = configs.load_config(arguments.config, arguments.set), arguments.out
     _prepare(out)
     start_jittor(arguments.device)
     from jiidm.experiments import sweep

@@ -90,7 +90,7 @@ def compare(arguments) -> int:
 def train_segmenter(arguments) -> int:
     from jiidm.config import load as configs
 
-    config = configs.load(arguments.config, arguments.set)
+    config = configs.load_config(arguments.config, arguments.set)
     folder = arguments.folder or Path("runs") / f"{config.name}_segmenter"
     start_jittor(arguments.device)
     from jiidm.train.run import train_judge

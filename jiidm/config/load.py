@@ -19,7 +19,7 @@ from jiidm.errors import InputError
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
 
 
-def load(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> Config:
+def load_config(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> Config:
     """Read a config, a YAML file or the name of a shipped one, and apply `--set` overrides such as `seed=1`.
 
     Raises InputError naming the file, the key and the value.
@@ -27,18 +27,53 @@ def load(path: str | os.PathLike, overrides: typing.Sequence[str] = ()) -> Confi
     path = Path(path)
     if not path.suffix and (CONFIG_DIR / f"{path}.yaml").is_file():
         path = CONFIG_DIR / f"{path}.yaml"
+    return override(from_dict(_read(path), str(path)), overrides)
+
+
+def load_saved(path: str | os.PathLike) -> Config:
+    """Read the config that a run folder keeps. Raises InputError as `load_config` does."""
+    return from_saved(_read(Path(path)), str(path))
+
+
+def _read(path: Path) -> Any:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot read the config ({getattr(error, 'strerror', None) or error})") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    return override(from_dict(tree if tree is not None else {}, str(path)), overrides)
+    return tree if tree is not None else {}
 
 
 def from_dict(tree: dict[str, Any], source: str) -> Config:
     """Build and validate a config from nested dicts; `source` names them in error messages."""
     return _validated(_convert(Config, tree, "", source), source)
+
+
+RENAMED: dict[str, str] = {}
+"""Keys of saved configs that have another place now, old -> new, such as "section.old": "other.new"."""
+FORMER: dict[str, Any] = {}
+"""What a key that a saved config lacks stood for when it was saved, where that is not its default."""
+
+
+def from_saved(tree: dict[str, Any], source: str) -> Config:
+    """`from_dict` for the config in a checkpoint or a run folder, which an earlier version may have written."""
+    if not isinstance(tree, dict):
+        return from_dict(tree, source)
+    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
+    for old, new in RENAMED.items():
+        section, _, name = old.partition(".")
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            _set_absent(tree, new, tree[section].pop(name))
+    for key, value in FORMER.items():
+        _set_absent(tree, key, value)
+    return from_dict(tree, source)
+
+
+def _set_absent(tree: dict[str, Any], key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    if isinstance(tree.setdefault(section, {}), dict):
+        tree[section].setdefault(name, value)
 
 
 def to_dict(config: Any) -> Any:
@@ -53,7 +88,7 @@ def to_yaml(config: Config) -> str:
 
 
 def override(config: Config, assignments: typing.Sequence[str]) -> Config:
-    """Apply `key.subkey=value` assignments, the value in YAML syntax. Raises InputError as `load` does."""
+    """Apply `key.subkey=value` assignments, the value in YAML syntax. Raises InputError as `load_config` does."""
     if not assignments:
         return config
     tree = to_dict(config)

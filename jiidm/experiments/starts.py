@@ -19,11 +19,11 @@ def describe_starts(names: Sequence[str]) -> str:
 
     start: first timestep of the loop. noise of: the timestep of the noise level, where it is another. sqrt(abar): the
     share of the reference in the noised latent. passes: through the network per image, two a step with guidance.
-    Raises InputError as `config.load` does.
+    Raises InputError as `load_config` does.
     """
     rows: list[tuple] = []
     for name in names:
-        config = configs.load(name)
+        config = configs.load_config(name)
         schedule, kind = build_schedule(config.schedule), config.schedule.kind
         for number, spec in enumerate(config.inference.rounds, 1):
             noise = "" if spec.noised_at == spec.start_timestep else spec.noised_at

@@ -74,7 +74,7 @@ def _read(source: Path) -> dict[str, Any]:
 def _meaning(source: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     settings = {key: value for key, value in metadata.items() if key != "config"}
     if "config" in metadata:
-        config = configs.from_dict(metadata["config"], str(source))
+        config = configs.from_saved(metadata["config"], str(source))
         settings["data.size"] = config.data.size
         for name in ("autoencoder", "unet", "schedule"):
             section = configs.to_dict(getattr(config, name))

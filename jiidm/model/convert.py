@@ -38,7 +38,7 @@ def convert(
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
     check_absent(target)
-    named = None if config_name is None else configs.load(config_name, overrides)
+    named = None if config_name is None else configs.load_config(config_name, overrides)
     parts = _collect(sources)
     if only is not None:
         if only not in parts:
@@ -86,8 +86,8 @@ def _stored_config(sources: Sequence[Path], overrides: Sequence[str]) -> Config:
     for source in sources:
         tree = checkpoint.load_metadata(source).get("config")
         if tree is not None:
-            return configs.override(configs.from_dict(tree, str(source)), overrides)
-    return configs.load(RELEASED, overrides)
+            return configs.override(configs.from_saved(tree, str(source)), overrides)
+    return configs.load_config(RELEASED, overrides)
 
 
 def _save(target: Path, parts: dict[str, Part], config: Config) -> None:

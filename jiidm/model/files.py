@@ -130,7 +130,7 @@ def stored_config(path: str | os.PathLike) -> Config:
     metadata = checkpoint.load_metadata(path)
     if "config" not in metadata:
         raise InputError(f"{path}: holds no config; give one with --config, or make a model of it with `jiidm convert`")
-    return configs.from_dict(metadata["config"], str(path))
+    return configs.from_saved(metadata["config"], str(path))
 
 
 def with_stored_scale(config: Config, path: str | os.PathLike) -> Config:

@@ -142,7 +142,7 @@ def _refuse_other_run(config: Config, folder: Path, sections: Sequence[str]) -> 
     """Create the run folder, or see that the config found there trains the same model."""
     path = folder / "config.yaml"
     if path.exists():
-        before = configs.load(path)
+        before = configs.load_saved(path)
         for section in sections:
             if getattr(before, section) != getattr(config, section):
                 raise InputError(f"{path}: this run was started with another {section}; choose another --run folder")

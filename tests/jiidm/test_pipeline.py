@@ -146,7 +146,7 @@ def test_the_sampler_gets_the_rounds_timesteps(model, masks, references, monkeyp
 def test_the_released_last_round_is_sampled_at_its_chains_timesteps(model, masks, references, monkeypatch):
     seen = []
     monkeypatch.setitem(pipeline.SAMPLERS, "ddim", lambda denoiser, z, timesteps, **_: seen.append(timesteps) or z)
-    last = configs.load("iidm_released").inference.rounds[-1]
+    last = configs.load_config("iidm_released").inference.rounds[-1]
     IIDMPipeline(with_inference(model, rounds=(last,)))(masks[:1], references[:1], ["a"])
     assert seen == [list(range(380, -1, -20))]
 

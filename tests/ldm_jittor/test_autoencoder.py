@@ -4,7 +4,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from jiidm.config import load as config
+from jiidm.config.load import load_config
 from jiidm.model.build import build_autoencoder
 from ldm_jittor.autoencoder import AutoencoderKL, LatentSpace, VectorQuantizer, VQModel
 
@@ -16,7 +16,7 @@ def images(seed=0, batch=2):
 
 
 def test_released_layout():
-    released = build_autoencoder(config.load("iidm").autoencoder)
+    released = build_autoencoder(load_config("iidm").autoencoder)
     shapes = {name: tuple(parameter.shape) for name, parameter in released.named_parameters()}
     assert len(shapes) == 205
     assert shapes["decoder.up.0.block.0.nin_shortcut.weight"] == (128, 256, 1, 1)

@@ -4,7 +4,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from jiidm.config import load as config
+from jiidm.config.load import load_config
 from jiidm.model.build import build_unet
 from ldm_jittor.unet import UNet
 
@@ -29,7 +29,7 @@ def latent(seed=1):
 
 def test_released_layout():
     """501.5 M parameters; names as in the released checkpoint, of which these are the unusual ones."""
-    released = build_unet(config.load("iidm"))
+    released = build_unet(load_config("iidm"))
     shapes = {name: tuple(parameter.shape) for name, parameter in released.named_parameters()}
     assert sum(parameter.numel() for parameter in released.parameters()) == 501_540_358
     assert len(shapes) == 660

@@ -40,7 +40,7 @@ UNET = dict(
 
 
 def config_of(kind: str) -> Config:
-    return configs.load("smoke", [f"autoencoder.{setting}" for setting in [f"kind={kind}", *SETTINGS]])
+    return configs.load_config("smoke", [f"autoencoder.{setting}" for setting in [f"kind={kind}", *SETTINGS]])
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_help_comes_at_once_and_without_jittor(command):
 import time
 start = time.process_time()
 import sys
-from jiidm import cli
+from jiidm.cli import main as cli
 try:
     cli.main({[*command, "--help"]!r})
 except SystemExit as end:

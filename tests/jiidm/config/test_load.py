@@ -30,20 +30,20 @@ def test_the_six_shipped_configs_are_there():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configs_load_by_name_and_by_path(name):
-    config = configs.load(name)
+    config = configs.load_config(name)
     assert config.name == name
-    assert configs.load(configs.CONFIG_DIR / f"{name}.yaml") == config
+    assert configs.load_config(configs.CONFIG_DIR / f"{name}.yaml") == config
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_yaml_and_dict_round_trips(name, tmp_path):
-    config = configs.load(name)
-    assert configs.load(write(tmp_path, configs.to_yaml(config))) == config
+    config = configs.load_config(name)
+    assert configs.load_config(write(tmp_path, configs.to_yaml(config))) == config
     assert configs.from_dict(configs.to_dict(config), "here") == config
 
 
 def test_what_the_full_size_configs_say():
-    released, paper = configs.load("iidm"), configs.load("iidm_paper")
+    released, paper = configs.load_config("iidm"), configs.load_config("iidm_paper")
     assert released.latent_size == paper.latent_size == (128, 96)
     assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in released.inference.rounds] == [
         (600, 300, "ddim", 3.5),
@@ -60,7 +60,7 @@ def test_what_the_full_size_configs_say():
 
 
 def test_the_released_code_noises_one_entry_of_its_chain_above_its_loop():
-    config = configs.load("iidm_released")
+    config = configs.load_config("iidm_released")
     chains = [(range(0, 1000, 1000 // entries), start) for entries, start in ((500, 300), (500, 320), (50, 20))]
     assert [(r.noised_at, r.start_timestep, r.num_steps) for r in config.inference.rounds] == [
         (chain[start], chain[start - 1], start) for chain, start in chains
@@ -70,7 +70,10 @@ def test_the_released_code_noises_one_entry_of_its_chain_above_its_loop():
 
 
 def test_the_released_code_and_the_mended_one_differ_in_the_defects_only():
-    released, mended = configs.to_dict(configs.load("iidm_released")), configs.to_dict(configs.load("iidm"))
+    released, mended = (
+        configs.to_dict(configs.load_config("iidm_released")),
+        configs.to_dict(configs.load_config("iidm")),
+    )
     inference, mended_inference = released.pop("inference"), mended.pop("inference")
     assert (released.pop("name"), mended.pop("name")) == ("iidm_released", "iidm")
     assert released == mended
@@ -86,7 +89,7 @@ def test_a_round_is_noised_at_its_first_timestep_unless_told():
 
 
 def test_fast_rounds_keep_all_but_how_they_are_sampled():
-    config = configs.load("iidm_released", ["inference.fast_steps=12"])
+    config = configs.load_config("iidm_released", ["inference.fast_steps=12"])
     fast = configs.fast(config)
     assert [(r.sampler, r.num_steps, r.spacing) for r in fast.inference.rounds] == [("dpmpp_2m", 12, "logsnr")] * 3
     for changed, before in zip(fast.inference.rounds, config.inference.rounds, strict=True):
@@ -100,18 +103,18 @@ def test_a_round_does_not_take_more_steps_for_being_fast(tmp_path):
     path = write(
         tmp_path, "inference: {rounds: [{start_timestep: 99, num_steps: 20}, {start_timestep: 1, num_steps: 2}]}"
     )
-    assert [spec.num_steps for spec in configs.fast(configs.load(path)).inference.rounds] == [10, 2]
+    assert [spec.num_steps for spec in configs.fast(configs.load_config(path)).inference.rounds] == [10, 2]
 
 
 def test_fast_is_refused_where_it_saves_nothing_or_cannot_be():
-    assert "fast_steps = 10" in message_of(configs.fast, configs.load("smoke"))
-    assert "ddpm" in message_of(configs.fast, configs.load("iidm_paper"))
+    assert "fast_steps = 10" in message_of(configs.fast, configs.load_config("smoke"))
+    assert "ddpm" in message_of(configs.fast, configs.load_config("iidm_paper"))
     ending = "inference.rounds=[{start_timestep: 999, num_steps: 20}]"
-    assert "abar is 0" in message_of(configs.fast, configs.load("iidm_paper", [ending]))
+    assert "abar is 0" in message_of(configs.fast, configs.load_config("iidm_paper", [ending]))
 
 
 def test_an_empty_file_is_the_default(tmp_path):
-    assert configs.load(write(tmp_path, "")) == Config()
+    assert configs.load_config(write(tmp_path, "")) == Config()
 
 
 def test_a_config_cannot_be_changed_in_place():
@@ -121,25 +124,27 @@ def test_a_config_cannot_be_changed_in_place():
 
 def test_numbers_that_yaml_reads_as_strings(tmp_path):
     # YAML 1.1 wants a dot in floats: 1e-4 is the string "1e-4"
-    config = configs.load(write(tmp_path, "diffusion_training: {learning_rate: 1e-4}\nschedule: {beta_end: 1}\n"))
+    config = configs.load_config(
+        write(tmp_path, "diffusion_training: {learning_rate: 1e-4}\nschedule: {beta_end: 1}\n")
+    )
     assert config.diffusion_training.learning_rate == 0.0001
     assert type(config.schedule.beta_end) is float and config.schedule.beta_end == 1.0
 
 
 def test_null_is_allowed_where_there_is_a_choice(tmp_path):
-    assert configs.load(write(tmp_path, "inference: {clip_x0: null}")).inference.clip_x0 is None
-    assert configs.load(write(tmp_path, "inference: {clip_x0: 4}")).inference.clip_x0 == 4.0
+    assert configs.load_config(write(tmp_path, "inference: {clip_x0: null}")).inference.clip_x0 is None
+    assert configs.load_config(write(tmp_path, "inference: {clip_x0: 4}")).inference.clip_x0 == 4.0
 
 
 def test_what_older_files_do_not_say_has_a_default():
     """The config in a checkpoint of an earlier version has no word of distances: none are taken."""
     assert configs.from_dict({"diffusion_training": {"max_steps": 3}}, "here").diffusion_training.distance_every is None
-    assert configs.load("demo", ["diffusion_training.distance_every=0"]).diffusion_training.distance_every == 0
+    assert configs.load_config("demo", ["diffusion_training.distance_every=0"]).diffusion_training.distance_every == 0
 
 
 def test_rounds_are_read_with_their_defaults(tmp_path):
     path = write(tmp_path, "inference: {rounds: [{start_timestep: 9, num_steps: 10}]}")
-    assert configs.load(path).inference.rounds == (Round(9, 10),)
+    assert configs.load_config(path).inference.rounds == (Round(9, 10),)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
 )
 def test_faults_name_file_key_and_value(tmp_path, text, parts):
     path = write(tmp_path, text)
-    message = message_of(configs.load, path)
+    message = message_of(configs.load_config, path)
     assert message.startswith(f"{path}: ")
     for part in parts:
         assert part in message.removeprefix(str(path))
@@ -231,12 +236,12 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
     ],
 )
 def test_values_that_would_fail_later_are_refused_at_once(key, value):
-    message = message_of(configs.load, "demo", [f"{key}={value}"])
+    message = message_of(configs.load_config, "demo", [f"{key}={value}"])
     assert key in message.removeprefix(f"--set {key}={value}")
 
 
 def test_a_paper_schedule_whose_betas_pass_one_is_refused():
-    message = message_of(configs.load, "iidm_paper", ["schedule.slope=0.002"])
+    message = message_of(configs.load_config, "iidm_paper", ["schedule.slope=0.002"])
     assert "schedule.slope" in message.removeprefix("--set schedule.slope=0.002") and "0.002" in message
 
 
@@ -244,23 +249,39 @@ def test_a_round_cannot_be_even_in_log_snr_from_pure_noise():
     told = "inference.rounds.0.spacing is logsnr, expected another: abar is 0 at timestep 999"
     rounds = "inference.rounds=[{start_timestep: 999, num_steps: 9, spacing: logsnr}]"
     for name, more in (("iidm_paper", []), ("iidm", ["schedule.beta_end=1"])):
-        assert told in message_of(configs.load, name, [rounds, *more])
-        configs.load(name, [rounds.replace("999", "998"), *more])
-    configs.load("iidm", [rounds])
+        assert told in message_of(configs.load_config, name, [rounds, *more])
+        configs.load_config(name, [rounds.replace("999", "998"), *more])
+    configs.load_config("iidm", [rounds])
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    assert "nothing.yaml" in message_of(configs.load, tmp_path / "nothing.yaml")
-    assert "no_such_name" in message_of(configs.load, "no_such_name")
-    assert str(tmp_path) in message_of(configs.load, tmp_path)
+    assert "nothing.yaml" in message_of(configs.load_config, tmp_path / "nothing.yaml")
+    assert "no_such_name" in message_of(configs.load_config, "no_such_name")
+    assert str(tmp_path) in message_of(configs.load_config, tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "binary.yaml" in message_of(configs.load, tmp_path / "binary.yaml")
+    assert "binary.yaml" in message_of(configs.load_config, tmp_path / "binary.yaml")
+
+
+def test_saved_configs_are_read_by_the_rules_of_their_time(monkeypatch):
+    monkeypatch.setattr(configs, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.clip_x0"})
+    monkeypatch.setattr(configs, "FORMER", {"unet.spade_hidden": 64, "data.validation_fraction": 0.5})
+    saved = {"data": {"pictures": 7, "validation_fraction": 0.25}, "unet": {"eps": 3}}
+    config = configs.from_saved(saved, "old.safetensors")
+    assert (config.data.synthetic_count, config.data.validation_fraction) == (7, 0.25)
+    assert (config.unet.spade_hidden, config.inference.clip_x0) == (64, 3.0)
+    assert saved == {"data": {"pictures": 7, "validation_fraction": 0.25}, "unet": {"eps": 3}}
+    assert "unknown key data.pictures" in message_of(configs.from_dict, {"data": {"pictures": 7}}, "new.yaml")
+
+
+@pytest.mark.parametrize("tree", [[], "text", {"data": 3}, {"data": {"size": 3}}])
+def test_saved_configs_that_are_none_are_refused(tree):
+    assert message_of(configs.from_saved, tree, "old.safetensors").startswith("old.safetensors: ")
 
 
 def test_yaml_tags_run_no_code(tmp_path):
     mark = tmp_path / "ran"
     path = write(tmp_path, f"name: !!python/object/apply:os.system ['touch {mark}']")
-    assert "YAML" in message_of(configs.load, path)
+    assert "YAML" in message_of(configs.load_config, path)
     assert not mark.exists()
 
 
@@ -280,9 +301,9 @@ def test_set_overrides_values_of_every_kind(smoke):
     assert changed.inference.clip_x0 == 3.0 and changed.unet.learn_variance is False
     assert changed.inference.rounds == (Round(9, 2, "ddpm"),)
     assert changed.autoencoder == smoke.autoencoder and smoke.seed == 0
-    assert configs.load("smoke", assignments) == changed
+    assert configs.load_config("smoke", assignments) == changed
     assert configs.override(smoke, []) is smoke
-    mended = configs.load("iidm_released", ["inference.rounds.0.noise_timestep=598"]).inference.rounds
+    mended = configs.load_config("iidm_released", ["inference.rounds.0.noise_timestep=598"]).inference.rounds
     assert [spec.noised_at for spec in mended] == [598, 640, 400]
 
 

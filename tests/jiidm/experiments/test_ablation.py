@@ -304,7 +304,7 @@ def test_recolouring_keeps_the_images_that_are_there(tmp_path, landscapes, smoke
 
 
 def test_the_papers_demo_differs_from_the_demo_in_schedule_and_sampling_only():
-    demo, paper = configs.load("demo"), configs.load("demo_paper")
+    demo, paper = configs.load_config("demo"), configs.load_config("demo_paper")
     assert paper.schedule.kind == "paper" and paper.schedule.slope == 1e-3
     (spec,) = paper.inference.rounds
     assert spec.start_timestep == 319 and spec.guidance_scale == demo.inference.rounds[0].guidance_scale

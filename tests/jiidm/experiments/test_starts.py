@@ -55,7 +55,7 @@ def test_starts_of_the_released_rounds(name, starts):
 def test_all_shipped_configs_are_told_apart():
     rows = rows_of(describe_starts(SHIPPED_CONFIGS))
     assert {row["config"] for row in rows} == set(SHIPPED_CONFIGS)
-    assert len(rows) == sum(len(configs.load(name).inference.rounds) + 1 for name in SHIPPED_CONFIGS) + 4
+    assert len(rows) == sum(len(configs.load_config(name).inference.rounds) + 1 for name in SHIPPED_CONFIGS) + 4
     assert [row["config"] for row in rows if row["round"] == "fast"] == ["demo", "demo_paper", "iidm", "iidm_released"]
 
 

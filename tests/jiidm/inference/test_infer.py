@@ -68,7 +68,7 @@ class TestOutputs:
         manifest = json.loads((run / "manifest.json").read_text())
         assert manifest["model_file"] == str(smoke_model)
         assert manifest["made_by"]["seed"] == 0 and manifest["made_by"]["size"] == [64, 48]
-        assert configs.load(run / "config.yaml") == smoke
+        assert configs.load_config(run / "config.yaml") == smoke
         assert sorted(path.name for path in (run / "starts").iterdir()) == [f"{stem}.jpg" for stem in STEMS]
 
     def test_the_contact_sheet_shows_four_columns(self, painted):
@@ -210,7 +210,7 @@ class TestRerun:
     ):
         fast = ["--fast", "--set", "inference.fast_steps=2"]
         assert paint(inputs, tmp_path / "fast", smoke_model, *fast) == 0
-        used = configs.load(tmp_path / "fast" / "_run" / "config.yaml").inference.rounds
+        used = configs.load_config(tmp_path / "fast" / "_run" / "config.yaml").inference.rounds
         assert used == configs.fast(configs.override(smoke, fast[2:])).inference.rounds != smoke.inference.rounds
         images = contents(tmp_path / "fast")
         assert all(images[name] != content for name, content in contents(painted).items())

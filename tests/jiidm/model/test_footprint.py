@@ -11,13 +11,13 @@ from jiidm.model.footprint import describe
 
 
 def test_the_released_unet_has_501540358_parameters():
-    unet = build_unet(configs.load("iidm"))
+    unet = build_unet(configs.load_config("iidm"))
     assert sum(math.prod(parameter.shape) for parameter in unet.parameters()) == 501_540_358
 
 
 @pytest.mark.parametrize("name", ["iidm", "iidm_paper"])
 def test_full_configs_are_described(name):
-    text = describe(configs.load(name))
+    text = describe(configs.load_config(name))
     assert f"config {name}: 512x384 images, 128x96x3 latents" in text
     assert "U-Net: 501.5 M parameters" in text
     # latent-diffusion's VQ-f4 has 55.3 M
@@ -30,8 +30,10 @@ def gib(text, what):
 
 
 def test_the_estimate_is_at_least_what_the_weights_take_and_grows_with_the_batch():
-    one = describe(configs.load("iidm"))
-    eight = describe(configs.load("iidm", ["inference.batch_size=8", "diffusion_training.accumulation_steps=16"]))
+    one = describe(configs.load_config("iidm"))
+    eight = describe(
+        configs.load_config("iidm", ["inference.batch_size=8", "diffusion_training.accumulation_steps=16"])
+    )
     assert gib(one, "inference") > 557e6 * 4 / 2**30
     assert gib(eight, "inference") > 2 * gib(one, "inference")
     # weights, gradients, two moments and the average, whatever the batch

@@ -189,7 +189,7 @@ class TestToTheEnd:
         first_stage = checkpoint.load_metadata(finished / "autoencoder.safetensors")["provenance"]
         for provenance in (model.provenance, first_stage):
             assert provenance["generator_version"] == GENERATOR_VERSION
-        assert configs.load(finished / "config.yaml") == smoke
+        assert configs.load_config(finished / "config.yaml") == smoke
 
     def test_inference_finds_and_runs_it(self, finished, inputs, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)

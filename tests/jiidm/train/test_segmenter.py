@@ -152,7 +152,7 @@ def test_what_is_trained_can_be_loaded_and_says_where_it_is_from(landscapes, tmp
 
 def test_two_scenes_are_learnt(landscapes, tmp_path, monkeypatch):
     monkeypatch.setattr(train_segmenter, "_blur", lambda image, rng: image)
-    config = configs.load(
+    config = configs.load_config(
         "smoke", ["segmenter.max_steps=60", "segmenter.learning_rate=3e-3", "segmenter.warmup_steps=5"]
     )
     pairs = find_pairs(landscapes)[:2]

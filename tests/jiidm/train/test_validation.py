@@ -91,7 +91,7 @@ def test_the_references_follow_from_the_seed(smoke, pairs, tmp_path):
 )
 def test_painted_as_by_fast_where_there_is_such(name, steps):
     """Few steps for those that have more; what has few already, or is ancestral, as it is."""
-    assert [spec.num_steps for spec in validation.affordable(configs.load(name)).inference.rounds] == steps
+    assert [spec.num_steps for spec in validation.affordable(configs.load_config(name)).inference.rounds] == steps
 
 
 def test_it_stops_between_two_sampling_steps(smoke, smoke_model, pairs, tmp_path, painted):
