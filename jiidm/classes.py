@@ -1,4 +1,4 @@
-"""The 29 classes of the challenge: names in id order, and a colour for each."""
+"""The 29 classes of the challenge: names in id order, a colour for each, and masks as colours or one-hot."""
 
 from __future__ import annotations
 
@@ -44,3 +44,10 @@ PALETTE: np.ndarray = np.array([color for _, color in _CLASSES], dtype=np.uint8)
 def colorize(mask: np.ndarray) -> np.ndarray:
     """Paint a mask [H,W] of class ids 0-28 in palette colours: uint8 RGB [H,W,3]. Raises IndexError on other ids."""
     return PALETTE[mask]
+
+
+def one_hot(mask: np.ndarray, num_classes: int = NUM_CLASSES) -> np.ndarray:
+    """Mask [H,W] of class ids to float32 [num_classes,H,W] of 0 and 1. Raises ValueError on ids outside."""
+    if mask.size and not 0 <= int(mask.min()) <= int(mask.max()) < num_classes:
+        raise ValueError(f"labels {mask.min()} to {mask.max()} outside 0-{num_classes - 1}")
+    return (mask == np.arange(num_classes)[:, None, None]).astype(np.float32)

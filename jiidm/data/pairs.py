@@ -1,9 +1,9 @@
-"""Training data: pairs of photo and mask, their faults, the train / validation split, one-hot masks."""
+"""Training data: pairs of photo and mask, their faults, the train / validation split."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jiidm.classes import CLASS_NAMES, NUM_CLASSES
+from jiidm.classes import one_hot as one_hot  # leaves when its last caller has moved
 from jiidm.data.images import load_image, load_mask
-from jiidm.data.images import resize_mask as resize_mask
+from jiidm.data.references import write_references
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path
 
@@ -117,9 +118,9 @@ def split(pairs: Iterable[Pair], validation_fraction: float, seed: int) -> tuple
 
 
 def pair_references(train: list[Pair], validation: list[Pair], seed: int) -> dict[str, str]:
-    """{validation mask name: training image name}; no image twice while training images last."""
+    """{validation mask name: training image name} in an order that `seed` shuffles; no image twice while they last."""
     order = sorted(train, key=lambda pair: _uniform(seed, "reference", pair.stem))
-    return {pair.label.name: order[index % len(order)].image.name for index, pair in enumerate(validation)}
+    return {pair.label.name: photo.image.name for pair, photo in zip(validation, itertools.cycle(order))}
 
 
 def write_split(folder: str | os.PathLike, train: list[Pair], validation: list[Pair], seed: int) -> None:
@@ -129,17 +130,12 @@ def write_split(folder: str | os.PathLike, train: list[Pair], validation: list[P
     Raises InputError if `folder` cannot be written.
     """
     folder = Path(folder)
-    references = json.dumps(pair_references(train, validation, seed), indent=1, ensure_ascii=False)
-    contents = {
-        TRAIN_LIST: [pair.stem for pair in train],
-        VALIDATION_LIST: [pair.stem for pair in validation],
-        VALIDATION_REFERENCES: [references],
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, lines in contents.items():
+        for name, pairs in ((TRAIN_LIST, train), (VALIDATION_LIST, validation)):
             with atomic_path(folder / name) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                temporary.write_text("".join(f"{pair.stem}\n" for pair in pairs), encoding="utf-8")
+        write_references(folder / VALIDATION_REFERENCES, pair_references(train, validation, seed))
     except OSError as error:
         raise InputError(f"{folder}: cannot write the split here ({error.strerror})") from error
 
@@ -152,13 +148,6 @@ def read_split(folder: str | os.PathLike, pairs: Iterable[Pair]) -> tuple[list[P
     by_stem = {pair.stem: pair for pair in pairs}
     train, validation = (_read_list(Path(folder) / name, by_stem) for name in (TRAIN_LIST, VALIDATION_LIST))
     return train, validation
-
-
-def one_hot(mask: np.ndarray, num_classes: int = NUM_CLASSES) -> np.ndarray:
-    """Mask [H,W] of class ids to float32 [num_classes,H,W] of 0 and 1. Raises ValueError on ids outside."""
-    if mask.size and not 0 <= int(mask.min()) <= int(mask.max()) < num_classes:
-        raise ValueError(f"labels {mask.min()} to {mask.max()} outside 0-{num_classes - 1}")
-    return (mask == np.arange(num_classes)[:, None, None]).astype(np.float32)
 
 
 def _uniform(seed: int, purpose: str, stem: str) -> float:

@@ -5,9 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jiidm.errors import InputError
+from ldm_jittor.files import atomic_path
+
+T = TypeVar("T", bound=Hashable)
+
+
+def next_of_each(items: Sequence[T]) -> dict[T, T]:
+    """{each item: the next one, the last: the first}. Each mask gets another's photo so, given two or more."""
+    return dict(zip(items, [*items[1:], *items[:1]]))
+
+
+def write_references(path: str | os.PathLike, references: Mapping[str, str]) -> None:
+    """Write {"<mask>.png": "<image>.jpg"} as the JSON that `load_references` reads."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{json.dumps(references, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
 
 
 def find_masks(folder: str | os.PathLike) -> list[Path]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jiidm.classes import CLASS_NAMES, NUM_CLASSES, PALETTE, colorize
+from jiidm.classes import CLASS_NAMES, NUM_CLASSES, PALETTE, colorize, one_hot
 
 CHALLENGE_ORDER = [
     "mountain", "sky", "water", "sea", "rock", "tree", "earth", "hill", "river", "sand", "land", "building", "grass",
@@ -32,3 +32,18 @@ def test_colorize_can_be_read_back():
 def test_colorize_refuses_ids_beyond_the_classes(label):
     with pytest.raises(IndexError):
         colorize(np.full((2, 2), label, np.uint8))
+
+
+def test_one_hot_marks_each_pixel_once():
+    mask = np.array([[0, 28, 5], [5, 1, 0]], np.uint8)
+    encoded = one_hot(mask)
+    assert encoded.shape == (29, 2, 3) and encoded.dtype == np.float32 and encoded.sum() == 6
+    for row in range(2):
+        for column in range(3):
+            assert encoded[mask[row, column], row, column] == 1
+
+
+@pytest.mark.parametrize("value", [29, 255])
+def test_one_hot_refuses_labels_it_cannot_hold(value):
+    with pytest.raises(ValueError, match=str(value)):
+        one_hot(np.full((2, 2), value, np.uint8))

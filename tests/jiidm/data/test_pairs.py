@@ -205,22 +205,3 @@ def test_a_file_in_the_way_of_the_split(tmp_path):
     (tmp_path / "split").write_text("x")
     with pytest.raises(InputError, match="split"):
         data.write_split(tmp_path / "split", made_up_pairs(2), made_up_pairs(1, start=2), seed=0)
-
-
-def test_one_hot_marks_each_pixel_once():
-    mask = np.array([[0, 28, 5], [5, 1, 0]], np.uint8)
-    encoded = data.one_hot(mask)
-    assert encoded.shape == (29, 2, 3) and encoded.dtype == np.float32 and encoded.sum() == 6
-    for row in range(2):
-        for column in range(3):
-            assert encoded[mask[row, column], row, column] == 1
-
-
-@pytest.mark.parametrize("value", [29, 255])
-def test_one_hot_refuses_labels_it_cannot_hold(value):
-    with pytest.raises(ValueError, match=str(value)):
-        data.one_hot(np.full((2, 2), value, np.uint8))
-
-
-def test_resize_mask_is_reachable_here():
-    np.testing.assert_array_equal(data.resize_mask(np.array([[1, 2, 3, 4]], np.uint8), (2, 1)), [[1, 3]])

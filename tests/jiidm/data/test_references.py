@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jiidm.data.references import find_masks, load_references
+from jiidm.data.references import find_masks, load_references, next_of_each, write_references
 from jiidm.errors import InputError
 
 
@@ -53,6 +53,19 @@ def test_missing_and_empty_mask_folders(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file"):
         find_masks(tmp_path / "file")
+
+
+def test_next_of_each_gives_the_last_the_first():
+    assert next_of_each(["a", "b", "c"]) == {"a": "b", "b": "c", "c": "a"}
+    assert next_of_each([2, 0, 1]) == {2: 0, 0: 1, 1: 2}
+    assert next_of_each(["a"]) == {"a": "a"} and next_of_each([]) == {}
+
+
+def test_written_references_are_read_back(layout):
+    (layout / "imgs" / "été.jpg").write_bytes(b"x")
+    write_references(layout / "refs.json", {**GOOD, "a.png": "été.jpg"})
+    found = load_references(layout / "refs.json", find_masks(layout / "labels"))
+    assert [path.name for path in found.values()] == ["été.jpg", "c.jpg", "a.jpg"]
 
 
 def test_images_are_found_in_imgs_beside_the_json(layout):

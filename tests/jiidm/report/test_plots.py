@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from jiidm.data.images import load_image
+from jiidm.errors import InputError
+from jiidm.report import plots
+
+
+def count(picture, color):
+    return int((picture == color).all(axis=2).sum())
+
+
+def write_log(path, records, tail=""):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records) + tail)
+    return path
+
+
+def test_losses_are_drawn(tmp_path):
+    records = [{"step": i, "loss": 1 / (i + 1)} for i in range(200)] + [{"step": 200, "val_loss": 0.2, "lr": 1}]
+    log = write_log(tmp_path / "log.jsonl", records, tail='{"step": 201, "lo')
+    plots.plot_losses(log, tmp_path / "loss.png")
+    plot = load_image(tmp_path / "loss.png")
+    assert plot.shape == (540, 960, 3)
+    assert count(plot, (0x1F, 0x77, 0xB4)) > 200 and count(plot, (0xFF, 0x7F, 0x0E)) > 10  # curve and dot
+    assert not count(plot, (0x2C, 0xA0, 0x2C))
+
+
+def test_distances_are_drawn_beside_losses(tmp_path):
+    records = [{"step": i, "loss": 1 / (i + 1)} for i in range(200)] + [{"step": i, "FID": i} for i in (100, 200)]
+    plots.plot_losses(write_log(tmp_path / "log.jsonl", records), tmp_path / "loss.png")
+    assert count(load_image(tmp_path / "loss.png"), (0x2C, 0xA0, 0x2C)) > 50
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"step": 1, "lr": 0.1}\n', '{"step": 1, "loss": null}\n', '{"step": 1, "loss": NaN}\n']
+)
+def test_a_log_without_losses_is_refused(tmp_path, text):
+    log = tmp_path / "log.jsonl"
+    log.write_text(text)
+    with pytest.raises(InputError, match="no losses"):
+        plots.plot_losses(log, tmp_path / "loss.png")
+    assert list(tmp_path.iterdir()) == [log]
+
+
+@pytest.mark.parametrize("line", ["half", "[1]", "3", '{"loss": 1}'])
+def test_a_damaged_line_is_named(tmp_path, line):
+    log = tmp_path / "log.jsonl"
+    log.write_text(f'{{"step": 1, "loss": 1}}\n{line}\n{{"step": 2, "loss": 1}}\n')
+    with pytest.raises(InputError, match=r"log\.jsonl: line 2"):
+        plots.plot_losses(log, tmp_path / "loss.png")
+    with pytest.raises(InputError, match="missing"):
+        plots.plot_losses(tmp_path / "missing", tmp_path / "loss.png")
+
+
+def test_a_step_logged_twice_counts_with_its_last_value():
+    records = [{"step": 2, "loss": 5.0}, {"step": 1, "loss": 4.0}, {"step": 2, "loss": 3.0}]
+    steps, values = plots._series(records, "loss")
+    assert steps.tolist() == [1, 2] and values.tolist() == [4.0, 3.0]
+
+
+def test_smoothing_keeps_a_constant_and_calms_noise():
+    np.testing.assert_allclose(plots._smooth(np.full(300, 0.7)), 0.7)
+    noise = np.random.default_rng(0).standard_normal(4000)
+    # an exponential average with weight 1/n leaves 1/(2n-1) of the variance; here n = 100
+    assert plots._smooth(noise)[500:].std() == pytest.approx((1 / 199) ** 0.5, rel=0.3)
