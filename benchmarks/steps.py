@@ -64,11 +64,11 @@ class Bench:
 
         from jiidm.config import load as configs
         from jiidm.data.images import resize_mask
-        from jiidm.data.latents import to_model
         from jiidm.data.pairs import one_hot
         from jiidm.inference.infer import DEMO_SEED
         from jiidm.model.files import SHIPPED, load_model
         from ldm_jittor.denoiser import Denoiser
+        from ldm_jittor.pixels import to_model
 
         self.model = load_model(SHIPPED)
         inference = configs.load_config(name, overrides).inference
@@ -123,7 +123,7 @@ class Bench:
     def _decode(self, latents: np.ndarray) -> np.ndarray:
         import jittor as jt
 
-        from jiidm.data.latents import to_images
+        from ldm_jittor.pixels import to_images
 
         return to_images(self.model.space.decode(jt.array(latents)))
 

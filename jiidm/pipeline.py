@@ -11,12 +11,12 @@ import numpy as np
 from jiidm.color import color_transfer
 from jiidm.config.schema import Round
 from jiidm.data.images import jpeg_round_trip, resize_mask
-from jiidm.data.latents import to_images, to_model
 from jiidm.data.pairs import one_hot
 from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
 from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
 
 

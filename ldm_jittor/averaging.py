@@ -10,12 +10,15 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ldm_jittor.checkpoint import METADATA_KEY, CheckpointError, listed, replacing
+from ldm_jittor.checkpoint import METADATA_KEY, listed
+from ldm_jittor.errors import CheckpointError
+from ldm_jittor.files import atomic_path
 
 Layout = dict[str, dict[str, Any]]
 """Name -> dtype, shape and data_offsets, as the header of a safetensors file has them."""
@@ -37,7 +40,8 @@ def average(
     `common_layout` does, and for integer arrays that differ.
     """
     layout = common_layout(sources)
-    with replacing(target) as temporary, open(temporary, "wb") as file:
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary, open(temporary, "wb") as file:
         file.write(_header(layout, metadata))
         for name in sorted(layout, key=lambda name: layout[name]["data_offsets"]):
             mean = _mean(name, sources, weights)

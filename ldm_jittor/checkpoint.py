@@ -5,10 +5,9 @@ Those of Jittor, PyTorch and diffusers are read too, but never written.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -19,15 +18,13 @@ from jittor import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ldm_jittor.formats import torch_files as foreign
+from ldm_jittor.errors import CheckpointError
+from ldm_jittor.files import atomic_path
+from ldm_jittor.formats import torch_files
 
 METADATA_KEY = "ldm_jittor"
 """All metadata is one JSON text: safetensors writes several keys in random order, and equal models would differ."""
 _DIFFUSERS_FILES = tuple(f"diffusion_pytorch_model{suffix}" for suffix in (".safetensors", ".fp16.safetensors", ".bin"))
-
-
-class CheckpointError(ValueError):
-    """A checkpoint file cannot be used. The message is one line naming the file and what is wrong."""
 
 
 class Checkpoint(NamedTuple):
@@ -42,26 +39,11 @@ def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
     """
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     try:
-        with replacing(path) as temporary:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
             save_file(contiguous, temporary, {METADATA_KEY: json.dumps(metadata)})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes its place when the block ends without an exception."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # safetensors leaves a file that only its owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike) -> Checkpoint:
@@ -74,7 +56,7 @@ def load(path: str | os.PathLike) -> Checkpoint:
     metadata = load_metadata(path)
     try:
         if not _is_safetensors(path):
-            return Checkpoint(foreign.read(path), metadata)
+            return Checkpoint(torch_files.read(path), metadata)
         with safe_open(path, framework="numpy") as file:
             return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
     except (UnpicklingError, SafetensorError, TypeError) as error:
@@ -111,12 +93,12 @@ def weights_file(path: str | os.PathLike) -> Path:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether it is a safetensors file, or one that `foreign` reads. Raises CheckpointError when it is neither."""
+    """Whether it is a safetensors file, or one that `torch_files` reads. Raises CheckpointError when it is neither."""
     with open(path, "rb") as file:
         start = file.read(9)
     if start[8:] == b"{":  # eight bytes of length, then JSON
         return True
-    if start.startswith((foreign.ZIP_START, *foreign.PICKLE_STARTS)):
+    if start.startswith((torch_files.ZIP_START, *torch_files.PICKLE_STARTS)):
         return False
     raise CheckpointError(f"{path}: not a readable checkpoint (neither safetensors, nor PyTorch's, nor a pickle)")
 

@@ -111,13 +111,15 @@ def test_the_cores_own_order():
     """ops -> layers -> autoencoder, unet; schedules -> denoiser -> samplers; schedules -> losses; the rest alone."""
     allowed = {
         "ops": set(),
+        "errors": set(),
         "files": set(),
+        "pixels": set(),
         "layers": {"ops"},
         "schedules": set(),
         "ema": set(),
         "formats": {"formats"},
-        "checkpoint": {"formats"},
-        "averaging": {"checkpoint"},
+        "checkpoint": {"errors", "files", "formats"},
+        "averaging": {"checkpoint", "errors", "files"},
         "autoencoder": {"layers", "ops"},
         "gradient_checkpointing": set(),
         "thumbnail_init": {"autoencoder", "layers"},

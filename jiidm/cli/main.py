@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jiidm.cli import commands, commands_ablation, commands_scores, commands_weights
 from jiidm.errors import InputError
+from ldm_jittor.errors import CheckpointError
 
 DEFAULT_CONFIG = "demo"
 SHIPPED_CONFIGS = ("demo", "demo_paper", "smoke", "iidm", "iidm_released", "iidm_paper")
@@ -19,16 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.run(arguments) or 0
-    except InputError as error:
+    except (InputError, CheckpointError) as error:
         return _refuse(error)
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from what is saved", file=sys.stderr)
         return 130
-    except ValueError as error:
-        # the core's own exception cannot be imported above, because that would import Jittor
-        if type(error).__name__ == "CheckpointError":
-            return _refuse(error)
-        raise
 
 
 def _joined(argv: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jittor as jt
@@ -14,18 +14,9 @@ from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.files import atomic_path
+from ldm_jittor.pixels import to_model
 
 IMAGES_PER_BATCH = 4
-
-
-def to_model(images: Sequence[np.ndarray]) -> jt.Var:
-    """uint8 RGB images [H,W,3] of one size -> float32 [B,3,H,W] in [-1,1]."""
-    return jt.array(np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
-
-
-def to_images(x: jt.Var, to_integer: Callable[[np.ndarray], np.ndarray] = np.rint) -> np.ndarray:
-    """[B,3,H,W] in about [-1,1] -> uint8 RGB [B,H,W,3], rounded unless told otherwise, and clipped."""
-    return np.clip(to_integer((x.numpy() + 1) * 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def encode_dataset(

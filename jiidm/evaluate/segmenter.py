@@ -19,7 +19,7 @@ from jiidm.data.images import resize_image
 from jiidm.evaluate.segformer import HEADS, PRESETS, Architecture, SegFormer
 from jiidm.model.files import sha256
 from ldm_jittor import checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "segmenter.safetensors"
 AREA_OR_CUBIC = "area where both sides shrink, else cubic"

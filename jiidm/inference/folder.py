@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from jiidm.data.images import open_image, read_size, save_jpeg
 from jiidm.errors import InputError
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, leftovers
 
 RUN_FOLDER = "_run"
 MANIFEST = "manifest.json"
@@ -33,7 +33,7 @@ def prepare(out: str | os.PathLike) -> Path:
         for folder in (out, run_folder):
             os.listdir(folder)
             tempfile.TemporaryFile(dir=folder).close()
-        for leftover in out.glob(f".*-{'?' * 8}.jpg"):  # the names of files.atomic_path
+        for leftover in leftovers(out):
             leftover.unlink()
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{out}: cannot be the output folder, a file is in the way") from error

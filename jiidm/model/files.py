@@ -21,7 +21,7 @@ from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import AutoencoderKL, LatentSpace, VQModel
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 from ldm_jittor.formats.names import Network, check_diffusers_config, networks
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet

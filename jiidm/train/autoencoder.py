@@ -15,7 +15,6 @@ from tqdm import tqdm
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.data.images import load_image
-from jiidm.data.latents import to_images, to_model
 from jiidm.data.pairs import Pair
 from jiidm.data.prefetch import load_ahead
 from jiidm.model.build import build_autoencoder
@@ -34,6 +33,7 @@ from jiidm.train.loop import (
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, hinge_loss
+from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.thumbnail_init import start_as_thumbnail
 
 LOG_EVERY = 20

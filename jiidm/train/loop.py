@@ -19,6 +19,7 @@ from jittor import nn
 from jiidm.config.schema import AutoencoderTraining, DiffusionTraining
 from jiidm.seeding import generator
 from ldm_jittor import checkpoint
+from ldm_jittor.errors import CheckpointError
 
 
 @contextlib.contextmanager
@@ -111,7 +112,7 @@ class Trainer:
             saved = checkpoint.under_prefix(name, arrays)
             missing = [parameter_name for parameter_name in self.names if parameter_name not in saved]
             if missing:
-                raise checkpoint.CheckpointError(f"{source}: {name} of {missing[0]} is missing")
+                raise CheckpointError(f"{source}: {name} of {missing[0]} is missing")
             for parameter_name, value in zip(self.names, values):
                 value.assign(jt.array(saved[parameter_name]))
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ldm_jittor import averaging, checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 
 
 def write(path, **arrays):

@@ -10,7 +10,7 @@ from jittor import nn
 from safetensors.numpy import save_file
 
 from ldm_jittor import checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 
 
 @pytest.fixture

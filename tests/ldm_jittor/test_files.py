@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, leftovers
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path):
@@ -33,6 +36,72 @@ def test_permissions_follow_the_umask(tmp_path):
         temporary.write_text("x")
     plain.write_text("x")
     assert target.stat().st_mode == plain.stat().st_mode
+
+
+def test_permissions_follow_the_umask_where_a_library_replaces_the_file(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT, 0o600))
+    (tmp_path / "b.txt").touch()
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    events = []
+
+    def note(call):
+        genuine = getattr(os, call)
+
+        def noted(*arguments, **options):
+            place = os.readlink(f"/proc/self/fd/{arguments[0]}") if call == "fsync" else str(arguments[1])
+            events.append((call, place))
+            return genuine(*arguments, **options)
+
+        monkeypatch.setattr(os, call, noted)
+
+    note("fsync")
+    note("replace")
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert events == [
+        ("fsync", str(temporary)),
+        ("replace", str(tmp_path / "a.txt")),
+        ("fsync", str(tmp_path)),
+    ]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with atomic_path(tmp_path / "a.txt") as first, atomic_path(tmp_path / "a.txt") as second:
+        assert first != second
+        second.write_text("second")
+        first.write_text("first")
+    assert (tmp_path / "a.txt").read_text() == "first"
+
+
+def test_a_name_of_any_length_can_be_written(tmp_path):
+    with atomic_path(tmp_path / ("a" * 251 + ".txt")) as temporary:
+        temporary.write_text("x")
+    assert os.listdir(tmp_path) == ["a" * 251 + ".txt"]
+
+
+def test_leftovers_are_those_of_processes_that_have_ended(tmp_path):
+    (tmp_path / ".keep.jpg").touch()
+    (tmp_path / "a-1-1.tmp.jpg").touch()
+    code = (
+        "import os, sys; from ldm_jittor import files; a = files.atomic_path(sys.argv[1]); a.__enter__(); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.jpg")])
+    with atomic_path(tmp_path / "b.jpg"):
+        (leftover,) = leftovers(tmp_path)
+    assert leftover.name.startswith(f".{socket.gethostname()}-") and leftover.suffix == ".jpg"
+
+
+def test_leftovers_of_another_host_are_old(tmp_path):
+    fresh, old = tmp_path / ".elsewhere-7-0.tmp.jpg", tmp_path / ".elsewhere-7-1.tmp.jpg"
+    fresh.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    assert leftovers(tmp_path) == [old]
 
 
 def test_a_missing_folder_is_an_oserror(tmp_path):

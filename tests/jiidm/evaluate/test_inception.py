@@ -10,7 +10,7 @@ import pytest
 
 from jiidm.evaluate import inception
 from ldm_jittor import checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")

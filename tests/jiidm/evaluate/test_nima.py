@@ -8,7 +8,7 @@ from PIL import Image
 
 from jiidm.evaluate import nima as aesthetic
 from ldm_jittor import checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")

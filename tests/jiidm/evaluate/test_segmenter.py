@@ -22,7 +22,7 @@ from jiidm.evaluate.segmenter import (
     variant_of,
 )
 from ldm_jittor import checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 
 SMALL = Architecture((8, 16, 40, 64), (1, 2, 1, 1), 24, 29)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -62,7 +64,11 @@ def test_a_folder_without_permission_is_refused(tmp_path, call, monkeypatch):
 
 
 def test_prepare_removes_what_a_killed_run_left(out):
-    (out / ".a-x1y2_3z4.jpg").write_bytes(b"half")
+    code = (
+        "import os, sys; from ldm_jittor import files; a = files.atomic_path(sys.argv[1]); a.__enter__(); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(out / "a.jpg")])
+    assert len(os.listdir(out)) == 5
     (out / ".keep.jpg").write_bytes(b"x")
     submission.prepare(out)
     assert sorted(os.listdir(out)) == [".keep.jpg", "_run", "a.jpg", "b.jpg", "c.jpg"]

@@ -16,7 +16,7 @@ from jiidm.config import load as configs
 from jiidm.errors import InputError
 from jiidm.model import files as model
 from ldm_jittor import checkpoint
-from ldm_jittor.checkpoint import CheckpointError
+from ldm_jittor.errors import CheckpointError
 from ldm_jittor.formats.names import to_diffusers_vq
 
 

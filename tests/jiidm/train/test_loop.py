@@ -12,7 +12,8 @@ from jiidm.config.schema import DiffusionTraining
 from jiidm.data.prefetch import load_ahead
 from jiidm.train import loop as training
 from jiidm.train.loop import Trainer, learning_rate_at, micro_batches, sample_index
-from ldm_jittor.checkpoint import CheckpointError, load_into, under_prefix
+from ldm_jittor.checkpoint import load_into, under_prefix
+from ldm_jittor.errors import CheckpointError
 
 
 class Line(nn.Module):

@@ -13,7 +13,7 @@ from PIL import Image
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.data.images import load_image, save_png
-from jiidm.data.latents import LatentDataset, to_model
+from jiidm.data.latents import LatentDataset
 from jiidm.data.pairs import find_pairs, read_split
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION
 from jiidm.errors import InputError
@@ -25,6 +25,7 @@ from jiidm.train.diffusion import STATE_FILE
 from jiidm.train.run import train
 from jiidm.train.validation import ranked
 from ldm_jittor import checkpoint
+from ldm_jittor.pixels import to_model
 
 
 @pytest.fixture(scope="module")
