@@ -22,7 +22,7 @@ setup(
         "packaging>=21",
     ],
     extras_require={
-        "dev": ["pytest>=8", "ruff==0.17.*", "scipy>=1.9"],
+        "dev": ["mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9"],
         # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.
         "parity": ["torch>=2.1", "diffusers>=0.27", "transformers>=5,<6", "scipy>=1.9"],
     },

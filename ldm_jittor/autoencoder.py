@@ -118,7 +118,7 @@ class Decoder(nn.Module):
         channels = ch * ch_mult[-1]
         self.conv_in = Conv2d(z_channels, channels, 3, padding=1)
         self.mid = Middle(channels)
-        levels = []
+        levels: list[Level] = []
         for i, mult in reversed(list(enumerate(ch_mult))):
             widths = [channels] + [ch * mult] * (num_res_blocks + 1)
             level = Level([ResnetBlock(a, b) for a, b in zip(widths[:-1], widths[1:])])

@@ -125,7 +125,7 @@ def sample_dpmpp_2m(
     The first step and the last, which ends at zero noise, are of first order.
     """
     schedule = denoiser.schedule
-    last_x0, last_h = None, None
+    last_x0, last_h = None, 0.0
     for i, timestep, previous in _steps(denoiser, timesteps):
         x0 = denoiser(z, timestep).x0
         h = schedule.half_log_snr(previous) - schedule.half_log_snr(timestep)

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -127,8 +128,13 @@ def read_jpeg_quality(path: str | os.PathLike) -> int:
     Told by how coarse its brightness is quantised. Raises InputError like `open_image`.
     """
     with open_image(path, ("JPEG",)) as image:
-        coarseness = sum(image.quantization[0])
+        coarseness = _coarseness(image)
     return 1 + int(np.argmin(np.abs(np.array(_coarseness_by_quality()) - coarseness)))
+
+
+def _coarseness(jpeg: Any) -> int:
+    """How coarse its brightness is quantised: the sum of that table of Pillow's JpegImageFile."""
+    return sum(jpeg.quantization[0])
 
 
 @functools.lru_cache(maxsize=1)
@@ -138,7 +144,7 @@ def _coarseness_by_quality() -> list[int]:
     for quality in range(1, 101):
         buffer = io.BytesIO()
         Image.new("RGB", (8, 8)).save(buffer, format="JPEG", quality=quality)
-        sums.append(sum(Image.open(buffer).quantization[0]))
+        sums.append(_coarseness(Image.open(buffer)))
     return sums
 
 

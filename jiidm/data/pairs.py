@@ -90,7 +90,8 @@ def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Surv
         mask = _try_load(load_mask, labels.get(stem), result.faults)
         if mask is not None:
             result.class_pixels += np.bincount(mask.ravel(), minlength=NUM_CLASSES)
-            result.sizes[mask.shape[::-1]] += 1
+            height, width = mask.shape
+            result.sizes[width, height] += 1
         result.faults += _size_faults(images.get(stem), image, labels.get(stem), mask, size)
     if not images and not labels:
         result.faults.append(Fault(Path(root), "no pairs imgs/<stem>.jpg, labels/<stem>.png"))
@@ -111,9 +112,9 @@ def split(pairs: Iterable[Pair], validation_fraction: float, seed: int) -> tuple
     draws = {pair.stem: _uniform(seed, "split", pair.stem) for pair in pairs}
     chosen = {stem for stem, draw in draws.items() if draw < validation_fraction}
     if chosen and len(chosen) == len(draws):
-        chosen.remove(max(draws, key=draws.get))
+        chosen.remove(max(draws, key=draws.__getitem__))
     elif not chosen and len(draws) > 1:
-        chosen = {min(draws, key=draws.get)}
+        chosen = {min(draws, key=draws.__getitem__)}
     return [p for p in pairs if p.stem not in chosen], [p for p in pairs if p.stem in chosen]
 
 
@@ -179,8 +180,10 @@ def _missing_partners(images: dict[str, Path], labels: dict[str, Path]) -> list[
 
 
 def _try_load(load, path: Path | None, faults: list[Fault]) -> np.ndarray | None:
+    if path is None:
+        return None
     try:
-        return None if path is None else load(path)
+        return load(path)
     except InputError as error:
         faults.append(Fault(path, str(error).removeprefix(f"{path}: ")))
         return None

@@ -11,8 +11,10 @@ T = TypeVar("T")
 
 def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]]:
     """(step, load(step)) in order, the next one being loaded while the current one is in use."""
+    if not steps:
+        return
     with ThreadPoolExecutor(max_workers=1) as executor:
-        upcoming = executor.submit(load, steps[0]) if steps else None
+        upcoming = executor.submit(load, steps[0])
         for step in steps:
             current = upcoming.result()
             if step + 1 < steps.stop:

@@ -73,10 +73,11 @@ def load_references(
     folders = [json_path.parent, json_path.parent / "imgs"]
     if data_root is not None:
         folders.append(Path(data_root) / "imgs")
-    found = {mask: _find_image(json_path, entries[mask.name], folders) for mask in masks}
+    images = {mask.stem: _find_image(json_path, entries[mask.name], folders) for mask in masks}
+    found = {stem: image for stem, image in images.items() if image is not None}
     where = f"reference image not found in {', '.join(map(str, folders))}"
-    _refuse(json_path, where, [entries[mask.name] for mask, image in found.items() if image is None])
-    return {mask.stem: image for mask, image in found.items()}
+    _refuse(json_path, where, [entries[mask.name] for mask in masks if mask.stem not in found])
+    return found
 
 
 def _read_entries(json_path: Path) -> dict[str, str]:

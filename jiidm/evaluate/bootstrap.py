@@ -34,7 +34,7 @@ def distances(features: np.ndarray, reality: tuple[np.ndarray, np.ndarray], chos
     values, vectors = np.linalg.eigh(sigma)
     projected = features @ (vectors * np.sqrt(values.clip(0)))
     if len(projected) < projected.shape[1]:
-        projected = np.linalg.qr(projected.T, mode="r").T
+        projected = np.asarray(np.linalg.qr(projected.T, mode="r")).T
     rows = tqdm(chosen, desc="resampling", delay=2)
     return np.array([_distance(features[row], projected[row], mu, np.trace(sigma)) for row in rows])
 

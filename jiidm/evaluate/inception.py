@@ -51,7 +51,7 @@ def load(path: str | os.PathLike) -> Inception:
     return Inception(network, sha256(path))
 
 
-class _AverageWithoutPadding:
+class _AverageWithoutPadding(nn.Module):
     """A block whose average pooling leaves the padding out of the mean, as TensorFlow's does."""
 
     def _forward(self, x: jt.Var) -> list[jt.Var]:
@@ -90,12 +90,12 @@ class FidInception(standard.Inception3):
         self.Mixed_7c = _LastBlockE(NUM_FEATURES)
 
     def execute(self, x: jt.Var) -> jt.Var:
-        stem = (self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3, _shrink)  # [N,64,73,73]
-        stem += (self.Conv2d_3b_1x1, self.Conv2d_4a_3x3, _shrink)  # [N,192,35,35]
+        first = (self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3, _shrink)  # [N,64,73,73]
+        second = (self.Conv2d_3b_1x1, self.Conv2d_4a_3x3, _shrink)  # [N,192,35,35]
         fives = (self.Mixed_5b, self.Mixed_5c, self.Mixed_5d)  # [N,288,35,35]
         sixes = (self.Mixed_6a, self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e)  # [N,768,17,17]
         sevens = (self.Mixed_7a, self.Mixed_7b, self.Mixed_7c)  # [N,2048,8,8]
-        for layer in (*stem, *fives, *sixes, *sevens):
+        for layer in (*first, *second, *fives, *sixes, *sevens):
             x = layer(x)
         return x.mean(dims=[2, 3])
 

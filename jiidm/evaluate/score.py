@@ -78,12 +78,10 @@ def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators,
     """
     batches = _cut(jobs)
     photos = real_photos.find_photos(real) if real else []
-    features = reality = None
-    if photos:
-        reality = real_photos.statistics(photos, _common_size(batches), evaluators.distance)
+    reality = real_photos.statistics(photos, _common_size(batches), evaluators.distance) if photos else None
     found = _run(Path(out), batches, evaluators, with_features=bool(photos))
-    scores, warnings = found.overall(), []
-    if photos:
+    scores, features, warnings = found.overall(), None, []
+    if reality:
         features = np.concatenate(found.features)[np.argsort(list(found.images))]
         mu, sigma = metrics.gaussian(features)
         scores[evaluators.distance_name] = metrics.frechet_distance(mu, sigma, *reality)

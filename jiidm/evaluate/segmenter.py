@@ -23,7 +23,7 @@ from ldm_jittor.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "segmenter.safetensors"
 AREA_OR_CUBIC = "area where both sides shrink, else cubic"
-PREPROCESSING = {
+PREPROCESSING: dict[str, Any] = {
     "resize": None,
     "interpolation": AREA_OR_CUBIC,
     "mean": [0.485, 0.456, 0.406],
@@ -200,7 +200,9 @@ def _read_preprocessing(path: Path) -> dict[str, Any]:
     if isinstance(size, int):
         size = {"width": size, "height": size}
     try:
-        found = {key: list(map(float, processor.get(f"image_{key}", PREPROCESSING[key]))) for key in ("mean", "std")}
+        found: dict[str, Any] = {
+            key: list(map(float, processor.get(f"image_{key}", PREPROCESSING[key]))) for key in ("mean", "std")
+        }
         if size:
             found["resize"] = [int(size["width"]), int(size["height"])]
             found["interpolation"] = Image.Resampling(processor.get("resample", Image.Resampling.BILINEAR)).name

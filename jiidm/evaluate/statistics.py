@@ -84,7 +84,7 @@ def _load(photos: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
     return np.stack(images)
 
 
-def _check_size(photo: Path, found: tuple[int, int], size: tuple[int, int]) -> None:
+def _check_size(photo: Path, found: tuple[int, ...], size: tuple[int, int]) -> None:
     if found != size:
         raise InputError(
             f"{photo}: {found[0]}x{found[1]}, the outputs are {size[0]}x{size[1]}; a Frechet distance takes equal sizes"

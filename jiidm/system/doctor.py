@@ -273,8 +273,8 @@ def output_of(command: list[str]) -> str:
         return ""
 
 
-def in_python(script: str, seconds: int) -> subprocess.CompletedProcess:
+def in_python(script: str, seconds: int) -> subprocess.CompletedProcess[str]:
     """Run `script` in another process with Jittor's environment. Raises subprocess.TimeoutExpired."""
     env = {**os.environ, **runtime.environment(runtime.find_cuda().nvcc)}
-    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-    return subprocess.run([sys.executable, "-c", script], env=env, timeout=seconds, **options)
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=env, timeout=seconds, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 from pickle import UnpicklingError
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Storage(NamedTuple):
 
     key: str
     kind: str
-    count: int
+    length: int
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ def _read_pickle(file: BinaryIO) -> dict[str, np.ndarray]:
     tree = unpickle.read(file)
     if isinstance(tree, int) and tree == _TORCH_MAGIC:
         return _read_torch_legacy(file)
-    return _named_arrays(tree)
+    return _named_arrays(tree, _no_numbers)
 
 
 def _verify_checksum(file: BinaryIO) -> None:
@@ -130,9 +130,9 @@ def _read_torch_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     memory = {}
     for key in unpickle.read(file):
         storage = found[_key(key)]
-        if int.from_bytes(file.read(8), "little") != storage.count:
+        if int.from_bytes(file.read(8), "little") != storage.length:
             raise UnpicklingError(f"damaged: storage {storage.key} has another length than its tensors")
-        memory[storage] = _numbers(storage, file.read(storage.count * _dtype(storage).itemsize))
+        memory[storage] = _numbers(storage, file.read(storage.length * _dtype(storage).itemsize))
     return _named_arrays(tree, memory.__getitem__)
 
 
@@ -169,7 +169,7 @@ def _dtype(storage: Storage) -> np.dtype:
 
 def _numbers(storage: Storage, content: bytes) -> np.ndarray:
     dtype = _dtype(storage)
-    if len(content) != storage.count * dtype.itemsize:
+    if len(content) != storage.length * dtype.itemsize:
         raise UnpicklingError(f"damaged: storage {storage.key} is cut short")
     numbers = np.frombuffer(content, dtype) if content else np.empty(0, dtype)
     if storage.kind != "bf16":
@@ -177,7 +177,11 @@ def _numbers(storage: Storage, content: bytes) -> np.ndarray:
     return (numbers.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32 without its lower half
 
 
-def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray] | None = None) -> dict[str, np.ndarray]:
+def _no_numbers(storage: Storage) -> np.ndarray:
+    raise UnpicklingError("damaged: a tensor without its storage")
+
+
+def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays that a described pickle holds in its dicts; `numbers` reads a storage."""
     if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
@@ -202,7 +206,7 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray] | None = N
 
 
 def _array(
-    record: Record, numbers: Callable[[Storage], np.ndarray] | None, latin_1: Callable[[str], bytes]
+    record: Record, numbers: Callable[[Storage], np.ndarray], latin_1: Callable[[str], bytes]
 ) -> np.ndarray | None:
     """What the record stands for, or None where that is no array."""
     if str(record.kind) in _WRAPPERS:
@@ -210,7 +214,8 @@ def _array(
     match str(record.kind):
         case "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2":
             storage, offset, size, stride, *_ = record.arguments
-            return _tensor(numbers(storage), *_sizes((offset,)), _sizes(size), _sizes(stride))
+            (start,) = _sizes((offset,))
+            return _tensor(numbers(storage), start, _sizes(size), _sizes(stride))
         case "numpy.core.multiarray._reconstruct":
             _, shape, dtype, fortran, content = record.state
             return _ndarray(_bytes(content, latin_1), dtype, _sizes(shape), "F" if fortran else "C")
@@ -239,7 +244,7 @@ def _bytes(content: Any, latin_1: Callable[[str], bytes]) -> Any:
     return latin_1(content) if isinstance(content, str) else content
 
 
-def _ndarray(content: Any, dtype: Record, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _ndarray(content: Any, dtype: Record, shape: tuple[int, ...], order: Literal["C", "F"]) -> np.ndarray:
     if not _NUMBERS.fullmatch(dtype.arguments[0]):
         raise UnpicklingError(f"holds an array of {unpickle.shown(dtype.arguments[0])}: only numbers are read")
     described = np.dtype(dtype.arguments[0]).newbyteorder(">" if dtype.state and dtype.state[1] == ">" else "<")

@@ -190,7 +190,7 @@ class Canvas:
             return
         coverage = np.zeros((y1 - y0, x1 - x0), np.uint8)
         fixed = np.round((corners - (x0, y0)) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-        cv2.fillPoly(coverage, [fixed], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillPoly(coverage, [fixed], (255,), cv2.LINE_AA, _SUBPIXEL_BITS)
         self.put(coverage.astype(np.float32) / 255, color, label, slice(y0, y1), slice(x0, x1))
 
     def lit(self, surface: np.ndarray | str, shade: np.ndarray | float = 0.7) -> np.ndarray:

@@ -122,8 +122,8 @@ def draw_style(rng: np.random.Generator) -> Style:
 
 
 def _vary(rng: np.random.Generator, color: tuple[float, ...], amount: float) -> np.ndarray:
-    color = np.array(color) * (1 + amount * rng.standard_normal() * 0.7)
-    return np.clip(color + amount * 0.35 * rng.standard_normal(3), 0.01, 1.0).astype(np.float32)
+    scaled = np.array(color) * (1 + amount * rng.standard_normal() * 0.7)
+    return np.clip(scaled + amount * 0.35 * rng.standard_normal(3), 0.01, 1.0).astype(np.float32)
 
 
 def _greyer(color: np.ndarray, amount: float, brightness: float, ambient: np.ndarray) -> np.ndarray:
