@@ -42,14 +42,14 @@ def paint(model, config, count: int, title: str) -> tuple[np.ndarray, float]:
     from tqdm import tqdm
 
     from jiidm.inference.infer import DEMO_SEED
-    from jiidm.pipeline import IIDMPipeline
+    from jiidm.pipeline import Pipeline
 
-    pipeline = IIDMPipeline(model._replace(config=config))
-    batches = sizes.scenes(count, config.data.size, pipeline.batch_size, DEMO_SEED)
-    with tqdm(total=len(batches) * num_steps(config), desc=title, unit="step") as progress:
+    pipeline = Pipeline(model._replace(config=config))
+    scenes = sizes.scenes(count, config.data.size, DEMO_SEED)
+    with tqdm(total=pipeline.num_steps(scenes), desc=title, unit="step") as progress:
         start = time.perf_counter()
-        images = [pipeline(*batch, progress.update).images for batch in batches]
-    return np.concatenate(images), time.perf_counter() - start
+        images = [result.image for result in pipeline.stream(scenes, seed=0, on_step=progress.update)]
+    return np.stack(images), time.perf_counter() - start
 
 
 def num_steps(config) -> int:

@@ -26,15 +26,15 @@ PROFILES = ("default", "fast")
 def worker(config_name: str, profile: str, count: int, device: str) -> Work:
     jittor_side.start(device)
     from jiidm.model.files import SHIPPED, load_model
-    from jiidm.pipeline import IIDMPipeline
+    from jiidm.pipeline import Pipeline
 
     model = load_model(SHIPPED)
     config = dataclasses.replace(model.config, inference=sizes.inference(config_name, profile))
-    pipeline = IIDMPipeline(model._replace(config=config))
-    batches = sizes.scenes(count, config.data.size, config.inference.batch_size)
+    pipeline = Pipeline(model._replace(config=config))
+    scenes = sizes.scenes(count, config.data.size)
 
     def work():
-        return {"images": np.concatenate([pipeline(*batch).images for batch in batches])}
+        return {"images": np.stack([result.image for result in pipeline.stream(scenes, seed=0)])}
 
     return work
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,14 +68,20 @@ def codes(size: str, batch: int, codebook: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(codebook[chosen].transpose(0, 3, 1, 2))
 
 
-def scenes(count: int, size: tuple[int, int], batch: int, seed: int = 0) -> list[tuple[list, list, list]]:
-    """Batches of generated landscapes of `size` (width, height) as IIDMPipeline takes them: masks, references, names.
-    Each mask has the next one's photo."""
+class Scene(NamedTuple):
+    """What `jiidm.pipeline.Input` holds, without Jittor."""
+
+    name: str
+    mask: np.ndarray
+    reference: np.ndarray
+
+
+def scenes(count: int, size: tuple[int, int], seed: int = 0) -> list[Scene]:
+    """Generated landscapes of `size` (width, height) as inputs of the pipeline; each mask has the next one's photo."""
     from jiidm.data.synthetic.dataset import landscape
 
     pairs = [landscape(number, size, seed=seed) for number in range(count + 1)]
-    scenes = [(pairs[i][1], pairs[i + 1][0], f"scene{i}") for i in range(count)]
-    return [tuple(map(list, zip(*scenes[i : i + batch]))) for i in range(0, count, batch)]
+    return [Scene(f"scene{i}", pairs[i][1], pairs[i + 1][0]) for i in range(count)]
 
 
 def inference(name: str, profile: str):

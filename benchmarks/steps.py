@@ -5,7 +5,7 @@
 Each round of a config starts from the same noised photos, with its start, guidance and clip_x0, under generated masks
 that the shipped model was not trained on. The chain through every timestep is DPM-Solver++(2M)'s; DDIM's ends 0.1 %
 from it. Prints a row per start and number of steps (latents: root mean square relative to that of the solution;
-decoded images: mean absolute difference in grey levels, PSNR) and draws docs/img/steps.png.
+decoded images: mean absolute difference in grey levels, PSNR) and draws docs/steps.png.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import sizes
 
 STEPS = (10, 15, 20, 25, 50, 100, 320)
-PICTURE = Path(__file__).parent.parent / "docs" / "img" / "steps.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "steps.png"
 
 
 class Chain(NamedTuple):
@@ -62,9 +62,9 @@ class Bench:
     def __init__(self, name: str, overrides: Sequence[str], num_masks: int):
         import jittor as jt
 
+        from jiidm.classes import one_hot
         from jiidm.config import load as configs
         from jiidm.data.images import resize_mask
-        from jiidm.data.pairs import one_hot
         from jiidm.inference.infer import DEMO_SEED
         from jiidm.model.files import SHIPPED, load_model
         from ldm_jittor.denoiser import Denoiser
@@ -74,12 +74,13 @@ class Bench:
         inference = configs.load_config(name, overrides).inference
         config = dataclasses.replace(self.model.config, inference=inference)
         self.rounds, (width, height) = inference.rounds, config.latent_size
-        [(masks, references, self.names)] = sizes.scenes(num_masks, config.data.size, num_masks, DEMO_SEED)
-        segmap = jt.array(np.stack([one_hot(resize_mask(mask, config.latent_size)) for mask in masks]))
+        scenes = sizes.scenes(num_masks, config.data.size, DEMO_SEED)
+        self.names = [scene.name for scene in scenes]
+        segmap = jt.array(np.stack([one_hot(resize_mask(scene.mask, config.latent_size)) for scene in scenes]))
         self.denoiser = Denoiser(
             self.model.unet, self.model.schedule, segmap, (height, width), clip_x0=inference.clip_x0
         )
-        self.photos = self.model.space.encode(to_model(references))
+        self.photos = self.model.space.encode(to_model([scene.reference for scene in scenes]))
 
     def measure(self, number: int, on_step: Callable[[], object]) -> dict[Chain, dict[int, Distance]]:
         """Distances of all chains of a round, by number of steps."""
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--config", default="demo", help="whose rounds and clip_x0 (default: demo)")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting of it")
     parser.add_argument("--masks", type=int, default=4, help="generated masks, one batch (default: 4)")
-    parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img/steps.png")
+    parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/steps.png")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)

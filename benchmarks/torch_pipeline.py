@@ -22,7 +22,7 @@ from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
 from jiidm.seeding import normal
 
-MODEL = Path(configs.__file__).parent / "assets" / "demo.safetensors"
+MODEL = Path(configs.__file__).parents[1] / "assets" / "demo.safetensors"
 
 
 class Pipeline:
@@ -41,8 +41,9 @@ class Pipeline:
         self.alpha_bar = np.cumprod(1 - self.betas)
 
     @torch.inference_mode()
-    def __call__(self, masks: Sequence[np.ndarray], references: Sequence[np.ndarray], names: Sequence[str]):
-        """As IIDMPipeline, returning uint8 RGB [B,H,W,3]."""
+    def __call__(self, batch: Sequence[sizes.Scene]) -> np.ndarray:
+        """A batch as `jiidm.pipeline.Pipeline` does it: uint8 RGB [B,H,W,3]."""
+        names, masks, references = zip(*batch)
         factor, scale = self.config.autoencoder.downsample, self.config.autoencoder.latent_scale
         labels = torch.from_numpy(np.stack(masks)[:, ::factor, ::factor].astype(np.int64))
         segmap = torch.nn.functional.one_hot(labels, sizes.NUM_CLASSES).permute(0, 3, 1, 2).float().to(self.device)
@@ -53,7 +54,7 @@ class Pipeline:
                 x = self._to_model([color_transfer(*pair, self.config.inference.color_space) for pair in pairs])
             z0 = self.autoencoder.encode(x).latents * scale
             noise = np.stack([normal(tuple(z0.shape[1:]), 0, name, number, "start") for name in names])
-            alpha_bar = self.alpha_bar[spec.noised_at]
+            alpha_bar = self.alpha_bar[spec.start_timestep]
             z = alpha_bar**0.5 * z0 + (1 - alpha_bar) ** 0.5 * torch.from_numpy(noise).to(self.device)
             x = self.autoencoder.decode(self._denoise(z, segmap, spec, timesteps) / scale).sample
         return _to_images(x)
@@ -84,12 +85,13 @@ def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def pipeline(arguments: argparse.Namespace) -> Work:
     with safe_open(MODEL, framework="numpy") as file:
         arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        config = configs.from_dict(json.loads(file.metadata()["ldm_jittor"])["config"], str(MODEL))
+        config = configs.from_saved(json.loads(file.metadata()["ldm_jittor"])["config"], str(MODEL))
     config = dataclasses.replace(config, inference=sizes.inference(arguments.config, arguments.profile))
     paint = Pipeline(config, arguments.timesteps, arrays, arguments.device)
-    batches = sizes.scenes(arguments.count, config.data.size, config.inference.batch_size)
+    scenes, size = sizes.scenes(arguments.count, config.data.size), config.inference.batch_size
+    batches = [scenes[i : i + size] for i in range(0, len(scenes), size)]
 
     def work() -> dict[str, np.ndarray]:
-        return {"images": np.concatenate([paint(*batch) for batch in batches])}
+        return {"images": np.concatenate([paint(batch) for batch in batches])}
 
     return work

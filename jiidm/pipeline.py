@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jittor as jt
 import numpy as np
 
+from jiidm.classes import one_hot
 from jiidm.color import color_transfer
 from jiidm.config.schema import Round
-from jiidm.data.images import jpeg_round_trip, resize_mask
-from jiidm.data.pairs import one_hot
+from jiidm.data.images import load_image, load_mask, resize_image, resize_mask
 from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
@@ -20,92 +22,163 @@ from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
 
 
-class Batch(NamedTuple):
-    images: np.ndarray
-    """Results, uint8 RGB [B,H,W,3]."""
-    starts: np.ndarray
-    """The first round's noisy start, decoded: D(z_T), uint8 RGB [B,H,W,3]."""
+class Input(NamedTuple):
+    """One image to generate. Files and arrays of any size are resized to the model's."""
+
+    name: str
+    """Noise belongs to (seed, name, round, step), so an image does not depend on its batch."""
+    mask: Path | np.ndarray
+    """uint8 [h,w] of class ids."""
+    reference: Path | np.ndarray
+    """uint8 RGB [h,w,3]."""
 
 
-class IIDMPipeline:
-    """Paints masks in the style of reference photos, at the model's own size.
+class Result(NamedTuple):
+    """One generated image, and what it was generated from; everything at `config.data.size`."""
 
-    Noise belongs to (seed, name, round, step), so an image does not depend on its batch. `from_noise` begins the first
-    round at z_T = eps instead of the noised reference: the plain diffusion model that the paper compares with.
-    """
+    name: str
+    image: np.ndarray
+    """uint8 RGB [H,W,3]."""
+    start: np.ndarray | None
+    """The first round's noisy start, decoded: D(z_T), uint8 RGB [H,W,3]. None where it was not asked for."""
+    mask: np.ndarray
+    """uint8 [H,W] of class ids."""
+    reference: np.ndarray
+    """uint8 RGB [H,W,3]."""
 
-    def __init__(self, model: Model, seed: int = 0, from_noise: bool = False):
+
+class Hooks:
+    """Where another program's habits may enter the rounds. These change nothing."""
+
+    def between_rounds(self, x: jt.Var) -> jt.Var:
+        """What the next round gets for the last one's result x, [B,3,H,W] in [-1, 1]."""
+        return x
+
+    def recolored(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """What follows gets for the images, uint8 RGB [H,W,3], that colour transfer has made."""
+        return images
+
+    def noised_at(self, number: int, timesteps: Sequence[int]) -> int:
+        """The timestep whose noise level the start of round `number`, from 0, has."""
+        return timesteps[0]
+
+
+PLAIN = Hooks()
+
+
+class Pipeline:
+    """Generates images from masks, in the style of reference photos, at the model's own size."""
+
+    def __init__(self, model: Model):
+        self.model = model
         self.config = model.config
-        self.space = model.space
-        self.unet = model.unet
-        self.schedule = model.schedule
-        self.seed = seed
-        self.from_noise = from_noise
-
-    def __call__(
-        self,
-        masks: Sequence[np.ndarray],
-        references: Sequence[np.ndarray],
-        names: Sequence[str],
-        on_step: Callable[[], None] | None = None,
-    ) -> Batch:
-        """masks: uint8 [h,w] of class ids, references: uint8 RGB [H,W,3], both at `config.data.size`; names seed the
-        noise. `on_step` is called after every denoising step of the batch."""
-        latent_size = self.config.latent_size
-        segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
-        x, starts = to_model(references), None
-        with jt.no_grad():
-            denoiser = self._denoiser(segmap)
-            for number, spec in enumerate(self.config.inference.rounds):
-                if number > 0 and self.config.inference.jpeg_between_rounds is not None:
-                    x = self._through_files(to_images(x, np.floor))  # the released code cuts the decimals off
-                if spec.color_transfer:
-                    x = self._transfer_colors(x, references)
-                z = self._start(x, spec, names, number)
-                if starts is None:
-                    starts = to_images(self.space.decode(z))
-                z = self._denoise(denoiser.with_guidance(spec.guidance_scale), z, spec, names, number, on_step)
-                x = self.space.decode(z)
-                x.sync()
-        return Batch(to_images(x), starts)
-
-    def _transfer_colors(self, x: jt.Var, references: Sequence[np.ndarray]) -> jt.Var:
-        space = self.config.inference.color_space
-        pairs = zip(to_images(x), references)
-        return self._through_files([color_transfer(image, reference, space) for image, reference in pairs])
-
-    def _through_files(self, images: Sequence[np.ndarray]) -> jt.Var:
-        """Images as what follows reads them: as they are, or from the JPEG files that the released code writes."""
-        quality = self.config.inference.jpeg_between_rounds
-        return to_model(images if quality is None else [jpeg_round_trip(image, quality) for image in images])
 
     @property
     def batch_size(self) -> int:
-        """How many images a call should get."""
-        return fitting_batch(self.config, self.unet)
+        """How many inputs go through the networks together."""
+        return fitting_batch(self.config, self.model.unet)
 
-    def _denoiser(self, segmap: jt.Var) -> Denoiser:
-        """One for all rounds, with everything computed from the masks."""
-        width, height = self.config.latent_size
-        return Denoiser(self.unet, self.schedule, segmap, (height, width), clip_x0=self.config.inference.clip_x0)
+    def num_steps(
+        self,
+        inputs: Sequence[Input],
+        rounds: Sequence[Round] | None = None,
+        wanted: Container[str] | None = None,
+    ) -> int:
+        """How often `stream` will call `on_step` for the same arguments."""
+        rounds = self.config.inference.rounds if rounds is None else rounds
+        return len(self._batches(inputs, wanted)) * sum(round_.num_steps for round_ in rounds)
 
-    def _start(self, x: jt.Var, spec: Round, names: Sequence[str], number: int) -> jt.Var:
-        """z_T = sqrt(abar_T) E(x) + sqrt(1 - abar_T) eps at the round's first timestep, or where the config says."""
-        z0 = self.space.encode(x)
-        eps = self._noise(z0.shape, names, number, "start")
-        if self.from_noise and number == 0:
-            return eps
-        return self.schedule.add_noise(z0, eps, spec.noised_at)
+    def stream(
+        self,
+        inputs: Sequence[Input],
+        *,
+        seed: int,
+        rounds: Sequence[Round] | None = None,
+        wanted: Container[str] | None = None,
+        show_starts: Container[str] = (),
+        from_noise: bool = False,
+        hooks: Hooks = PLAIN,
+        on_step: Callable[[], None] | None = None,
+    ) -> Iterator[Result]:
+        """The results of `inputs`, in order; of those named in `wanted` only, if it is given.
 
-    def _denoise(self, denoiser, z, spec: Round, names: Sequence[str], number: int, on_step) -> jt.Var:
-        return SAMPLERS[spec.sampler](
-            denoiser,
-            z,
-            self.schedule.timesteps(spec.start_timestep, spec.num_steps, spec.spacing),
-            noise=lambda step: self._noise(z.shape, names, number, step),
-            callback=None if on_step is None else lambda *_: on_step(),
-        )
+        Batches are cut from all inputs and generated whole, so a result is the same to the byte whichever are wanted.
+        rounds: in place of the config's. show_starts: names whose result has its `start`. from_noise: the first round
+        starts from noise alone, as the plain diffusion model that the paper compares with; references then decide
+        colour transfers only. on_step is called after every denoising step of a batch.
+        Raises InputError for a file that is no mask or photo.
+        """
+        rounds = self.config.inference.rounds if rounds is None else rounds
+        size = self.config.data.size
+        for batch in self._batches(inputs, wanted):
+            masks = [_resized(load_mask, resize_mask, input_.mask, size) for input_ in batch]
+            references = [_resized(load_image, resize_image, input_.reference, size) for input_ in batch]
+            names = [input_.name for input_ in batch]
+            chosen = [i for i, name in enumerate(names) if wanted is None or name in wanted]
+            shown = any(names[i] in show_starts for i in chosen)
+            images, starts = self._generate(
+                masks, references, functools.partial(_noise, seed, names), rounds, shown, from_noise, hooks, on_step
+            )
+            for i in chosen:
+                start = starts[i] if names[i] in show_starts else None
+                yield Result(names[i], images[i], start, masks[i], references[i])
 
-    def _noise(self, shape: Sequence[int], names: Sequence[str], number: int, step: int | str) -> jt.Var:
-        shape = tuple(shape[1:])
-        return jt.array(np.stack([normal(shape, self.seed, name, number, step) for name in names]))
+    def _generate(
+        self,
+        masks: Sequence[np.ndarray],
+        references: Sequence[np.ndarray],
+        noise: Callable[[tuple[int, ...], int, int | str], jt.Var],
+        rounds: Sequence[Round],
+        with_starts: bool,
+        from_noise: bool,
+        hooks: Hooks,
+        on_step: Callable[[], None] | None,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Algorithm 2 on one batch; images and, if asked for, decoded starts, uint8 RGB [B,H,W,3]."""
+        _, space, unet, schedule, _ = self.model
+        settings, (width, height) = self.config.inference, self.config.latent_size
+        callback = None if on_step is None else lambda *_: on_step()
+        segmap = jt.array(np.stack([one_hot(resize_mask(mask, (width, height))) for mask in masks]))
+        x, starts = to_model(references), None
+        with jt.no_grad():
+            # everything that depends on the masks only is computed here, once for all rounds
+            denoiser = Denoiser(unet, schedule, segmap, (height, width), clip_x0=settings.clip_x0)
+            for number, round_ in enumerate(rounds):
+                if number > 0:
+                    x = hooks.between_rounds(x)
+                if round_.color_transfer:
+                    pairs = zip(to_images(x), references)
+                    x = to_model(hooks.recolored([color_transfer(*pair, settings.color_space) for pair in pairs]))
+                z0 = space.encode(x)
+                eps = noise(z0.shape, number, "start")
+                timesteps = schedule.timesteps(round_.start_timestep, round_.num_steps, round_.spacing)
+                z = schedule.add_noise(z0, eps, hooks.noised_at(number, timesteps))  # timesteps[0]
+                if number == 0 and from_noise:
+                    z = eps
+                if number == 0 and with_starts:
+                    starts = to_images(space.decode(z))
+                z = SAMPLERS[round_.sampler](
+                    denoiser.with_guidance(round_.guidance_scale),
+                    z,
+                    timesteps,
+                    noise=functools.partial(noise, z.shape, number),
+                    callback=callback,
+                )
+                x = space.decode(z)
+                x.sync()
+        return to_images(x), starts
+
+    def _batches(self, inputs: Sequence[Input], wanted: Container[str] | None) -> list[Sequence[Input]]:
+        """Those that hold a wanted input."""
+        size = self.batch_size
+        batches = [inputs[i : i + size] for i in range(0, len(inputs), size)]
+        return [batch for batch in batches if wanted is None or any(input_.name in wanted for input_ in batch)]
+
+
+def _resized(load: Callable, resize: Callable, source: Path | np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return resize(source, size) if isinstance(source, np.ndarray) else load(source, size)
+
+
+def _noise(seed: int, names: Sequence[str], shape: Sequence[int], number: int, step: int | str) -> jt.Var:
+    """Standard normal [B,...], each sample's own draw for a step of a round."""
+    return jt.array(np.stack([normal(tuple(shape[1:]), seed, name, number, step) for name in names]))

@@ -36,7 +36,7 @@ LOADS_JITTOR = {
     *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score")),
     *(f"jiidm.train.{name}" for name in ("loop", "autoencoder", "diffusion", "segmenter", "validation", "run")),
-    *(f"jiidm.experiments.{name}" for name in ("ablation", "sweep", "trials")),
+    *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
     "jiidm.__main__",  # runs the command line
 }
 """The rest is what `--help`, the set-up scripts and the checks before a run import."""

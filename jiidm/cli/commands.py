@@ -24,9 +24,10 @@ def train(arguments) -> int:
     start_jittor(arguments.device)
     if arguments.dry_run:
         return _print_footprint(config)
+    from jiidm.experiments.released import hooks_for
     from jiidm.train.run import train
 
-    path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception)
+    path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception, hooks_for(config))
     print(f"trained model: {path}\nuse it with: bash run_infer.sh MASKS REFS.json OUT --checkpoint {path}")
     return 0
 
@@ -41,6 +42,7 @@ def infer(arguments) -> int:
     jobs = infer.check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     start_jittor(arguments.device)
     model_path, config = _choose_model(arguments)
+    from jiidm.experiments.released import hooks_for
     from jiidm.model.files import sha256
 
     if arguments.dry_run:
@@ -51,7 +53,7 @@ def infer(arguments) -> int:
     identity = infer.identity_of(sha256(model_path), config, arguments.seed)
     # the demo's images are nobody's work, and the demo has to show the model that is there now
     infer.check_output(out, jobs, identity, repaint=demo)
-    infer.infer(jobs, out, model_path, config, arguments.seed, identity)
+    infer.infer(jobs, out, model_path, config, arguments.seed, identity, hooks_for(config))
     return 0
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import types
 import typing
 from pathlib import Path
@@ -50,8 +51,11 @@ def from_dict(tree: dict[str, Any], source: str) -> Config:
     return _validated(_convert(Config, tree, "", source), source)
 
 
-RENAMED: dict[str, str] = {}
-"""Keys of saved configs that have another place now, old -> new, such as "section.old": "other.new"."""
+RENAMED: dict[str, str] = {
+    "inference.jpeg_between_rounds": "released.jpeg_between_rounds",
+    "inference.rounds.N.noise_timestep": "released.noise_timesteps",
+}
+"""Keys that have another place now, old -> new: saved configs are read by it, and who writes an old one is told."""
 FORMER: dict[str, Any] = {}
 """What a key that a saved config lacks stood for when it was saved, where that is not its default."""
 
@@ -65,15 +69,34 @@ def from_saved(tree: dict[str, Any], source: str) -> Config:
         section, _, name = old.partition(".")
         if isinstance(tree.get(section), dict) and name in tree[section]:
             _set_absent(tree, new, tree[section].pop(name))
+    _collect_noise_timesteps(tree)
     for key, value in FORMER.items():
         _set_absent(tree, key, value)
     return from_dict(tree, source)
+
+
+def _collect_noise_timesteps(tree: dict[str, Any]) -> None:
+    """From each round's noise_timestep, null where it is that of the start, to one list for all rounds."""
+    rounds = tree["inference"].get("rounds") if isinstance(tree.get("inference"), dict) else None
+    if isinstance(rounds, list) and all(isinstance(round_, dict) for round_ in rounds):
+        rounds = tree["inference"]["rounds"] = [dict(round_) for round_ in rounds]
+        found = [round_.pop("noise_timestep", None) for round_ in rounds]
+        if any(timestep is not None for timestep in found):
+            starts = [round_.get("start_timestep") for round_ in rounds]
+            timesteps = [start if timestep is None else timestep for timestep, start in zip(found, starts)]
+            _set_absent(tree, "released.noise_timesteps", timesteps)
 
 
 def _set_absent(tree: dict[str, Any], key: str, value: Any) -> None:
     section, _, name = key.partition(".")
     if isinstance(tree.setdefault(section, {}), dict):
         tree[section].setdefault(name, value)
+
+
+def _renamed(key: str) -> str:
+    """What to say of a key that an earlier version knew; empty for any other."""
+    new = RENAMED.get(re.sub(r"\.\d+\.", ".N.", key))
+    return f"it is {new} now" if new else ""
 
 
 def to_dict(config: Any) -> Any:
@@ -100,8 +123,8 @@ def override(config: Config, assignments: typing.Sequence[str]) -> Config:
                 place = int(part) if isinstance(node, list) and part.isdecimal() else part
                 parent, node = node, node[place]
         except (LookupError, TypeError):
-            told = f"--set {assignment}: no such setting; use key.subkey=value with a key of the config"
-            raise InputError(told) from None
+            told = _renamed(key) or "use key.subkey=value with a key of the config"
+            raise InputError(f"--set {assignment}: no such setting; {told}") from None
         try:
             parent[place] = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -141,7 +164,9 @@ def _convert(kind: Any, value: Any, key: str, source: str) -> Any:
         hints = typing.get_type_hints(kind)
         for name in value:
             if name not in hints:
-                raise InputError(f"{source}: unknown key {key}{'.' if key else ''}{name}")
+                unknown = f"{key}.{name}" if key else f"{name}"
+                told = _renamed(unknown)
+                raise InputError(f"{source}: unknown key {unknown}{told and f'; {told}'}")
         given = {n: _convert(hints[n], v, f"{key}.{n}".lstrip("."), source) for n, v in value.items()}
         try:
             return kind(**given)
@@ -227,17 +252,19 @@ def _validated(config: Config, source: str) -> Config:
         require(_lookup(config, key) >= 2, key, "2 or more")
     require(0 <= training.mask_dropout < 1, "diffusion_training.mask_dropout", "0 to below 1")
     require(0 < config.data.validation_fraction < 1, "data.validation_fraction", "a number between 0 and 1")
-    for key in ("inference.jpeg_quality", "inference.jpeg_between_rounds"):
+    for key in ("inference.jpeg_quality", "released.jpeg_between_rounds"):
         require(_lookup(config, key) is None or 1 <= _lookup(config, key) <= 100, key, "1 to 100")
     require(bool(config.inference.rounds), "inference.rounds", "one round at least")
     last = config.schedule.num_timesteps - 1
     for i, spec in enumerate(config.inference.rounds):
         key, start = f"inference.rounds.{i}", spec.start_timestep
         require(0 <= start <= last, f"{key}.start_timestep", f"0 to {last}")
-        require(0 <= spec.noised_at <= last, f"{key}.noise_timestep", f"0 to {last}")
         require(1 <= spec.num_steps <= start + 1, f"{key}.num_steps", f"1 to {start + 1}")
         has_snr = start < last or not config.schedule.ends_in_noise
         require(spec.spacing != "logsnr" or has_snr, f"{key}.spacing", f"another: abar is 0 at timestep {start}")
+    noised, count = config.released.noise_timesteps, len(config.inference.rounds)
+    fits = noised is None or (len(noised) == count and all(0 <= timestep <= last for timestep in noised))
+    require(fits, "released.noise_timesteps", f"{count} timesteps, one a round, of 0 to {last}")
     return config
 
 

@@ -129,12 +129,6 @@ class Round:
     spacing: Literal["trailing", "linspace", "logsnr"] = "trailing"
     """Evenly in time, stopping short of timestep 0 or including it, or evenly in log-SNR, which suits dpmpp_2m in few
     steps; see NoiseSchedule.timesteps."""
-    noise_timestep: int | None = None
-    """Whose noise level the input gets. Null: that of start_timestep, which is what the network expects."""
-
-    @property
-    def noised_at(self) -> int:
-        return self.start_timestep if self.noise_timestep is None else self.noise_timestep
 
 
 @dataclass(frozen=True)
@@ -148,9 +142,18 @@ class InferenceConfig:
     fast_steps: int = 10
     """Most steps that a round of `--fast` takes."""
     color_space: Literal["lab8", "lalphabeta"] = "lab8"
-    jpeg_between_rounds: int | None = None
-    """Quality of the JPEG files through which the released code hands images to the next round. Null: no files."""
     jpeg_quality: int = 95
+
+
+@dataclass(frozen=True)
+class ReleasedConfig:
+    """Defects of the released code that change its images, to measure what each of them costs."""
+
+    jpeg_between_rounds: int | None = None
+    """Quality of the JPEG files through which it hands images to the next round. Null: no files."""
+    noise_timesteps: tuple[int, ...] | None = None
+    """For each round the timestep whose noise level its input gets. Null: that of start_timestep, which is what the
+    network expects."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ class Config:
     diffusion_training: DiffusionTraining = field(default_factory=DiffusionTraining)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    released: ReleasedConfig = field(default_factory=ReleasedConfig)
 
     @property
     def latent_size(self) -> tuple[int, int]:

@@ -77,7 +77,7 @@ def _from_noise(config: Config) -> Round:
     can predict noise at, from the round's own start."""
     first = config.inference.rounds[0]
     start = first.start_timestep if config.schedule.ends_in_noise else config.schedule.num_timesteps - 1
-    return dataclasses.replace(first, start_timestep=start, noise_timestep=None, color_transfer=False)
+    return dataclasses.replace(first, start_timestep=start, color_transfer=False)
 
 
 def _paper_config(path: Path, config: Config) -> Config:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
+from jiidm.experiments.released import hooks_for
 from jiidm.model.build import build_schedule
 from jiidm.report.sheets import table
 
@@ -25,9 +26,11 @@ def describe_starts(names: Sequence[str]) -> str:
     for name in names:
         config = configs.load_config(name)
         schedule, kind = build_schedule(config.schedule), config.schedule.kind
+        hooks = hooks_for(config)
         for number, spec in enumerate(config.inference.rounds, 1):
-            noise = "" if spec.noised_at == spec.start_timestep else spec.noised_at
-            kept = f"{math.sqrt(schedule.alpha_bar(spec.noised_at)):.3g}"
+            noised_at = hooks.noised_at(number - 1, [spec.start_timestep])
+            noise = "" if noised_at == spec.start_timestep else noised_at
+            kept = f"{math.sqrt(schedule.alpha_bar(noised_at)):.3g}"
             cost = spec.num_steps, _passes(spec)
             rows.append((config.name, kind, number, spec.start_timestep, noise, kept, spec.sampler, *cost))
         rows.append(_total(config, "all"))

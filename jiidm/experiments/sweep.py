@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jiidm.config.schema import Config
+from jiidm.config.schema import Config, ReleasedConfig
 from jiidm.evaluate import bootstrap
 from jiidm.experiments.trials import Result, Trial, configure, with_rounds
 from jiidm.model.build import build_schedule
@@ -27,12 +27,12 @@ class Point(NamedTuple):
 
 def trials(given: Config, model: Path, starts: Sequence[int]) -> dict[int, Trial]:
     """The first round alone from each of `starts` and from its own, in as many steps as it has, or in start + 1 where
-    those are fewer; its colour transfer and its `noise_timestep`, if it has them, left out.
+    those are fewer; its colour transfer and the config's `released` section left out.
 
     Raises InputError for a start outside the schedule, and as `configure` does.
     """
-    config = configure(model, given)
-    first = dataclasses.replace(config.inference.rounds[0], color_transfer=False, noise_timestep=None)
+    config = dataclasses.replace(configure(model, given), released=ReleasedConfig())
+    first = dataclasses.replace(config.inference.rounds[0], color_transfer=False)
     found = {}
     for start in sorted({*starts, first.start_timestep}):
         spec = dataclasses.replace(first, start_timestep=start, num_steps=max(1, min(first.num_steps, start + 1)))

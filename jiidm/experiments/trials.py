@@ -15,6 +15,7 @@ from jiidm.evaluate import bootstrap
 from jiidm.evaluate import score as scoring
 from jiidm.evaluate.metrics import total_score
 from jiidm.evaluate.score import Evaluators
+from jiidm.experiments.released import hooks_for
 from jiidm.inference import infer, scorecard
 from jiidm.inference.infer import Job
 from jiidm.model import files as model
@@ -57,7 +58,7 @@ class Result(NamedTuple):
 
 
 def configure(path: Path, given: Config) -> Config:
-    """The config that a model file holds, with the rounds and all else of `given.inference`.
+    """The config that a model file holds, with the rounds and all else of `given.inference` and `given.released`.
 
     Raises InputError where `given` describes another model, and as `model.stored_config` does.
     """
@@ -69,13 +70,16 @@ def configure(path: Path, given: Config) -> Config:
     ):
         if mine != theirs:
             raise InputError(f"{path}: a model of another {key} than the config {given.name}")
-    return configs.from_dict(configs.to_dict(stored) | {"inference": configs.to_dict(given.inference)}, given.name)
+    sampling = {"inference": configs.to_dict(given.inference), "released": configs.to_dict(given.released)}
+    return configs.from_dict(configs.to_dict(stored) | sampling, given.name)
 
 
 def with_rounds(config: Config, rounds: Sequence[Round], source: str) -> Config:
     """The same config with other rounds. Raises InputError, naming `source`, for rounds that its schedule cannot do."""
     tree = configs.to_dict(config)
     tree["inference"]["rounds"] = [configs.to_dict(spec) for spec in rounds]
+    if config.released.noise_timesteps is not None:
+        tree["released"]["noise_timesteps"] = config.released.noise_timesteps[: len(rounds)]
     return configs.from_dict(tree, source)
 
 
@@ -89,7 +93,8 @@ def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) ->
         infer.check_output(out / trial.name, jobs, identity)
     for trial, identity in zip(trials, identities):
         print(f"{trial.name}:")
-        infer.infer(jobs, out / trial.name, trial.model, trial.config, seed, identity, trial.from_noise)
+        hooks = hooks_for(trial.config)
+        infer.infer(jobs, out / trial.name, trial.model, trial.config, seed, identity, hooks, trial.from_noise)
 
 
 def identity_of(trial: Trial, seed: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -20,6 +20,9 @@ from jiidm.errors import InputError
 from jiidm.inference import folder as submission
 from jiidm.report.sheets import contact_sheet
 from ldm_jittor.files import atomic_path
+
+if TYPE_CHECKING:
+    from jiidm.pipeline import Hooks
 
 SHEET_ROWS = 32
 DEMO_IMAGES = 8
@@ -108,43 +111,45 @@ def infer(
     config: Config,
     seed: int,
     identity: dict,
+    hooks: Hooks,
     from_noise: bool = False,
 ) -> int:
     """Make every missing image of `jobs` and report on the folder; returns how many were made.
 
-    `from_noise` is the pipeline's: the references then decide colour transfers only.
-    Batches are cut from all jobs, not from the missing ones, and made whole when one of their images is missing:
-    so a remade image comes from the same batch, and is the same to the byte.
+    `hooks` and `from_noise` are those of `Pipeline.stream`.
     """
     missing = {mask.stem for mask in submission.pending([job.mask for job in jobs], out)}
     if not missing:
         print(f"nothing to do: all {len(jobs)} images are in {out}")
         return 0
     from jiidm.model.files import load_model
-    from jiidm.pipeline import IIDMPipeline
+    from jiidm.pipeline import Input, Pipeline
 
-    pipeline = IIDMPipeline(load_model(model_path, config), seed, from_noise)
+    pipeline = Pipeline(load_model(model_path, config))
+    inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
     manifest = {"made_by": identity, "model_file": model_path}
     submission.write_manifest(out, manifest)
     with atomic_path(out / submission.RUN_FOLDER / "config.yaml") as temporary:
         temporary.write_text(configs.to_yaml(config), encoding="utf-8")
-    size = pipeline.batch_size
-    batches = [jobs[i : i + size] for i in range(0, len(jobs), size)]
-    batches = [batch for batch in batches if any(job.stem in missing for job in batch)]
+    by_stem = {job.stem: job for job in jobs}
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
     (out / submission.RUN_FOLDER / "starts").mkdir(exist_ok=True)
-    steps = len(batches) * sum(spec.num_steps for spec in config.inference.rounds)
-    with tqdm(total=steps, desc=f"painting {sum(map(len, batches))} images", unit="step") as progress:
-        for batch in batches:
-            masks = [load_mask(job.mask, config.data.size) for job in batch]
-            references = [load_image(job.reference, config.data.size) for job in batch]
-            result = pipeline(masks, references, [job.stem for job in batch], progress.update)
-            for job, image, start in zip(batch, result.images, result.starts):
-                if job.stem in shown:
-                    save_jpeg(_start_path(out, job), start)
-                if job.stem in missing:
-                    full_size = resize_image(image, read_size(job.mask))
-                    submission.write(out, job.stem, full_size, config.inference.jpeg_quality)
+    steps = pipeline.num_steps(inputs, wanted=missing)
+    with tqdm(total=steps, desc=f"painting {len(missing)} images", unit="step") as progress:
+        for result in pipeline.stream(
+            inputs,
+            seed=seed,
+            wanted=missing,
+            show_starts=shown,
+            from_noise=from_noise,
+            hooks=hooks,
+            on_step=progress.update,
+        ):
+            job = by_stem[result.name]
+            if result.start is not None:
+                save_jpeg(_start_path(out, job), result.start)
+            full_size = resize_image(result.image, read_size(job.mask))
+            submission.write(out, job.stem, full_size, config.inference.jpeg_quality)
     _finish(jobs, out)
     print(f"{len(missing)} images made, {len(jobs)} in {out}")
     return len(missing)

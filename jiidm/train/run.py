@@ -13,7 +13,7 @@ import numpy as np
 from jiidm.classes import colorize
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
-from jiidm.data.images import load_image, load_mask
+from jiidm.data.images import load_image
 from jiidm.data.latents import LatentDataset, encode_dataset
 from jiidm.data.pairs import Pair, find_pairs, pair_references, read_split, split, survey, write_split
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, write_dataset
@@ -21,7 +21,7 @@ from jiidm.errors import InputError
 from jiidm.evaluate.statistics import Network
 from jiidm.inference.infer import DEMO_SEED
 from jiidm.model.files import MODEL_FILE, Model, load_autoencoder, save_model, sha256, with_stored_scale
-from jiidm.pipeline import IIDMPipeline
+from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 from jiidm.report.sheets import contact_sheet
 from jiidm.train import validation
 from jiidm.train.autoencoder import train_autoencoder
@@ -45,19 +45,21 @@ def train(
     folder: Path,
     autoencoder_file: Path | None = None,
     inception_file: Path | None = None,
+    hooks: Hooks = PLAIN,
 ) -> Path:
     """Train in `folder`, going on where an earlier call stopped; returns the finished model's path.
 
     Without `data` landscapes are generated. `autoencoder_file` is used instead of training one, and the weights in
-    `inception_file` for distances of validation images, if the config asks for any. The model is the mean of the two
-    checkpoints of the smallest distances (Eq. 7), or of fewer than two the last average.
+    `inception_file` for distances of validation images, if the config asks for any. `hooks` are those of the pipeline.
+    The model is the mean of the two checkpoints of the smallest distances (Eq. 7), or of fewer than two the last
+    average.
     Raises InputError for faulty data, or a folder that holds another run.
     """
     _refuse_other_run(config, folder, MODEL_SECTIONS)
     judge = _load_judge(config, inception_file)
     root = data or _generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs = _prepare_data(config, root, folder)
-    distances = _distances(config, validation_pairs, folder, judge)
+    distances = _distances(config, validation_pairs, folder, judge, hooks)
     _keep_config(config, folder)
 
     provenance = _provenance(len(train_pairs), data)
@@ -76,7 +78,7 @@ def train(
     scale = config.autoencoder.latent_scale
 
     def show_samples(model: Model, picture: Path) -> None:
-        _sample_sheet(model, train_pairs, validation_pairs, picture)
+        _sample_sheet(model, train_pairs, validation_pairs, picture, hooks)
 
     averages, steps = train_diffusion(
         config,
@@ -114,13 +116,15 @@ def _load_judge(config: Config, inception_file: Path | None) -> tuple[str, Netwo
     return None
 
 
-def _distances(config: Config, pairs: list[Pair], folder: Path, judge: tuple[str, Network] | None) -> Validation | None:
+def _distances(
+    config: Config, pairs: list[Pair], folder: Path, judge: tuple[str, Network] | None, hooks: Hooks
+) -> Validation | None:
     if judge is None:
         return None
     if len(pairs) < 2:
         print("validation: no distance to the photos is taken of a single image")
         return None
-    distances = Validation(config, pairs, folder, *judge)
+    distances = Validation(config, pairs, folder, *judge, hooks)
     print(f"validation: {distances.describe()}")
     return distances
 
@@ -183,16 +187,21 @@ def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair],
     return train_pairs, validation_pairs
 
 
-def _sample_sheet(model: Model, train_pairs: list[Pair], validation_pairs: list[Pair], picture: Path) -> None:
+def _sample_sheet(
+    model: Model, train_pairs: list[Pair], validation_pairs: list[Pair], picture: Path, hooks: Hooks
+) -> None:
     """Paint the first validation masks in the styles of their references and lay them out."""
     config = model.config
     images = {pair.image.name: pair.image for pair in train_pairs}
     references = pair_references(train_pairs, validation_pairs, config.seed)
-    rows, size = [], config.data.size
-    for pair in validation_pairs[:SAMPLE_ROWS]:
-        mask, reference = load_mask(pair.label, size), load_image(images[references[pair.label.name]], size)
-        batch = IIDMPipeline(model, config.seed)([mask], [reference], [pair.stem])
-        rows.append([reference, colorize(mask), batch.starts[0], batch.images[0], load_image(pair.image, size)])
+    shown = validation_pairs[:SAMPLE_ROWS]
+    inputs = [Input(pair.stem, pair.label, images[references[pair.label.name]]) for pair in shown]
+    names = {pair.stem for pair in shown}
+    results = Pipeline(model).stream(inputs, seed=config.seed, show_starts=names, hooks=hooks)
+    rows = [
+        [result.reference, colorize(result.mask), result.start, result.image, load_image(pair.image, config.data.size)]
+        for pair, result in zip(shown, results)
+    ]
     picture.parent.mkdir(exist_ok=True)
     contact_sheet(rows, picture, ["reference", "mask", "noisy start", "result", "mask's own photo"])
 

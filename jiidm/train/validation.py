@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
-from jiidm.data.images import load_image, load_mask
+from jiidm.data.images import load_image
 from jiidm.data.pairs import Pair
 from jiidm.errors import InputError
 from jiidm.evaluate import inception
@@ -24,7 +25,7 @@ from jiidm.evaluate.metrics import frechet_distance, gaussian
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.model.average import write_mean
 from jiidm.model.files import Model
-from jiidm.pipeline import IIDMPipeline
+from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 from jiidm.seeding import generator
 from ldm_jittor.files import atomic_path
 
@@ -104,10 +105,18 @@ class Validation:
     own photos: against others, what few masks show by chance outweighs how they are painted, and hides the order.
     """
 
-    def __init__(self, config: Config, pairs: Sequence[Pair], folder: Path, score: str, network: Network):
-        """pairs: two or more."""
+    def __init__(
+        self,
+        config: Config,
+        pairs: Sequence[Pair],
+        folder: Path,
+        score: str,
+        network: Network,
+        hooks: Hooks = PLAIN,
+    ):
+        """pairs: two or more. hooks: those of `Pipeline.stream`."""
         self.config, self.folder, self.training = affordable(config), folder, config.diffusion_training
-        self.score, self.network = score, network
+        self.score, self.network, self.hooks = score, network, hooks
         count = min(self.training.distance_images, len(pairs))
         self.pairs = pairs[:count]
         # a cycle through all in random order: nobody is its own reference
@@ -143,22 +152,20 @@ class Validation:
 
     def measure(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
         """The distance of what `model` paints. `on_step` is called after every sampling step, and may raise."""
-        painter = IIDMPipeline(model._replace(config=self.config), self.config.seed)
-        size, count = self.config.data.size, len(self.pairs)
-        batches = [range(count)[i : i + painter.batch_size] for i in range(0, count, painter.batch_size)]
-        total = len(batches) * sum(spec.num_steps for spec in self.config.inference.rounds)
-        features = []
+        pipeline = Pipeline(model._replace(config=self.config))
+        inputs = [
+            Input(pair.stem, pair.label, self.pairs[self.references[i]].image) for i, pair in enumerate(self.pairs)
+        ]
+        total, features = pipeline.num_steps(inputs), []
         with tqdm(total=total, desc=f"{self.score} at step {step}", unit="step", leave=False) as progress:
 
             def advance() -> None:
                 progress.update()
                 on_step()
 
-            for batch in batches:
-                masks = [load_mask(self.pairs[i].label, size) for i in batch]
-                references = [load_image(self.pairs[self.references[i]].image, size) for i in batch]
-                images = painter(masks, references, [self.pairs[i].stem for i in batch], advance).images
-                features.append(self.network.features(images))
+            results = pipeline.stream(inputs, seed=self.config.seed, hooks=self.hooks, on_step=advance)
+            while batch := list(itertools.islice(results, pipeline.batch_size)):
+                features.append(self.network.features(np.stack([result.image for result in batch])))
         distance = frechet_distance(*gaussian(np.concatenate(features)), *self._reality)
         tqdm.write(f"step {step}: {self.score} {distance:.4g}")
         return distance
@@ -192,7 +199,7 @@ def affordable(config: Config) -> Config:
 
 def _sampling_digest(config: Config) -> str:
     """Of all settings that decide what is painted."""
-    settings = configs.to_dict(config.inference)
+    settings = configs.to_dict(config.inference) | configs.to_dict(config.released)
     for key in ("batch_size", "modulation_memory", "fast_steps", "jpeg_quality"):
         settings.pop(key)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,24 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 
-import cv2
 import jittor as jt
 import numpy as np
 import pytest
 
 from jiidm import pipeline
-from jiidm.config import load as configs
 from jiidm.config.schema import Round
-from jiidm.data.images import load_image
+from jiidm.data.images import load_image, save_jpeg, save_png
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.model.files import load_model
-from jiidm.pipeline import IIDMPipeline
+from jiidm.pipeline import Hooks, Input, Pipeline
 
 SIZE = (64, 48)
-NAMES = ["a", "b", "c"]
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +25,18 @@ def model(smoke_model):
 
 
 @pytest.fixture(scope="module")
-def masks():
-    return [landscape(index, SIZE)[1] for index in range(3)]
+def inputs(landscapes):
+    photos = [load_image(landscapes / "imgs" / f"synth_{index:06d}.jpg") for index in range(3)]
+    return [Input("abc"[index], landscape(index, SIZE)[1], photos[index]) for index in range(3)]
 
 
 @pytest.fixture(scope="module")
-def references(landscapes):
-    return [load_image(landscapes / "imgs" / f"synth_{index:06d}.jpg") for index in range(3)]
+def together(model, inputs):
+    return paint(with_inference(model, batch_size=3), inputs, seed=1, show_starts="abc")
 
 
-@pytest.fixture(scope="module")
-def together(model, masks, references):
-    return IIDMPipeline(model, seed=1)(masks, references, NAMES)
+def paint(model, inputs, seed=0, **options):
+    return list(Pipeline(model).stream(inputs, seed=seed, **options))
 
 
 def with_inference(model, **changes):
@@ -60,190 +58,266 @@ def pixels(x):
     return np.clip(np.round((x.numpy().transpose(0, 2, 3, 1) + 1) * 127.5), 0, 255)
 
 
-def test_one_image_of_the_models_size_per_mask(together):
-    for images in together:
-        assert images.shape == (3, 48, 64, 3) and images.dtype == np.uint8
-        assert len({image.tobytes() for image in images}) == 3
-    assert together.images.std() > 5
-
-
-@pytest.mark.parametrize("index", range(3))
-def test_an_image_does_not_depend_on_its_batch(together, model, masks, references, index):
-    alone = IIDMPipeline(model, seed=1)([masks[index]], [references[index]], [NAMES[index]])
-    np.testing.assert_array_equal(alone.images[0], together.images[index])
-    np.testing.assert_array_equal(alone.starts[0], together.starts[index])
-
-
-def test_nor_on_its_place_or_on_what_was_painted_before(together, model, masks, references):
-    painter = IIDMPipeline(model, seed=1)
-    for _ in range(2):
-        turned = painter(masks[::-1], references[::-1], NAMES[::-1])
-        np.testing.assert_array_equal(turned.images[::-1], together.images)
-
-
-def test_batches_hold_what_the_memory_for_modulations_holds(model):
-    width, height = model.config.latent_size
-    gib = 4 * model.unet.modulation_elements((height, width)) / 2**30
-    for memory, size in ((0.5 * gib, 1), (3.5 * gib, 3), (99 * gib, 5)):
-        assert IIDMPipeline(with_inference(model, batch_size=5, modulation_memory=memory)).batch_size == size
-
-
-def test_the_same_call_gives_the_same_bytes(together, model, masks, references):
-    again = IIDMPipeline(model, seed=1)(masks, references, NAMES)
-    np.testing.assert_array_equal(again.images, together.images)
-
-
-def test_mask_reference_name_and_seed_all_matter(together, model, masks, references):
-    painter = IIDMPipeline(model, seed=1)
-    first = (masks[0], references[0], "a")
-    for mask, reference, name, seed in [(masks[1], *first[1:], 1), (first[0], references[1], "a", 1)] + [
-        (*first[:2], "z", 1),
-        (*first, 2),
-    ]:
-        painter = IIDMPipeline(model, seed)
-        assert largest_difference(painter([mask], [reference], [name]).images[0], together.images[0]) > 5
-
-
-@pytest.mark.parametrize("spec", [Round(200, 1), Round(180, 1, noise_timestep=200)], ids=["start", "other"])
-def test_the_start_is_the_encoded_reference_noised_to_exactly_that_timestep(model, masks, references, spec):
-    """D(sqrt(abar) E(x) + sqrt(1 - abar) eps), the noise and abar computed here."""
-    batch = IIDMPipeline(with_inference(model, rounds=(spec,)), seed=7)(masks[:1], references[:1], ["a"])
-    digest = hashlib.sha256(repr((7, "a", 0, "start")).encode()).digest()
+def drawn_noise(*key):
+    digest = hashlib.sha256(repr(key).encode()).digest()
     bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
-    eps = np.random.Generator(bits).standard_normal((1, 3, 12, 16), dtype=np.float32)
-    abar = math.prod(1 - (1e-4 + t * (2e-2 - 1e-4) / 999) for t in range(201))
-    autoencoder, scale = model.space.autoencoder, model.config.autoencoder.latent_scale
-    with jt.no_grad():
-        z = math.sqrt(abar) * autoencoder.encode(by_hand(references[:1])) * scale + math.sqrt(1 - abar) * jt.array(eps)
-        expected = pixels(autoencoder.decode(z / scale))
-    assert largest_difference(batch.starts, expected) <= 1
-
-
-def test_every_step_of_every_round_is_reported(model, masks, references):
-    steps = []
-    IIDMPipeline(model)(masks[:2], references[:2], NAMES[:2], lambda: steps.append(1))
-    assert len(steps) == sum(spec.num_steps for spec in model.config.inference.rounds) == 5
-
-
-def test_the_sampler_gets_the_rounds_timesteps(model, masks, references, monkeypatch):
-    seen = {}
-    for name, sample in pipeline.SAMPLERS.items():
-
-        def spy(denoiser, z, timesteps, name=name, sample=sample, **options):
-            seen[name] = (list(timesteps), denoiser.guidance_scale)
-            return sample(denoiser, z, timesteps, **options)
-
-        monkeypatch.setitem(pipeline.SAMPLERS, name, spy)
-    rounds = (Round(600, 3), Round(50, 2, "ddpm", 2.0), Round(8, 3, "dpmpp_2m"))
-    IIDMPipeline(with_inference(model, rounds=rounds))(masks[:1], references[:1], ["a"])
-    assert {name: guidance for name, (_, guidance) in seen.items()} == {"ddim": 1.0, "ddpm": 2.0, "dpmpp_2m": 1.0}
-    for spec in rounds:
-        timesteps = seen[spec.sampler][0]
-        assert timesteps[0] == spec.start_timestep and len(timesteps) == spec.num_steps
-        assert all(later < earlier for earlier, later in zip(timesteps, timesteps[1:])) and timesteps[-1] >= 0
-
-
-def test_the_released_last_round_is_sampled_at_its_chains_timesteps(model, masks, references, monkeypatch):
-    seen = []
-    monkeypatch.setitem(pipeline.SAMPLERS, "ddim", lambda denoiser, z, timesteps, **_: seen.append(timesteps) or z)
-    last = configs.load_config("iidm_released").inference.rounds[-1]
-    IIDMPipeline(with_inference(model, rounds=(last,)))(masks[:1], references[:1], ["a"])
-    assert seen == [list(range(380, -1, -20))]
-
-
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
-def test_no_sampler_depends_on_the_batch(model, masks, references, sampler):
-    model = with_inference(model, rounds=(Round(100, 3, sampler, 1.5),))
-    together = IIDMPipeline(model)(masks, references, NAMES)
-    alone = IIDMPipeline(model)(masks[2:], references[2:], NAMES[2:])
-    np.testing.assert_array_equal(alone.images[0], together.images[2])
-
-
-def test_a_round_begins_with_the_last_ones_result_in_the_references_colours(model, masks, references, monkeypatch):
-    first, second = Round(100, 2), Round(100, 2, color_transfer=True)
-    after_one = IIDMPipeline(with_inference(model, rounds=(first,)))(masks[:2], references[:2], NAMES[:2])
-    calls = []
-
-    def transfer(source, reference, space):
-        calls.append((source, reference, space))
-        return reference
-
-    monkeypatch.setattr(pipeline, "color_transfer", transfer)
-    IIDMPipeline(with_inference(model, rounds=(first, second), color_space="lalphabeta"))(
-        masks[:2], references[:2], NAMES[:2]
-    )
-    assert len(calls) == 2
-    for (source, reference, space), image, photo in zip(calls, after_one.images, references):
-        assert largest_difference(source, image) <= 1 and space == "lalphabeta"
-        np.testing.assert_array_equal(reference, photo)
+    return np.random.Generator(bits).standard_normal((1, 3, 12, 16), dtype=np.float32)
 
 
 class Space:
-    """A latent space that notes what it is given to encode."""
+    """A latent space that notes what it is given."""
 
     def __init__(self, space):
-        self.decode, self.space, self.encoded = space.decode, space, []
+        self.space, self.encoded, self.decoded = space, [], []
 
     def encode(self, x):
         self.encoded.append(pixels(x))
         return self.space.encode(x)
 
-
-def test_images_go_through_jpeg_files_between_rounds(model, masks, references, monkeypatch):
-    """Decimals cut off, a JPEG, colour transfer, another JPEG; nothing before the first round or after the last."""
-    first, second = Round(100, 2), Round(100, 2, color_transfer=True)
-    rounded = IIDMPipeline(with_inference(model, rounds=(first,)))(masks[:1], references[:1], ["a"]).images[0]
-    files, colored = [], rounded[::-1].copy()
-
-    def transfer(source, reference, space):
-        np.testing.assert_array_equal(source, through_file(files[0]))
-        return colored
-
-    def through_file(image):
-        encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 20])[1]
-        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1]
-
-    def record(image, quality):
-        assert quality == 20
-        files.append(image)
-        return through_file(image)
-
-    monkeypatch.setattr(pipeline, "jpeg_round_trip", record)
-    monkeypatch.setattr(pipeline, "color_transfer", transfer)
-    spied = with_inference(model, rounds=(first, second), jpeg_between_rounds=20)._replace(space=Space(model.space))
-    IIDMPipeline(spied)(masks[:1], references[:1], ["a"])
-    cut, after_transfer = files
-    lost = rounded.astype(int) - cut
-    assert set(np.unique(lost)) == {0, 1} and 0.3 < lost[(cut > 0) & (cut < 255)].mean() < 0.7
-    np.testing.assert_array_equal(after_transfer, colored)
-    np.testing.assert_array_equal(spied.space.encoded[0][0], references[0])
-    np.testing.assert_array_equal(spied.space.encoded[1][0], through_file(colored))
+    def decode(self, z):
+        self.decoded.append(z.shape[0])
+        return self.space.decode(z)
 
 
-def test_rounds_draw_other_noise(model, masks, references, monkeypatch):
-    keys = []
+@pytest.fixture
+def sampled(monkeypatch):
+    """The names of the inputs of each batch that was sampled."""
+    noise, seen = pipeline._noise, []
 
-    def record(shape, *key):
-        keys.append(key)
-        return np.zeros(shape, np.float32)
+    def record(seed, names, *more):
+        if more[1:] == (0, "start"):
+            seen.append("".join(names))
+        return noise(seed, names, *more)
 
-    monkeypatch.setattr(pipeline, "normal", record)
-    rounds = (Round(100, 2, "ddpm"), Round(100, 2, "ddpm"))
-    IIDMPipeline(with_inference(model, rounds=rounds), seed=9)(masks[:1], references[:1], ["a"])
-    assert len(keys) == len(set(keys)) and {key[:2] for key in keys} == {(9, "a")}
-    assert {key[2] for key in keys} == {0, 1}
+    monkeypatch.setattr(pipeline, "_noise", record)
+    return seen
 
 
-@pytest.mark.parametrize("rounds", [(Round(999, 2),), (Round(999, 2), Round(100, 1))], ids=["one", "two"])
-def test_from_noise_the_first_round_starts_without_the_reference(model, masks, references, rounds):
-    """Its start is the noise itself, decoded, and another reference changes no pixel."""
-    painter = IIDMPipeline(with_inference(model, rounds=rounds), seed=7, from_noise=True)
-    batch = painter(masks[:1], references[:1], ["a"])
-    digest = hashlib.sha256(repr((7, "a", 0, "start")).encode()).digest()
-    bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
-    eps = np.random.Generator(bits).standard_normal((1, 3, 12, 16), dtype=np.float32)
+class TestResults:
+    def test_each_input_gives_one_image_of_the_models_size_in_order(self, together, inputs):
+        assert [result.name for result in together] == ["a", "b", "c"]
+        for kind in ("image", "start"):
+            images = [getattr(result, kind) for result in together]
+            assert {(image.shape, image.dtype.name) for image in images} == {((48, 64, 3), "uint8")}
+            assert len({image.tobytes() for image in images}) == 3
+        assert np.stack([result.image for result in together]).std() > 5
+
+    def test_a_result_brings_its_mask_and_reference_at_the_models_size(self, model, inputs):
+        large = landscape(4, (128, 96))
+        given = [Input("a", large[1], large[0])]
+        [result] = paint(model, given, rounds=[Round(9, 1)])
+        np.testing.assert_array_equal(result.mask, large[1][::2, ::2])
+        expected = large[0].reshape(48, 2, 64, 2, 3).mean((1, 3))
+        assert result.reference.shape == (48, 64, 3) and largest_difference(result.reference, expected) <= 1
+
+    def test_files_give_what_their_arrays_give(self, model, inputs, tmp_path):
+        save_png(tmp_path / "mask.png", inputs[0].mask)
+        save_jpeg(tmp_path / "photo.jpg", inputs[0].reference)
+        files = [Input("a", tmp_path / "mask.png", tmp_path / "photo.jpg")]
+        arrays = [Input("a", inputs[0].mask, load_image(tmp_path / "photo.jpg"))]
+        np.testing.assert_array_equal(paint(model, files)[0].image, paint(model, arrays)[0].image)
+
+    @pytest.mark.parametrize("index", range(3))
+    def test_an_image_does_not_depend_on_its_batch(self, together, model, inputs, index):
+        [alone] = paint(model, inputs[index : index + 1], seed=1, show_starts="abc")
+        np.testing.assert_array_equal(alone.image, together[index].image)
+        np.testing.assert_array_equal(alone.start, together[index].start)
+
+    def test_nor_on_its_place_or_on_what_was_painted_before(self, together, model, inputs):
+        painter = Pipeline(model)
+        for _ in range(2):
+            turned = list(painter.stream(inputs[::-1], seed=1))
+            for result, other in zip(turned[::-1], together, strict=True):
+                np.testing.assert_array_equal(result.image, other.image)
+
+    def test_mask_reference_name_and_seed_all_matter(self, together, model, inputs):
+        first, other = inputs[:2]
+        for changed, seed in (
+            (first._replace(mask=other.mask), 1),
+            (first._replace(reference=other.reference), 1),
+            (first._replace(name="z"), 1),
+            (first, 2),
+        ):
+            assert largest_difference(paint(model, [changed], seed)[0].image, together[0].image) > 5
+
+    @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
+    def test_no_sampler_depends_on_the_batch(self, model, inputs, sampler):
+        rounds = [Round(100, 3, sampler, 1.5)]
+        together = paint(with_inference(model, batch_size=3), inputs, rounds=rounds)
+        [alone] = paint(model, inputs[2:], rounds=rounds)
+        np.testing.assert_array_equal(alone.image, together[2].image)
+
+
+class TestBatches:
+    def test_batches_hold_what_the_memory_for_modulations_holds(self, model):
+        width, height = model.config.latent_size
+        gib = 4 * model.unet.modulation_elements((height, width)) / 2**30
+        for memory, size in ((0.5 * gib, 1), (3.5 * gib, 3), (99 * gib, 5)):
+            assert Pipeline(with_inference(model, batch_size=5, modulation_memory=memory)).batch_size == size
+
+    @pytest.mark.parametrize(
+        ("wanted", "batches", "results"),
+        [(None, ["ab", "c"], "abc"), ("b", ["ab"], "b"), ("c", ["c"], "c"), ("", [], "")],
+    )
+    def test_batches_are_cut_from_all_and_left_out_without_a_wanted_one(
+        self, model, inputs, sampled, wanted, batches, results
+    ):
+        wanted = None if wanted is None else set(wanted)
+        found = paint(model, inputs, rounds=[Round(9, 1)], wanted=wanted)
+        assert sampled == batches and "".join(result.name for result in found) == results
+
+    def test_every_step_of_every_round_is_reported_as_often_as_announced(self, model, inputs):
+        for options, expected in (({}, 2 * 5), ({"wanted": {"c"}}, 5), ({"rounds": [Round(9, 4)]}, 2 * 4)):
+            steps = []
+            paint(model, inputs, on_step=functools.partial(steps.append, 1), **options)
+            assert len(steps) == Pipeline(model).num_steps(inputs, **options) == expected
+
+    def test_results_come_before_the_next_batch_is_begun(self, model, inputs, sampled):
+        results = Pipeline(model).stream(inputs, seed=0, rounds=[Round(9, 1)])
+        assert sampled == []
+        next(results)
+        assert sampled == ["ab"]
+
+    def test_gradients_are_kept_as_they_were_while_results_are_used(self, model, inputs):
+        before = jt.flags.no_grad
+        for _ in Pipeline(model).stream(inputs, seed=0, rounds=[Round(9, 1)]):
+            assert jt.flags.no_grad == before
+
+
+class TestStarts:
+    def test_the_start_is_the_encoded_reference_noised_to_the_first_timestep(self, model, inputs):
+        """D(sqrt(abar) E(x) + sqrt(1 - abar) eps), the noise and abar computed here."""
+        [result] = paint(model, inputs[:1], seed=7, rounds=[Round(200, 1)], show_starts="a")
+        assert largest_difference(result.start, noised_by_hand(model, inputs[0], 7, 200)) <= 1
+
+    @pytest.mark.parametrize("rounds", [(Round(999, 2),), (Round(999, 2), Round(100, 1))], ids=["one", "two"])
+    def test_from_noise_the_first_round_starts_without_the_reference(self, model, inputs, rounds):
+        """Its start is the noise itself, decoded, and another reference changes no pixel."""
+        options = {"seed": 7, "rounds": rounds, "from_noise": True, "show_starts": "a"}
+        [result] = paint(model, inputs[:1], **options)
+        with jt.no_grad():
+            eps = jt.array(drawn_noise(7, "a", 0, "start"))
+            expected = pixels(model.space.autoencoder.decode(eps / model.config.autoencoder.latent_scale))
+        assert largest_difference(result.start, expected) <= 1
+        [other] = paint(model, [inputs[0]._replace(reference=inputs[1].reference)], **options)
+        np.testing.assert_array_equal(other.image, result.image)
+        [other] = paint(model, [inputs[0]._replace(mask=inputs[1].mask)], **options)
+        assert largest_difference(other.image, result.image) > 5
+
+    @pytest.mark.parametrize(
+        ("shown", "wanted", "decoded"),
+        [("", None, 4), ("a", None, 5), ("abc", None, 6), ("c", None, 5), ("c", {"a"}, 2), ("a", {"b"}, 2)],
+    )
+    def test_starts_are_decoded_only_where_they_are_shown(self, model, inputs, shown, wanted, decoded):
+        """Two batches of two rounds are decoded four times without starts."""
+        space = Space(model.space)
+        found = paint(model._replace(space=space), inputs, show_starts=shown, wanted=wanted)
+        assert len(space.decoded) == decoded
+        assert {result.name for result in found if result.start is not None} == set(shown) & {r.name for r in found}
+
+    def test_showing_a_start_changes_no_image(self, together, model, inputs):
+        for result, other in zip(paint(model, inputs, seed=1), together, strict=True):
+            np.testing.assert_array_equal(result.image, other.image)
+
+
+def noised_by_hand(model, given, seed, timestep):
+    abar = math.prod(1 - (1e-4 + t * (2e-2 - 1e-4) / 999) for t in range(timestep + 1))
+    autoencoder, scale = model.space.autoencoder, model.config.autoencoder.latent_scale
     with jt.no_grad():
-        expected = pixels(model.space.autoencoder.decode(jt.array(eps) / model.config.autoencoder.latent_scale))
-    assert largest_difference(batch.starts, expected) <= 1
-    np.testing.assert_array_equal(painter(masks[:1], references[1:2], ["a"]).images, batch.images)
-    assert largest_difference(painter(masks[1:2], references[:1], ["a"]).images, batch.images) > 5
+        z0 = autoencoder.encode(by_hand([given.reference])) * scale
+        z = math.sqrt(abar) * z0 + math.sqrt(1 - abar) * jt.array(drawn_noise(seed, given.name, 0, "start"))
+        return pixels(autoencoder.decode(z / scale))
+
+
+class TestRounds:
+    def test_rounds_of_the_call_take_the_place_of_the_configs(self, model, inputs):
+        rounds = (Round(300, 2), Round(90, 1, color_transfer=True))
+        [called], [configured] = (
+            paint(model, inputs[:1], rounds=rounds),
+            paint(with_inference(model, rounds=rounds), inputs[:1]),
+        )
+        np.testing.assert_array_equal(called.image, configured.image)
+        assert largest_difference(called.image, paint(model, inputs[:1])[0].image) > 5
+
+    def test_the_sampler_gets_the_rounds_timesteps_and_guidance(self, model, inputs, monkeypatch):
+        seen = {}
+        for name, sample in pipeline.SAMPLERS.items():
+
+            def spy(denoiser, z, timesteps, name=name, sample=sample, **options):
+                seen[name] = (list(timesteps), denoiser.guidance_scale)
+                return sample(denoiser, z, timesteps, **options)
+
+            monkeypatch.setitem(pipeline.SAMPLERS, name, spy)
+        rounds = (Round(600, 3), Round(50, 2, "ddpm", 2.0), Round(8, 3, "dpmpp_2m"))
+        paint(model, inputs[:1], rounds=rounds)
+        assert {name: guidance for name, (_, guidance) in seen.items()} == {"ddim": 1.0, "ddpm": 2.0, "dpmpp_2m": 1.0}
+        for spec in rounds:
+            timesteps = seen[spec.sampler][0]
+            assert timesteps[0] == spec.start_timestep and len(timesteps) == spec.num_steps
+            assert all(later < earlier for earlier, later in zip(timesteps, timesteps[1:])) and timesteps[-1] >= 0
+
+    def test_a_round_begins_with_the_last_ones_result_in_the_references_colours(self, model, inputs, monkeypatch):
+        first, second = Round(100, 2), Round(100, 2, color_transfer=True)
+        after_one = paint(model, inputs[:2], rounds=[first])
+        calls = []
+
+        def transfer(source, reference, space):
+            calls.append((source, reference, space))
+            return reference
+
+        monkeypatch.setattr(pipeline, "color_transfer", transfer)
+        paint(with_inference(model, color_space="lalphabeta"), inputs[:2], rounds=[first, second])
+        assert len(calls) == 2
+        for (source, reference, space), result, given in zip(calls, after_one, inputs):
+            assert largest_difference(source, result.image) <= 1 and space == "lalphabeta"
+            np.testing.assert_array_equal(reference, given.reference)
+
+    def test_rounds_draw_other_noise(self, model, inputs, monkeypatch):
+        keys = []
+
+        def record(shape, *key):
+            keys.append(key)
+            return np.zeros(shape, np.float32)
+
+        monkeypatch.setattr(pipeline, "normal", record)
+        paint(model, inputs[:1], seed=9, rounds=[Round(100, 2, "ddpm"), Round(100, 2, "ddpm")])
+        assert len(keys) == len(set(keys)) and {key[:2] for key in keys} == {(9, "a")}
+        assert {key[2] for key in keys} == {0, 1}
+
+
+class Habits(Hooks):
+    """Notes what every hook is given, and answers otherwise."""
+
+    def __init__(self):
+        self.seen = []
+
+    def between_rounds(self, x):
+        self.seen.append(("between_rounds", pixels(x)))
+        return x * 0
+
+    def recolored(self, images):
+        self.seen.append(("recolored", np.stack(images)))
+        return [np.full_like(image, 9) for image in images]
+
+    def noised_at(self, number, timesteps):
+        self.seen.append(("noised_at", (number, list(timesteps))))
+        return 150
+
+
+class TestHooks:
+    def test_each_is_asked_in_its_place_and_heard(self, model, inputs):
+        hooks, space = Habits(), Space(model.space)
+        rounds = (Round(99, 1), Round(79, 2, color_transfer=True))
+        [after_one] = paint(model, inputs[:1], rounds=rounds[:1], hooks=Habits())
+        paint(model._replace(space=space), inputs[:1], rounds=rounds, hooks=hooks)
+        names, values = zip(*hooks.seen)
+        assert names == ("noised_at", "between_rounds", "recolored", "noised_at")
+        assert values[0] == (0, [99]) and values[3] == (1, [79, 39])
+        assert largest_difference(values[1][0], after_one.image) <= 1
+        np.testing.assert_array_equal(space.encoded[0][0], inputs[0].reference)
+        assert (space.encoded[1] == 9).all()
+
+    def test_the_start_has_the_noise_level_that_the_hook_says(self, model, inputs):
+        options = {"seed": 7, "rounds": [Round(99, 1)], "hooks": Habits(), "show_starts": "a"}
+        [result] = paint(model, inputs[:1], **options)
+        assert largest_difference(result.start, noised_by_hand(model, inputs[0], 7, 150)) <= 1

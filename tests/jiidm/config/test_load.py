@@ -62,11 +62,12 @@ def test_what_the_full_size_configs_say():
 def test_the_released_code_noises_one_entry_of_its_chain_above_its_loop():
     config = configs.load_config("iidm_released")
     chains = [(range(0, 1000, 1000 // entries), start) for entries, start in ((500, 300), (500, 320), (50, 20))]
-    assert [(r.noised_at, r.start_timestep, r.num_steps) for r in config.inference.rounds] == [
-        (chain[start], chain[start - 1], start) for chain, start in chains
+    assert [(r.start_timestep, r.num_steps) for r in config.inference.rounds] == [
+        (chain[start - 1], start) for chain, start in chains
     ]
+    assert config.released.noise_timesteps == tuple(chain[start] for chain, start in chains)
     assert {r.spacing for r in config.inference.rounds} == {"linspace"}
-    assert config.inference.jpeg_between_rounds == 75
+    assert config.released.jpeg_between_rounds == 75
 
 
 def test_the_released_code_and_the_mended_one_differ_in_the_defects_only():
@@ -76,16 +77,15 @@ def test_the_released_code_and_the_mended_one_differ_in_the_defects_only():
     )
     inference, mended_inference = released.pop("inference"), mended.pop("inference")
     assert (released.pop("name"), mended.pop("name")) == ("iidm_released", "iidm")
+    assert released.pop("released") and mended.pop("released") == dict.fromkeys(
+        ("jpeg_between_rounds", "noise_timesteps")
+    )
     assert released == mended
     for round_, mended_round in zip(inference.pop("rounds"), mended_inference.pop("rounds"), strict=True):
         changed = {key for key in round_ if round_[key] != mended_round[key]}
-        assert changed == {"noise_timestep", "start_timestep", "spacing"}
+        assert changed == {"start_timestep", "spacing"}
     changed = {key for key in inference if inference[key] != mended_inference[key]}
-    assert changed == {"jpeg_between_rounds", "jpeg_quality"}
-
-
-def test_a_round_is_noised_at_its_first_timestep_unless_told():
-    assert Round(9, 10).noised_at == 9 and Round(9, 10, noise_timestep=0).noised_at == 0
+    assert changed == {"jpeg_quality"}
 
 
 def test_fast_rounds_keep_all_but_how_they_are_sampled():
@@ -186,8 +186,20 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds.0.start_timestep", "1000"]),
         ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds.0.num_steps", "11"]),
         (
-            "inference: {rounds: [{start_timestep: 9, num_steps: 1, noise_timestep: 1000}]}",
-            ["inference.rounds.0.noise_timestep", "1000", "0 to 999"],
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1, noise_timestep: 7}]}",
+            ["inference.rounds.0.noise_timestep", "it is released.noise_timesteps now"],
+        ),
+        (
+            "inference: {jpeg_between_rounds: 75}",
+            ["inference.jpeg_between_rounds", "it is released.jpeg_between_rounds now"],
+        ),
+        (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1}]}\nreleased: {noise_timesteps: [1000]}",
+            ["released.noise_timesteps", "1000", "0 to 999"],
+        ),
+        (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1}]}\nreleased: {noise_timesteps: [8, 9]}",
+            ["released.noise_timesteps", "1 timesteps, one a round"],
         ),
         (
             "inference: {rounds: [{start_timestep: 9, num_steps: 1, spacing: leading}]}",
@@ -231,7 +243,7 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
         ("inference.fast_steps", "0"),
         ("inference.jpeg_quality", "101"),
         ("inference.jpeg_quality", "null"),
-        ("inference.jpeg_between_rounds", "0"),
+        ("released.jpeg_between_rounds", "0"),
         ("autoencoder.latent_scale", "0"),
     ],
 )
@@ -273,7 +285,28 @@ def test_saved_configs_are_read_by_the_rules_of_their_time(monkeypatch):
     assert "unknown key data.pictures" in message_of(configs.from_dict, {"data": {"pictures": 7}}, "new.yaml")
 
 
-@pytest.mark.parametrize("tree", [[], "text", {"data": 3}, {"data": {"size": 3}}])
+def test_the_released_codes_defects_are_read_from_where_they_once_were():
+    first, second = {"start_timestep": 598, "num_steps": 9}, {"start_timestep": 380, "num_steps": 9}
+    for noised, expected in (((600, 400), (600, 400)), ((None, 400), (598, 400)), ((None, None), None)):
+        rounds = [{**spec, "noise_timestep": at} for spec, at in zip((first, second), noised)]
+        saved = {"inference": {"rounds": rounds, "jpeg_between_rounds": 75}}
+        config = configs.from_saved(saved, "old.safetensors")
+        assert config.released.jpeg_between_rounds == 75 and config.released.noise_timesteps == expected
+        assert config.inference.rounds == (Round(598, 9), Round(380, 9))
+        assert saved == {"inference": {"rounds": rounds, "jpeg_between_rounds": 75}} and "noise_timestep" in rounds[0]
+
+
+def test_what_replaces_an_old_key_is_told(smoke):
+    told = message_of(configs.override, smoke, ["inference.rounds.1.noise_timestep=5"])
+    assert told.endswith("it is released.noise_timesteps now")
+    assert message_of(configs.override, smoke, ["inference.jpeg_between_rounds=5"]).endswith(
+        "it is released.jpeg_between_rounds now"
+    )
+
+
+@pytest.mark.parametrize(
+    "tree", [[], "text", {"data": 3}, {"data": {"size": 3}}, {"inference": {"rounds": [3]}}, {"inference": 3}]
+)
 def test_saved_configs_that_are_none_are_refused(tree):
     assert message_of(configs.from_saved, tree, "old.safetensors").startswith("old.safetensors: ")
 
@@ -303,8 +336,8 @@ def test_set_overrides_values_of_every_kind(smoke):
     assert changed.autoencoder == smoke.autoencoder and smoke.seed == 0
     assert configs.load_config("smoke", assignments) == changed
     assert configs.override(smoke, []) is smoke
-    mended = configs.load_config("iidm_released", ["inference.rounds.0.noise_timestep=598"]).inference.rounds
-    assert [spec.noised_at for spec in mended] == [598, 640, 400]
+    mended = configs.load_config("iidm_released", ["released.noise_timesteps.0=598"]).released
+    assert mended.noise_timesteps == (598, 640, 400)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jiidm.data.images import load_image
 from jiidm.data.pairs import find_pairs
 from jiidm.errors import InputError
 from jiidm.model.files import load_model
-from jiidm.pipeline import Batch
+from jiidm.pipeline import Hooks, Result
 from jiidm.train import validation
 from jiidm.train.validation import Validation, checkpoint_path, ranked
 
@@ -27,21 +27,26 @@ class DarkPainter:
     calls: list = []
     batch_size = 2
 
-    def __init__(self, model, seed):
-        self.rounds = model.config.inference.rounds
+    def __init__(self, model):
+        self.config = model.config
 
-    def __call__(self, masks, references, names, on_step):
-        for spec in self.rounds:
-            for _ in range(spec.num_steps):
-                on_step()
-        self.calls.append((names, references, self.rounds))
-        return Batch(np.stack(references) // 2, np.stack(references))
+    def num_steps(self, inputs):
+        return len(inputs) * len(self.config.inference.rounds)
+
+    def stream(self, inputs, *, seed, hooks, on_step):
+        for given in inputs:
+            for spec in self.config.inference.rounds:
+                for _ in range(spec.num_steps):
+                    on_step()
+            photo = load_image(given.reference, self.config.data.size)
+            self.calls.append((given.name, photo, self.config.inference.rounds, hooks))
+            yield Result(given.name, photo // 2, None, None, photo)
 
 
 @pytest.fixture
 def painted(monkeypatch):
-    """What the painter was asked for, (names, references, rounds) of each batch."""
-    monkeypatch.setattr(validation, "IIDMPipeline", DarkPainter)
+    """What the painter was asked for, (name, reference, rounds, hooks) of each image."""
+    monkeypatch.setattr(validation, "Pipeline", DarkPainter)
     monkeypatch.setattr(DarkPainter, "calls", [])
     return DarkPainter.calls
 
@@ -71,12 +76,16 @@ def test_the_distance_is_that_of_the_painted_to_the_masks_own_photos(smoke, smok
 
 def test_every_mask_gets_another_ones_photo_and_every_photo_is_used(smoke, smoke_model, pairs, tmp_path, painted):
     measure(make(smoke, pairs, tmp_path), smoke_model)
-    assert [len(names) for names, *_ in painted] == [2, 2, 1]
-    names = [name for names, *_ in painted for name in names]
-    assert names == [pair.stem for pair in pairs[:5]]
+    assert [name for name, *_ in painted] == [pair.stem for pair in pairs[:5]]
     photos = [load_image(pair.image, SIZE).tobytes() for pair in pairs[:5]]
-    given = [photos.index(reference.tobytes()) for _, references, _ in painted for reference in references]
+    given = [photos.index(reference.tobytes()) for _, reference, *_ in painted]
     assert sorted(given) == list(range(5)) and all(mask != photo for mask, photo in enumerate(given))
+
+
+def test_what_other_habits_the_rounds_have_is_handed_on(smoke, smoke_model, pairs, tmp_path, painted):
+    hooks = Hooks()
+    measure(Validation(smoke, pairs, tmp_path, "fd", Brightness(), hooks), smoke_model)
+    assert {found for *_, found in painted} == {hooks}
 
 
 def test_the_references_follow_from_the_seed(smoke, pairs, tmp_path):

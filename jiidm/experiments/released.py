@@ -1,0 +1,40 @@
+"""The released code's defects that change its images, as hooks of the pipeline: configs/iidm_released.yaml has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jittor as jt
+import numpy as np
+
+from jiidm.config.schema import Config, ReleasedConfig
+from jiidm.data.images import jpeg_round_trip
+from jiidm.pipeline import PLAIN, Hooks
+from ldm_jittor.pixels import to_images, to_model
+
+
+class Released(Hooks):
+    """Its rounds are runs of a script that hand each other JPEG files, and noise one entry of its chain too high."""
+
+    def __init__(self, config: ReleasedConfig):
+        self.quality = config.jpeg_between_rounds
+        self.noise_timesteps = config.noise_timesteps
+
+    def between_rounds(self, x: jt.Var) -> jt.Var:
+        if self.quality is None:
+            return x
+        return to_model(self._through_files(to_images(x, np.floor)))  # it cuts the decimals off
+
+    def recolored(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        return images if self.quality is None else self._through_files(images)
+
+    def noised_at(self, number: int, timesteps: Sequence[int]) -> int:
+        return timesteps[0] if self.noise_timesteps is None else self.noise_timesteps[number]
+
+    def _through_files(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [jpeg_round_trip(image, self.quality) for image in images]
+
+
+def hooks_for(config: Config) -> Hooks:
+    """Those of a config's `released` section."""
+    return PLAIN if config.released == ReleasedConfig() else Released(config.released)

@@ -1,0 +1,77 @@
+"""The released code's defects on the way from round to round."""
+
+from __future__ import annotations
+
+import cv2
+import jittor as jt
+import numpy as np
+import pytest
+
+from jiidm import pipeline
+from jiidm.config import load as configs
+from jiidm.config.schema import ReleasedConfig
+from jiidm.experiments import released
+from jiidm.experiments.released import Released, hooks_for
+from jiidm.model.files import load_model
+from jiidm.pipeline import PLAIN, Input, Pipeline
+
+
+@pytest.fixture
+def config():
+    return configs.load_config("iidm_released")
+
+
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def through_file(image, quality):
+    """As OpenCV, whose default is the released code's chroma subsampling too, writes and reads a JPEG."""
+    encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[:, :, ::-1]
+
+
+def test_the_shipped_config_noises_each_round_one_entry_above_its_loop(config):
+    chains = [(range(0, 1000, 1000 // entries), start) for entries, start in ((500, 300), (500, 320), (50, 20))]
+    hooks = hooks_for(config)
+    for number, (spec, (chain, start)) in enumerate(zip(config.inference.rounds, chains, strict=True)):
+        assert (spec.start_timestep, spec.num_steps, spec.spacing) == (chain[start - 1], start, "linspace")
+        assert hooks.noised_at(number, [spec.start_timestep]) == chain[start]
+
+
+@pytest.mark.parametrize("name", ["iidm", "iidm_paper", "demo", "smoke"])
+def test_no_other_shipped_config_has_defects(name):
+    assert hooks_for(configs.load_config(name)) is PLAIN
+
+
+def test_each_defect_can_be_had_alone():
+    files, noise = Released(ReleasedConfig(jpeg_between_rounds=75)), Released(ReleasedConfig(noise_timesteps=(7, 8)))
+    assert files.noised_at(1, [5, 4]) == 5 and noise.noised_at(1, [5, 4]) == 8
+    x, images = jt.array(np.zeros((1, 3, 2, 2), np.float32)), [photo()]
+    assert noise.between_rounds(x) is x and noise.recolored(images) is images
+
+
+def test_between_rounds_decimals_are_cut_off_and_a_jpeg_is_written(monkeypatch):
+    written = []
+    monkeypatch.setattr(released, "jpeg_round_trip", lambda image, quality: written.append((image, quality)) or image)
+    values = photo() + np.float32(0.7)
+    x = jt.array(values.transpose(2, 0, 1)[None] / 127.5 - 1)
+    after = Released(ReleasedConfig(jpeg_between_rounds=20)).between_rounds(x)
+    [(image, quality)] = written
+    assert quality == 20 and np.abs(image.astype(int) - photo()).max() == 0
+    np.testing.assert_allclose((after.numpy()[0].transpose(1, 2, 0) + 1) * 127.5, photo(), atol=1e-3)
+
+
+def test_recolored_images_go_through_another_jpeg():
+    [image] = Released(ReleasedConfig(jpeg_between_rounds=20)).recolored([photo()])
+    difference = image.astype(int) - through_file(photo(), 20)
+    assert np.abs(difference).max() <= 2 and np.abs(image.astype(int) - photo()).mean() > 5
+
+
+def test_the_last_round_is_sampled_at_its_chains_timesteps(config, smoke_model, landscapes, monkeypatch):
+    seen = []
+    monkeypatch.setitem(pipeline.SAMPLERS, "ddim", lambda denoiser, z, timesteps, **_: seen.append(timesteps) or z)
+    given = Input("a", landscapes / "labels" / "synth_000000.png", landscapes / "imgs" / "synth_000000.jpg")
+    rounds = config.inference.rounds[-1:]
+    assert len(list(Pipeline(load_model(smoke_model)).stream([given], seed=0, rounds=rounds))) == 1
+    assert seen == [list(range(380, -1, -20))]
