@@ -7,7 +7,7 @@ setup(
     version="0.1.0",
     description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
     packages=find_packages(include=["jiidm*", "ldm_jittor*"]),
-    package_data={"jiidm": ["assets/*"], "ldm_jittor": ["kernels/*"]},
+    package_data={"jiidm": ["assets/*", "py.typed"], "ldm_jittor": ["kernels/*", "py.typed"]},
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
     install_requires=[
         "jittor==1.3.11.*",

@@ -2,8 +2,8 @@
 
     python benchmarks/gallery.py
 
-Draws docs/gallery.jpg: the first generated landscapes of a seed that the model was not trained on, each mask with the
-next one's photo as reference; and docs/styles.jpg: one mask in the styles of several photos.
+docs/img/gallery.jpg shows the first generated landscapes of a seed that the model was not trained on. The reference of
+each mask is the next one's photo. docs/img/styles.jpg shows one mask in the styles of several photos.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jittor_side
 import numpy as np
 import sizes
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent / "docs" / "img"
 STYLED = 1
 """Number of the scene whose mask is painted in several styles."""
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=6, help="of the gallery (default: 6)")
     parser.add_argument("--styles", type=int, default=4, help="photos whose styles one mask is painted in (default: 4)")
-    parser.add_argument("--out", type=Path, default=DOCS, metavar="DIR", help="default: docs")
+    parser.add_argument("--out", type=Path, default=DOCS, metavar="DIR", help="default: docs/img")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)

@@ -5,7 +5,7 @@
 Each round of a config starts from the same noised photos, with its start, guidance and clip_x0, under generated masks
 that the shipped model was not trained on. The chain through every timestep is DPM-Solver++(2M)'s; DDIM's ends 0.1 %
 from it. Prints a row per start and number of steps (latents: root mean square relative to that of the solution;
-decoded images: mean absolute difference in grey levels, PSNR) and draws docs/steps.png.
+decoded images: mean absolute difference in grey levels, PSNR) and draws docs/img/steps.png.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import sizes
 
 STEPS = (10, 15, 20, 25, 50, 100, 320)
-PICTURE = Path(__file__).parent.parent / "docs" / "steps.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "img" / "steps.png"
 
 
 class Chain(NamedTuple):
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--config", default="demo", help="whose rounds and clip_x0 (default: demo)")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting of it")
     parser.add_argument("--masks", type=int, default=4, help="generated masks, one batch (default: 4)")
-    parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/steps.png")
+    parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img/steps.png")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)

@@ -72,6 +72,7 @@ def test_a_worker_that_fails_ends_the_duel():
         duel.duel([duel.Contestant("broken", [sys.executable, "-c", "raise SystemExit(3)"])], turns=1)
 
 
+@pytest.mark.slow
 def test_files_of_the_released_format_become_an_image_stage_by_stage(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "released.py"), "--config", "smoke", "--folder", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)

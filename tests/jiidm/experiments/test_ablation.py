@@ -225,6 +225,7 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
     assert result.interval("T") == pytest.approx((scores["T"] - 0.45 * 9.5, scores["T"] + 0.45 * 9.5))
 
 
+@pytest.mark.slow
 class TestCommand:
     @pytest.fixture
     def fakes(self, monkeypatch):

@@ -1,4 +1,4 @@
-"""The table of starts: its numbers by hand, and the READMEs' copy of it."""
+"""The table of starts: its numbers by hand, and the documentation's copy of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jiidm.experiments.starts import describe_starts
 
 PROJECT = configs.CONFIG_DIR.parent
 # the paper, the released code, ours
-IN_README = ("iidm_paper", "iidm_released", "iidm", "demo")
+IN_DOCS = ("iidm_paper", "iidm_released", "iidm", "demo")
 
 
 def rows_of(text):
@@ -59,11 +59,10 @@ def test_all_shipped_configs_are_told_apart():
     assert [row["config"] for row in rows if row["round"] == "fast"] == ["demo", "demo_paper", "iidm", "iidm_released"]
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
-def test_the_readme_shows_what_the_command_prints(readme):
-    text = (PROJECT / readme).read_text(encoding="utf-8")
-    assert f"jiidm schedule {' '.join(IN_README)}" in text
-    assert describe_starts(IN_README) in text
+def test_docs_show_what_the_command_prints():
+    text = (PROJECT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    assert f"jiidm schedule {' '.join(IN_DOCS)}" in text
+    assert describe_starts(IN_DOCS) in text
 
 
 def test_an_unknown_config():

@@ -24,6 +24,7 @@ def test_only_the_start_differs_and_no_start_takes_more_steps_than_it_has(smoke,
     assert specs[600] == smoke.inference.rounds[:1]
 
 
+@pytest.mark.slow
 class TestCommand:
     @pytest.fixture(autouse=True)
     def fakes(self, tmp_path, monkeypatch):

@@ -194,6 +194,7 @@ def test_infer_says_what_a_lone_unet_needs(released, inputs, tmp_path, refusal):
     assert "unet.pkl (autoencoder) is missing" in line and "jiidm convert" in line
 
 
+@pytest.mark.slow
 def test_a_run_takes_a_diffusers_folder_as_its_autoencoder(states, smoke, landscapes, tmp_path):
     folder = tmp_path / "vqvae"
     folder.mkdir()

@@ -94,6 +94,7 @@ def _at_call(monkeypatch, module, name, call, action):
     monkeypatch.setattr(module, name, wrapper)
 
 
+@pytest.mark.slow
 class TestToTheEnd:
     def test_everything_a_run_leaves_is_there(self, finished):
         files = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
@@ -218,6 +219,7 @@ class TestToTheEnd:
         assert load_model(folder / "model.safetensors").provenance["steps"] == 4
 
 
+@pytest.mark.slow
 class TestInterrupted:
     def test_stopped_at_step_2_and_continued_gives_the_same_weights(self, finished, smoke, tmp_path, monkeypatch):
         folder = tmp_path / "halves"
@@ -336,6 +338,7 @@ class TestRefused:
             "autoencoder_training.max_steps=7",
         ],
     )
+    @pytest.mark.slow
     def test_another_model_in_the_same_folder(self, finished, smoke, change):
         before = (finished / "config.yaml").read_bytes()
         with pytest.raises(InputError) as caught:
@@ -375,6 +378,7 @@ class TestRefused:
             train(smoke, tmp_path / "data", tmp_path / "run")
 
 
+@pytest.mark.slow
 class TestGivenAutoencoder:
     @pytest.mark.parametrize("brings_its_scale", [True, False])
     def test_none_is_trained_and_its_own_scale_wins(

@@ -108,6 +108,7 @@ def test_class_table_in_closed_form():
     assert [[row[0], *map(float, row[2::2])] for row in rows] == [["sky", 80, 75, 75], ["mountain", 20, 75, 37.5]]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(landscapes, tmp_path, monkeypatch, capsys):
     assert cli.main(command(landscapes, tmp_path / "whole")) == 0
     told = capsys.readouterr().out
@@ -139,6 +140,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(landscapes, tmp_path, mon
     assert (tmp_path / "killed" / train_segmenter.SEGMENTER_FILE).stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_what_is_trained_can_be_loaded_and_says_where_it_is_from(landscapes, tmp_path):
     assert cli.main(command(landscapes, tmp_path, "--set", "segmenter.max_steps=1")) == 0
     path = tmp_path / train_segmenter.SEGMENTER_FILE
@@ -150,6 +152,7 @@ def test_what_is_trained_can_be_loaded_and_says_where_it_is_from(landscapes, tmp
     assert provenance["generator_version"] == GENERATOR_VERSION
 
 
+@pytest.mark.slow
 def test_two_scenes_are_learnt(landscapes, tmp_path, monkeypatch):
     monkeypatch.setattr(train_segmenter, "_blur", lambda image, rng: image)
     config = configs.load_config(

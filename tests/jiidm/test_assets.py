@@ -1,0 +1,33 @@
+"""The weights that ship, and the model cards that describe them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+import jiidm
+
+ASSETS = Path(jiidm.__file__).parent / "assets"
+WEIGHTS = sorted(ASSETS.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_model_card_names_hash_of_its_file(path):
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+
+    assert re.findall(r"\b[0-9a-f]{64}\b", card) == [hashlib.sha256(path.read_bytes()).hexdigest()]
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_model_card_tells_data_training_scores_limits_and_licence(path):
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## (.+)$", card, re.MULTILINE) == ["Data", "Training", "Scores", "Limits"]
+    assert "| licence | MIT" in card
+
+
+def test_every_card_has_its_weights():
+    assert {path.stem for path in ASSETS.glob("*.md")} == {path.stem for path in WEIGHTS} == {"demo", "segmenter"}
