@@ -255,7 +255,7 @@ class TestInterrupted:
         assert steps_of(first_stage / "diffusion.jsonl", "loss") == [1, 2, 3, 4]
 
     def test_ctrl_c_stops_a_distance_which_the_next_call_takes_first(self, finished, smoke, first_stage, monkeypatch):
-        ctrl_c_at(monkeypatch, validation, "load_mask", 3)  # two images a distance: the second one's first
+        ctrl_c_at(monkeypatch, validation, "Input", 3)  # two images a distance: the second one's first
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / STATE_FILE)["step"] == 4
