@@ -1,17 +1,19 @@
-"""What a config holds: frozen dataclasses, one per section of the YAML file, with their defaults."""
+"""What a config holds: frozen dataclasses, one per section of the YAML file, with their defaults and bounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jiidm.config.bounds import at_least, below_one, between, bounded, positive, positive_list
+
 
 @dataclass(frozen=True)
 class DataConfig:
     size: tuple[int, int] = (512, 384)
     """Width and height at which the model works; files of another size are resized."""
-    validation_fraction: float = 0.05
-    synthetic_count: int = 2000
+    validation_fraction: float = bounded(lambda share: 0 < share < 1, "a number between 0 and 1", default=0.05)
+    synthetic_count: int = at_least(1, default=2000)
     """Pictures to generate when a training run is given no data."""
 
 
@@ -19,11 +21,11 @@ class DataConfig:
 class AutoencoderConfig:
     kind: Literal["vq", "kl"] = "vq"
     channels: int = 128
-    channel_mult: tuple[int, ...] = (1, 2, 4)
-    num_res_blocks: int = 2
-    latent_channels: int = 3
-    codebook_size: int = 8192
-    latent_scale: float = 1.0
+    channel_mult: tuple[int, ...] = positive_list(default=(1, 2, 4))
+    num_res_blocks: int = at_least(1, default=2)
+    latent_channels: int = bounded(lambda count: count >= 3, "3 or more, one a colour", default=3)
+    codebook_size: int = at_least(1, default=8192)
+    latent_scale: float = positive(default=1.0)
     """Factor on the latents. Autoencoders trained here bring their own, one over the latents' standard deviation."""
 
     @property
@@ -34,21 +36,21 @@ class AutoencoderConfig:
 @dataclass(frozen=True)
 class UNetConfig:
     model_channels: int = 256
-    channel_mult: tuple[int, ...] = (1, 1, 2, 3, 4)
-    num_res_blocks: int = 2
+    channel_mult: tuple[int, ...] = positive_list(default=(1, 1, 2, 3, 4))
+    num_res_blocks: int = at_least(1, default=2)
     attention_downsamples: tuple[int, ...] = (4, 8, 16)
-    num_head_channels: int = 64
-    spade_hidden: int = 128
+    num_head_channels: int = at_least(1, default=64)
+    spade_hidden: int = at_least(1, default=128)
     learn_variance: bool = True
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     kind: Literal["paper", "linear", "cosine"] = "linear"
-    num_timesteps: int = 1000
-    slope: float = 1e-3
+    num_timesteps: int = at_least(1, default=1000)
+    slope: float = positive(default=1e-3)
     """beta_t = slope * t, of the paper's schedule."""
-    beta_start: float = 1e-4
+    beta_start: float = positive(default=1e-4)
     beta_end: float = 2e-2
 
     @property
@@ -59,45 +61,45 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class AutoencoderTraining:
-    max_steps: int = 100_000
-    batch_size: int = 8
+    max_steps: int = at_least(1, default=100_000)
+    batch_size: int = at_least(1, default=8)
     crop_size: tuple[int, int] = (256, 256)
-    learning_rate: float = 1e-4
-    warmup_steps: int = 1000
+    learning_rate: float = positive(default=1e-4)
+    warmup_steps: int = at_least(0, default=1000)
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """After the warm-up; cosine falls to zero at max_steps, which pays in short runs."""
-    regularization_weight: float = 1.0
+    regularization_weight: float = at_least(0, default=1.0)
     """Weight of the codebook loss, or of the KL."""
-    quantization_start: int = 0
+    quantization_start: int = at_least(0, default=0)
     """The step from which a VQ autoencoder quantises, with codes at latents of that time. From the first, codes have
     to follow latents that move quickly, which short runs do not recover from."""
-    discriminator_start: int = 50_000
-    discriminator_weight: float = 0.75
+    discriminator_start: int = at_least(0, default=50_000)
+    discriminator_weight: float = at_least(0, default=0.75)
 
 
 @dataclass(frozen=True)
 class DiffusionTraining:
-    max_steps: int = 300_000
-    batch_size: int = 16
+    max_steps: int = at_least(1, default=300_000)
+    batch_size: int = at_least(1, default=16)
     """Samples per optimiser step, over all accumulation steps."""
-    accumulation_steps: int = 1
+    accumulation_steps: int = at_least(1, default=1)
     gradient_checkpointing: bool = False
     """Keep less for the backward pass and compute it again: half the activations' memory for a third more time."""
-    learning_rate: float = 1e-4
-    warmup_steps: int = 1000
+    learning_rate: float = positive(default=1e-4)
+    warmup_steps: int = at_least(0, default=1000)
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    weight_decay: float = 0.0
-    ema_decay: float = 0.9999
-    mask_dropout: float = 0.2
+    weight_decay: float = at_least(0, default=0.0)
+    ema_decay: float = below_one(default=0.9999)
+    mask_dropout: float = below_one(default=0.2)
     """Share of samples trained with the null mask, for classifier-free guidance."""
-    log_every: int = 100
-    validate_every: int = 5000
-    checkpoint_every: int = 10_000
-    distance_every: int | None = None
+    log_every: int = at_least(1, default=100)
+    validate_every: int = at_least(1, default=5000)
+    checkpoint_every: int = at_least(1, default=10_000)
+    distance_every: int | None = at_least(0, default=None)
     """Steps between two Frechet distances of painted validation masks to their photos; null or 0: none are taken."""
-    distance_images: int = 200
+    distance_images: int = at_least(2, default=200)
     """Masks painted for one, or as many as there are."""
-    keep_best: int = 2
+    keep_best: int = at_least(2, default=2)
     """How many of the checkpoints with a distance are kept besides the last, two or more: those of the smallest."""
 
 
@@ -108,12 +110,12 @@ class SegmenterConfig:
     variant: Literal["tiny", "b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
     size: tuple[int, int] = (512, 384)
     """Width and height at which it sees every image."""
-    max_steps: int = 100_000
-    batch_size: int = 8
-    learning_rate: float = 2e-4
-    warmup_steps: int = 1500
+    max_steps: int = at_least(1, default=100_000)
+    batch_size: int = at_least(1, default=8)
+    learning_rate: float = positive(default=2e-4)
+    warmup_steps: int = at_least(0, default=1500)
     lr_schedule: Literal["constant", "cosine"] = "cosine"
-    weight_decay: float = 0.01
+    weight_decay: float = at_least(0, default=0.01)
 
 
 @dataclass(frozen=True)
@@ -134,22 +136,22 @@ class Round:
 @dataclass(frozen=True)
 class InferenceConfig:
     rounds: tuple[Round, ...] = (Round(600, 20),)
-    batch_size: int = 4
-    modulation_memory: float = 2.0
+    batch_size: int = at_least(1, default=4)
+    modulation_memory: float = positive(default=2.0)
     """GiB for what is computed from a batch's masks once and kept; a batch that needs more is split."""
-    clip_x0: float | None = None
+    clip_x0: float | None = positive(default=None)
     """Bound on predicted clean latents in standard deviations, or null."""
-    fast_steps: int = 10
+    fast_steps: int = at_least(1, default=10)
     """Most steps that a round of `--fast` takes."""
     color_space: Literal["lab8", "lalphabeta"] = "lab8"
-    jpeg_quality: int = 95
+    jpeg_quality: int = between(1, 100, default=95)
 
 
 @dataclass(frozen=True)
 class ReleasedConfig:
     """Defects of the released code that change its images, to measure what each of them costs."""
 
-    jpeg_between_rounds: int | None = None
+    jpeg_between_rounds: int | None = between(1, 100, default=None)
     """Quality of the JPEG files through which it hands images to the next round. Null: no files."""
     noise_timesteps: tuple[int, ...] | None = None
     """For each round the timestep whose noise level its input gets. Null: that of start_timestep, which is what the

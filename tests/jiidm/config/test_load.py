@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
+from jiidm.config import history
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
@@ -275,8 +277,8 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_saved_configs_are_read_by_the_rules_of_their_time(monkeypatch):
-    monkeypatch.setattr(configs, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.clip_x0"})
-    monkeypatch.setattr(configs, "FORMER", {"unet.spade_hidden": 64, "data.validation_fraction": 0.5})
+    monkeypatch.setattr(history, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.clip_x0"})
+    monkeypatch.setattr(history, "FORMER", {"unet.spade_hidden": 64, "data.validation_fraction": 0.5})
     saved = {"data": {"pictures": 7, "validation_fraction": 0.25}, "unet": {"eps": 3}}
     config = configs.from_saved(saved, "old.safetensors")
     assert (config.data.synthetic_count, config.data.validation_fraction) == (7, 0.25)
@@ -309,6 +311,67 @@ def test_what_replaces_an_old_key_is_told(smoke):
 )
 def test_saved_configs_that_are_none_are_refused(tree):
     assert message_of(configs.from_saved, tree, "old.safetensors").startswith("old.safetensors: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 1\nname: a\nseed: 2",
+        "data: {synthetic_count: 1, synthetic_count: 2}",
+        "inference:\n  batch_size: 1\ninference: {}",
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text):
+    """PyYAML silently takes the last."""
+    message = message_of(configs.load_config, write(tmp_path, text))
+    assert "my.yaml" in message and " is there twice" in message and "line" in message
+
+
+def test_merge_keys_are_no_duplicates(tmp_path):
+    path = write(tmp_path, "data: &d {synthetic_count: 1}\nunet: {num_res_blocks: 1}\n")
+    assert configs.load_config(path).data.synthetic_count == 1
+    rounds = "[&r {start_timestep: 9, num_steps: 2, sampler: ddpm}, {<<: *r, num_steps: 1}]"
+    assert configs.load_config("smoke", [f"inference.rounds={rounds}"]).inference.rounds == (
+        Round(9, 2, "ddpm"),
+        Round(9, 1, "ddpm"),
+    )
+
+
+def test_yaml_that_is_nested_too_deeply_is_refused(tmp_path):
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(400)
+    try:
+        message = message_of(configs.load_config, write(tmp_path, "[" * 1000 + "]" * 1000))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert message.endswith("my.yaml: not valid YAML (nested too deeply)")
+
+
+@pytest.mark.parametrize(
+    "name, assignment, condition",
+    [
+        ("smoke", "schedule.slope=1e-4", "schedule.kind is paper"),
+        ("iidm_paper", "schedule.beta_end=0.03", "schedule.kind is linear"),
+        ("iidm", "diffusion_training.keep_best=3", None),
+        ("iidm", "inference.color_space=lalphabeta", None),
+        ("demo_paper", "inference.color_space=lalphabeta", "a round has color_transfer"),
+    ],
+)
+def test_set_refuses_what_would_do_nothing(name, assignment, condition):
+    if condition is None:
+        assert configs.load_config(name, [assignment]) != configs.load_config(name)
+    else:
+        told = message_of(configs.load_config, name, [assignment])
+        assert told == f"--set {assignment}: this has an effect only where {condition}"
+
+
+def test_set_may_bring_the_condition_with_it():
+    config = configs.load_config("smoke", ["schedule.slope=1e-4", "schedule.kind=paper"])
+    assert (config.schedule.kind, config.schedule.slope) == ("paper", 1e-4)
+    off = ["diffusion_training.distance_every=null", "diffusion_training.keep_best=3"]
+    assert "keep_best=3" in message_of(configs.load_config, "smoke", off)
+    kl = ["autoencoder.kind=kl", "autoencoder.codebook_size=9"]
+    assert "only where autoencoder.kind is vq" in message_of(configs.load_config, "smoke", kl)
 
 
 def test_yaml_tags_run_no_code(tmp_path):

@@ -1,0 +1,53 @@
+"""Keys that earlier versions of the kit had: what they mean in saved configs, and what to tell who still uses one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+RENAMED: dict[str, str] = {
+    "inference.jpeg_between_rounds": "released.jpeg_between_rounds",
+    "inference.rounds.N.noise_timestep": "released.noise_timesteps",
+}
+"""Old key -> new key, each `section.name`. Where the old one stands in lists, its numbers are written N."""
+FORMER: dict[str, Any] = {}
+"""What a key that a saved config lacks stood for when it was saved, where that is not its default now."""
+
+
+def told_of(key: str) -> str:
+    """What to say of a key that an earlier version knew; empty for any other."""
+    new = RENAMED.get(re.sub(r"\.\d+(?=\.|$)", ".N", key))
+    return f"it is {new} now" if new else ""
+
+
+def modernised(tree: Any) -> Any:
+    """The tree of a saved config with today's keys; one that is no config is left for others to refuse."""
+    if not isinstance(tree, dict):
+        return tree
+    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
+    for old, new in RENAMED.items():
+        section, _, name = old.partition(".")
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            _set_absent(tree, new, tree[section].pop(name))
+    _collect_noise_timesteps(tree)
+    for key, value in FORMER.items():
+        _set_absent(tree, key, value)
+    return tree
+
+
+def _collect_noise_timesteps(tree: dict[str, Any]) -> None:
+    """From each round's noise_timestep, null where it is that of the start, to one list for all rounds."""
+    rounds = tree["inference"].get("rounds") if isinstance(tree.get("inference"), dict) else None
+    if isinstance(rounds, list) and all(isinstance(round_, dict) for round_ in rounds):
+        rounds = tree["inference"]["rounds"] = [dict(round_) for round_ in rounds]
+        found = [round_.pop("noise_timestep", None) for round_ in rounds]
+        if any(timestep is not None for timestep in found):
+            starts = [round_.get("start_timestep") for round_ in rounds]
+            timesteps = [start if timestep is None else timestep for timestep, start in zip(found, starts)]
+            _set_absent(tree, "released.noise_timesteps", timesteps)
+
+
+def _set_absent(tree: dict[str, Any], key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    if isinstance(tree.setdefault(section, {}), dict):
+        tree[section].setdefault(name, value)
