@@ -17,6 +17,17 @@ import pytest
 TOLERANCE = 1e-4
 COMPARISONS: list[tuple[str, str, str]] = []
 """Quantity, oracle and largest relative difference of every `assert_close` so far."""
+TINY_UNET = dict(
+    in_channels=3,
+    model_channels=32,
+    out_channels=6,
+    num_res_blocks=1,
+    attention_downsamples=[2],
+    channel_mult=[1, 2],
+    num_classes=29,
+    num_head_channels=16,
+    spade_hidden=16,
+)
 _HERE = Path(__file__).parent
 _PYTHON = _HERE.parents[1] / ".venv-parity" / "bin" / "python"
 

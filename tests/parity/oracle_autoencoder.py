@@ -13,17 +13,13 @@ import sys
 import diffusers
 import numpy as np
 import torch
+from oracle_inputs import weights
 
 
 def main(source: str, target: str) -> None:
     inputs = np.load(source)
     model = getattr(diffusers, str(inputs["model"]))(**json.loads(str(inputs["config"]))).eval()
-    weights = {
-        name.removeprefix("weights/"): torch.from_numpy(inputs[name])
-        for name in inputs.files
-        if name.startswith("weights/")
-    }
-    model.load_state_dict(weights, strict=True)
+    model.load_state_dict(weights(inputs), strict=True)
     with torch.no_grad():
         encoded = model.encode(torch.from_numpy(inputs["x"]))
         encoded = encoded.latents if "latents" in encoded else encoded.latent_dist.parameters

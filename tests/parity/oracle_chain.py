@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import torch
+from oracle_inputs import weights
 from oracle_samplers import sample_ddim
 from torch_unet import UNet
 
@@ -18,12 +19,7 @@ from torch_unet import UNet
 def main(source: str, target: str) -> None:
     inputs = np.load(source)
     unet = UNet(**json.loads(str(inputs["config"]))).eval()
-    weights = {
-        name.removeprefix("weights/"): torch.from_numpy(inputs[name])
-        for name in inputs.files
-        if name.startswith("weights/")
-    }
-    unet.load_state_dict(weights, strict=True)
+    unet.load_state_dict(weights(inputs), strict=True)
     z, mask = torch.from_numpy(inputs["z"]), torch.from_numpy(inputs["mask"])
     scale, settings = float(inputs["guidance_scale"]), dict(beta_schedule="linear", clip_sample=False)
 

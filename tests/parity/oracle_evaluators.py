@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from oracle_inputs import weights
 
 # torchvision, built for CUDA, does not find its operators beside a PyTorch that is not; only their names are needed
 operators = torch.library.Library("torchvision", "FRAGMENT")
@@ -54,10 +55,6 @@ def nima(state: dict[str, torch.Tensor]) -> torch.nn.Module:
 
 def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(axis=0), np.cov(features, rowvar=False)
-
-
-def weights(inputs: dict[str, np.ndarray], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): torch.from_numpy(inputs[name]) for name in inputs if name.startswith(prefix)}
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

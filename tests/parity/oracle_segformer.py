@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from oracle_inputs import weights
+from safetensors.torch import load_file, save_file
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 
@@ -26,12 +27,10 @@ def names_on_disk(model: SegformerForSemanticSegmentation, folder: Path) -> dict
 
 def main(source: str, target: str) -> None:
     inputs = np.load(source)
-    prefix = "weights/"
-    weights = {name[len(prefix) :]: inputs[name] for name in inputs.files if name.startswith(prefix)}
     outputs = {}
     with tempfile.TemporaryDirectory() as folder:
         SegformerConfig(**json.loads(str(inputs["config"]))).save_pretrained(folder)
-        save_file(weights, Path(folder, "model.safetensors"), {"format": "pt"})
+        save_file(weights(inputs), Path(folder, "model.safetensors"), {"format": "pt"})
         model, info = SegformerForSemanticSegmentation.from_pretrained(folder, output_loading_info=True)
         # BatchNorm's counter of batches has no part in inference
         missing = [name for name in info["missing_keys"] if not name.endswith("num_batches_tracked")]

@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import torch
+from oracle_inputs import weights
 from torch.distributions import Normal, kl_divergence
 from torch_unet import UNet
 
@@ -43,10 +44,7 @@ def variational_term(eps_hat, fraction, z0, z, timestep: int, betas, alphas_cump
 
 def diffusion_loss(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     unet = UNet(**json.loads(str(inputs["config"])))
-    prefix = "weights/"
-    unet.load_state_dict(
-        {name[len(prefix) :]: torch.from_numpy(inputs[name]) for name in inputs if name.startswith(prefix)}
-    )
+    unet.load_state_dict(weights(inputs))
     z0, z, eps, mask, timesteps, betas = (
         torch.from_numpy(inputs[name]) for name in ("z0", "z", "eps", "mask", "timesteps", "betas")
     )

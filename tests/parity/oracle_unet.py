@@ -11,18 +11,14 @@ import sys
 
 import numpy as np
 import torch
+from oracle_inputs import weights
 from torch_unet import UNet
 
 
 def main(source: str, target: str) -> None:
     inputs = np.load(source)
     unet = UNet(**json.loads(str(inputs["config"]))).eval()
-    weights = {
-        name.removeprefix("weights/"): torch.from_numpy(inputs[name])
-        for name in inputs.files
-        if name.startswith("weights/")
-    }
-    unet.load_state_dict(weights, strict=True)
+    unet.load_state_dict(weights(inputs), strict=True)
     x, timesteps = torch.from_numpy(inputs["x"]), torch.from_numpy(inputs["timesteps"])
     predictions = {}
     with torch.no_grad():

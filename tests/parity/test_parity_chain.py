@@ -7,31 +7,20 @@ import json
 import jittor as jt
 import numpy as np
 import pytest
-from oracle import ask, assert_close, randomize, weights
+from oracle import TINY_UNET, ask, assert_close, randomize, weights
 
 from ldm_jittor.denoiser import Denoiser
 from ldm_jittor.samplers import sample_ddim
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
-TINY = dict(
-    in_channels=3,
-    model_channels=32,
-    out_channels=6,
-    num_res_blocks=1,
-    attention_downsamples=[2],
-    channel_mult=[1, 2],
-    num_classes=29,
-    num_head_channels=16,
-    spade_hidden=16,
-)
 GUIDANCE = 3.7
 
 
 @pytest.mark.parametrize("start, spacing", [(599, "trailing"), (380, "linspace")])
 def test_twenty_guided_ddim_steps(start: int, spacing: str) -> None:
     rng = np.random.default_rng(5)
-    unet, schedule = UNet(**TINY), NoiseSchedule.linear()
+    unet, schedule = UNet(**TINY_UNET), NoiseSchedule.linear()
     unet.eval()
     state = randomize(unet)
     z = rng.normal(size=(2, 3, 8, 8)).astype(np.float32)
@@ -39,7 +28,7 @@ def test_twenty_guided_ddim_steps(start: int, spacing: str) -> None:
     timesteps = schedule.timesteps(start, 20, spacing)
     answers = ask(
         "oracle_chain.py",
-        config=json.dumps(TINY),
+        config=json.dumps(TINY_UNET),
         z=z,
         mask=mask,
         timesteps=timesteps,

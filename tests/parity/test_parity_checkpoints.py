@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import jittor as jt
 import numpy as np
 import pytest
-from oracle import ask, assert_close, randomize
+from oracle import TINY_UNET, ask, assert_close, randomize
 
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
@@ -26,17 +26,7 @@ DIFFUSERS = dict(
     up_block_types=["UpDecoderBlock2D"] * 3,
     latent_channels=4,
 )
-UNET = dict(
-    in_channels=4,
-    model_channels=32,
-    out_channels=8,
-    num_res_blocks=1,
-    attention_downsamples=[2],
-    channel_mult=[1, 2],
-    num_classes=29,
-    num_head_channels=32,
-    spade_hidden=16,
-)
+UNET = {**TINY_UNET, "in_channels": 4, "out_channels": 8, "num_head_channels": 32}
 
 
 def config_of(kind: str) -> Config:

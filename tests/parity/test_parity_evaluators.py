@@ -1,4 +1,4 @@
-"""jiidm.inception and jiidm.metrics against pytorch-fid itself, jiidm.aesthetic against a PyTorch NIMA."""
+"""Inception and the Frechet distance against pytorch-fid itself, NIMA against a PyTorch one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from oracle import COMPARISONS, ask, assert_close
 
-from jiidm.evaluate import inception, metrics
-from jiidm.evaluate import nima as aesthetic
+from jiidm.evaluate import inception, metrics, nima
 from ldm_jittor import checkpoint
 
 
@@ -31,9 +30,7 @@ def case(tmp_path_factory) -> dict:
     rng = np.random.default_rng(3)
     folder = tmp_path_factory.mktemp("weights")
     states = {}
-    for module in (inception, aesthetic):
-        name = module.__name__.split(".")[1]
-        network = module.FidInception() if module is inception else module.Nima()
+    for name, network in (("inception", inception.FidInception()), ("nima", nima.Nima())):
         states[name] = random_weights(network, rng)
         checkpoint.save(folder / name, states[name], {})
     shapes = {"small": (2, 48, 64, 3), "large": (1, 384, 512, 3), "crops": (2, 224, 224, 3)}
@@ -43,7 +40,7 @@ def case(tmp_path_factory) -> dict:
     answers = ask(
         "oracle_evaluators.py",
         **{f"inception/{name}": array for name, array in states["inception"].items()},
-        **{f"nima/{name}": array for name, array in states["aesthetic"].items()},
+        **{f"nima/{name}": array for name, array in states["nima"].items()},
         **images,
         **features,
     )
@@ -57,7 +54,7 @@ def test_inception_features(case: dict, size: str) -> None:
 
 
 def test_nima_ratings(case: dict) -> None:
-    network = aesthetic.load(case["folder"] / "aesthetic").network
+    network = nima.load(case["folder"] / "nima").network
     crops = jt.array(case["images"]["crops"].transpose(0, 3, 1, 2).copy()).float32() / 255
     assert_close(network(crops), case["answers"]["ratings"], "NIMA VGG-16", "torchvision")
 

@@ -8,24 +8,13 @@ import jittor as jt
 import numpy as np
 import pytest
 from jittor import nn
-from oracle import ask, assert_close, randomize, weights
+from oracle import TINY_UNET, ask, assert_close, randomize, weights
 
 from ldm_jittor.ema import EMA
 from ldm_jittor.losses import diffusion_loss
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
-TINY = dict(
-    in_channels=3,
-    model_channels=32,
-    out_channels=6,
-    num_res_blocks=1,
-    attention_downsamples=[2],
-    channel_mult=[1, 2],
-    num_classes=29,
-    num_head_channels=16,
-    spade_hidden=16,
-)
 LR, WEIGHT_DECAY, DECAY = (
     0.01,
     0.1,
@@ -37,7 +26,7 @@ LR, WEIGHT_DECAY, DECAY = (
 def case() -> dict:
     rng = np.random.default_rng(4)
     schedule = NoiseSchedule.linear()
-    unet = UNet(**TINY)
+    unet = UNet(**TINY_UNET)
     state = randomize(unet)
     timesteps = np.array([0, 1, 640])  # the density's term, the first divergence, and one inside
     z0, eps = rng.normal(size=(2, 3, 3, 8, 8)).astype(np.float32)
@@ -48,7 +37,7 @@ def case() -> dict:
     arrays["gradients"] = rng.normal(size=(3, 20)).astype(np.float32)
     answers = ask(
         "oracle_training.py",
-        config=json.dumps(TINY),
+        config=json.dumps(TINY_UNET),
         betas=schedule.betas,
         lr=LR,
         weight_decay=WEIGHT_DECAY,

@@ -7,22 +7,12 @@ import json
 import jittor as jt
 import numpy as np
 import pytest
-from oracle import ask, assert_close, randomize, weights
+from oracle import TINY_UNET, ask, assert_close, randomize, weights
 
 from ldm_jittor import ops
 from ldm_jittor.unet import UNet
 
-TINY = dict(
-    in_channels=3,
-    model_channels=32,
-    out_channels=6,
-    num_res_blocks=2,
-    attention_downsamples=[2],
-    channel_mult=[1, 2],
-    num_classes=29,
-    num_head_channels=16,
-    spade_hidden=16,
-)
+TINY = {**TINY_UNET, "num_res_blocks": 2}
 RELEASED = dict(
     in_channels=3,
     model_channels=256,
