@@ -2,8 +2,8 @@
 
     python benchmarks/average_memory.py
 
-Writes two random U-Nets of the released layout (501.5 M parameters, 2 GB each) and their average to a temporary
-folder, 6 GB in all, which is removed again; `--folder` says where.
+The script writes two random U-Nets of the released layout (501.5 M parameters, 2 GB each) and their average to a
+temporary folder, 6 GB in all, and removes it again. `--folder` says where.
 """
 
 from __future__ import annotations

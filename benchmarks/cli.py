@@ -18,7 +18,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def sized_parser(description: str, batch: int = 1) -> argparse.ArgumentParser:
-    """With the sizes to compare at, and the default batch."""
+    """Options with the sizes to compare at, and the default batch."""
     sized = parser(description)
     sized.add_argument("--size", nargs="+", choices=sizes.SIZES, default=["mid"])
     sized.add_argument("--batch", type=int, default=batch)
@@ -32,8 +32,10 @@ def compare(
     memory: Sequence[str] = ("peak",),
     **agreement: float,
 ) -> list[list]:
-    """The table's rows of one duel: case, contestant, seconds, times the first's, and `memory` of the Result. On a
-    GPU the process's memory says nothing."""
+    """The table's rows of one duel: case, contestant, seconds, times the first's, and `memory` of the Result.
+
+    On a GPU the process's memory says nothing.
+    """
     results = duel(contestants, arguments.turns, **agreement)
     return [
         [case, contestant.name, result.seconds, result.seconds / results[0].seconds]

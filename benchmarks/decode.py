@@ -1,9 +1,9 @@
-"""Encoding and decoding images with the VQ autoencoder against diffusers' VQModel with the same weights.
+"""Encode and decode images with the VQ autoencoder, against diffusers' VQModel with the same weights.
 
     python benchmarks/decode.py --size full --batch 4
 
-What is encoded is compared before quantisation; what is decoded are codes, so that no side rounds to another.
-"at rest" counts the libraries: a third of a GiB of it is diffusers.
+Encoded latents are compared before quantisation. Codes are decoded, so that neither side rounds to another code.
+"at rest" counts the libraries: diffusers takes a third of a GiB of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Time several programs that do the same work, in turns (A B A B ...), after checking that their answers agree.
 
-Every contestant is a process of its own, because PyTorch and Jittor's oneDNN clash in one, and stays up for the whole
-duel: its work is warmed up before the first turn, and what else the machine does falls on all alike.
+Every contestant is a process of its own, because PyTorch and Jittor's oneDNN clash in one. It stays up for the whole
+duel. Its work is warmed up before the first turn, and other load on the machine falls on all alike.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ HERE = Path(__file__).parent
 TORCH_PYTHON = HERE.parent / ".venv-parity" / "bin" / "python"
 
 TURN_SECONDS = 1.0
-"""Work shorter than this is repeated within a turn: after another program's turn caches are cold and threads sleep."""
+"""Shorter work is repeated within a turn, because another program's turn leaves caches cold and threads asleep."""
 
 Work = Callable[[], dict[str, np.ndarray]]
-"""What is timed. It returns its answers by name, all computed by the time it returns."""
+"""The timed work. It returns its answers by name, all computed by then."""
 
 
 class Contestant(NamedTuple):
@@ -47,7 +47,7 @@ class Result(NamedTuple):
 
     @property
     def on_top(self) -> float:
-        """What the work needs for a while, GiB."""
+        """Memory that the work needs for a while, GiB."""
         return self.peak - self.resident
 
 
@@ -62,8 +62,11 @@ def torchs(task: str, *arguments: str) -> list[str]:
 
 
 def duel(contestants: Sequence[Contestant], turns: int, tolerance: float = 1e-3, share: float = 1.0) -> list[Result]:
-    """Results in the contestants' order. Exits when an answer differs from the first's by more than `tolerance` of
-    its largest value, in more than 1 - `share` of its values."""
+    """Results in the contestants' order.
+
+    Exits when an answer differs from the first's by more than `tolerance` of its largest value, in more than 1 -
+    `share` of its values.
+    """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         paths = [Path(folder, f"{number}.npz") for number in range(len(contestants))]
         workers = []
@@ -91,7 +94,7 @@ def _take_turns(workers: Sequence[subprocess.Popen], turns: int) -> list[Result]
 
 
 def serve(work: Work, path: str, release: Callable[[], None] = lambda: None) -> None:
-    """A contestant's side: do the work once and save its answers to `path`, then once per line on stdin, timed.
+    """A contestant's side: do the work once and save its answers to `path`; then do it once per line on stdin, timed.
 
     Before the first line `release` frees what the framework keeps for its next call, so that memory at rest is seen.
     """

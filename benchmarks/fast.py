@@ -2,9 +2,9 @@
 
     python benchmarks/fast.py --config demo iidm
 
-The shipped model paints generated masks that it was not trained on, by the rounds of each config. Prints images per
-minute, and how far the images are (mean absolute difference in grey levels, PSNR) from those of the solution, which
-takes every timestep, and from those of the rounds as configured.
+The shipped model paints generated masks that it was not trained on, by the rounds of each config. The table has images
+per minute, and two distances of the images (mean absolute difference in grey levels, PSNR): from the solution, which
+takes every timestep, and from the rounds as configured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from steps import image_distance
 
 
 def variants(config, fast_steps: list[int] | None) -> dict:
-    """Name -> config of the same starts. The solution comes first, so that compiling counts in its time."""
+    """Configs of the same starts by name. The solution comes first, so that compiling counts in its time."""
     from jiidm.config import load as configs
 
     every = tuple(

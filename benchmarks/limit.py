@@ -2,9 +2,9 @@
 
     python benchmarks/limit.py --size mid full
 
-Counts the multiplications and additions of the step's convolutions as the textbook has them, measures how many a
-second one large convolution of the direct algorithm does (Jittor's own), and says which share of the step that many
-would take. Winograd does with fewer of them, which is why the share can be above 100 %.
+The script counts the multiplications and additions of the step's convolutions by the textbook. It measures how many of
+them Jittor's direct algorithm does in a second of one large convolution. Then it says which share of the step they
+would take. Winograd's algorithm needs fewer, so the share can be above 100 %.
 """
 
 from __future__ import annotations

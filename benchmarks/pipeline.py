@@ -2,10 +2,10 @@
 
     python benchmarks/pipeline.py --config demo --count 20
 
-PyTorch's side does what published code does: colour transfer, encoding, noising, guided steps of diffusers' scheduler
-in which everything that depends on the mask is computed again, decoding. Both draw the same noise and so paint the
-same images: 99 % of the values have to agree within 3 grey levels. Not all, because each round rounds to 8 bits and to
-codes, where float noise now and then picks the neighbour. The fast profile is `--fast` of `jiidm infer`.
+PyTorch's side does what published code does: colour transfer, encoding, noising, guided steps of diffusers' scheduler,
+decoding. It computes everything that depends on the mask again in each step. Both sides draw the same noise and paint
+the same images: 99 % of the values have to agree within 3 grey levels. The others may not, because each round rounds to
+8 bits and to codes, where float noise now and then picks the neighbour. The fast profile is `--fast` of `jiidm infer`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def worker(config_name: str, profile: str, count: int, device: str) -> Work:
 
 
 def timesteps(config_name: str, profile: str) -> list[list[int]]:
-    """Every round's, for the other side, which has no NoiseSchedule."""
+    """The timesteps of every round, for the other side, which has no NoiseSchedule."""
     jittor_side.start("cpu")
     from jiidm.config import load as configs
     from jiidm.model.build import build_schedule

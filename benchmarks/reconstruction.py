@@ -2,8 +2,8 @@
 
     python benchmarks/reconstruction.py [--images FOLDER ...] [--picture FILE]
 
-Prints the mean PSNR in dB, at the model's size, over generated landscapes that the shipped model was not trained on and
-over the photos of each folder; beside it that of a thumbnail with the latent's width and height, enlarged again.
+The table has the mean PSNR in dB at the model's size: over generated landscapes that the shipped model was not trained
+on, and over the photos of each folder. Beside it stands a thumbnail of the latent's width and height, enlarged again.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
     python benchmarks/released.py
 
-Writes the U-Net (501.5 M parameters) and the VQ autoencoder (55.3 M) with random weights as Jittor saves them. Then a
-process of its own makes one file of the two, loads it, takes one guided DDIM step, for which it computes what depends
-on the mask, and decodes. That takes 4.5 GB in a temporary folder, which is removed again, and 6 GiB of memory for
-`jt.save`. Operators are compiled before they are timed. "peak GiB" is the process's during a stage, "added GiB" what it
-had not held when the stage began.
+The script writes the U-Net (501.5 M parameters) and the VQ autoencoder (55.3 M) with random weights as Jittor saves
+them. A process of its own then makes one file of the two, loads it, takes one guided DDIM step and decodes. The step
+includes what depends on the mask. Operators are compiled before they are timed. "peak GiB" is the process's during a
+stage, "added GiB" what it had not held when the stage began.
+
+The files take 4.5 GB in a temporary folder, which is removed again, and `jt.save` takes 6 GiB of memory.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Row = tuple[str, float, float, float]
 
 
 class Stages:
-    """Times what runs within `with stages(name)`, and watches this process's memory meanwhile."""
+    """Time what runs within `with stages(name)`, and watch this process's memory meanwhile."""
 
     def __init__(self):
         self.rows: list[Row] = []

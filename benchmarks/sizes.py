@@ -30,7 +30,7 @@ AUTOENCODERS = {
 CODEBOOK = "quantize.embedding.weight"
 LEARNING_RATE = 1e-4
 GRADIENTS = ("input_blocks.0.0.weight", "time_embed.0.weight", "middle_block.0.in_norm.mlp_shared.0.weight")
-"""Parameters at the far end of the backward pass, whose gradients a training step answers with."""
+"""Parameters at the far end of the backward pass. A training step answers with their gradients."""
 
 
 def unet_arguments(size: str) -> dict:
@@ -43,7 +43,7 @@ def latents(size: str, batch: int, seed: int = 1) -> np.ndarray:
 
 
 def timesteps(batch: int) -> np.ndarray:
-    """What a training step's samples are noised to, int [B]."""
+    """The timesteps of a training step's samples, int [B]."""
     return np.random.default_rng(2).integers(0, 1000, batch)
 
 
@@ -63,7 +63,7 @@ def images(size: str, batch: int) -> np.ndarray:
 
 
 def codes(size: str, batch: int, codebook: np.ndarray) -> np.ndarray:
-    """Latents [B,3,h,w] that are codes, so that float noise cannot make them another's."""
+    """Latents [B,3,h,w] that are codes, so that float noise cannot turn them into others."""
     chosen = np.random.default_rng(4).integers(0, len(codebook), (batch, *LATENT_SIZES[size]))
     return np.ascontiguousarray(codebook[chosen].transpose(0, 3, 1, 2))
 

@@ -2,8 +2,8 @@
 
     python benchmarks/step.py --size demo mid full
 
-"PyTorch" computes what depends on the mask in every step, as published code does; "PyTorch, cached" computes it once,
-as this kit does, which leaves the difference of the operators alone. What is kept takes memory: "this kit, not cached"
+"PyTorch" computes what depends on the mask in every step, as published code does. "PyTorch, cached" computes it once,
+as this kit does, which leaves the difference of the operators alone. Keeping it takes memory, so "this kit, not cached"
 computes it in every step too.
 """
 

@@ -3,9 +3,9 @@
     python benchmarks/steps.py
 
 Each round of a config starts from the same noised photos, with its start, guidance and clip_x0, under generated masks
-that the shipped model was not trained on. The chain through every timestep is DPM-Solver++(2M)'s; DDIM's ends 0.1 %
-from it. Prints a row per start and number of steps (latents: root mean square relative to that of the solution;
-decoded images: mean absolute difference in grey levels, PSNR) and draws docs/img/steps.png.
+that the shipped model was not trained on. The solution is DPM-Solver++(2M)'s chain through every timestep; DDIM's ends
+0.1 % from it. The table has a row per start and number of steps. Latents: root mean square relative to the solution's.
+Decoded images: mean absolute difference in grey levels, and PSNR. The picture is docs/img/steps.png.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Bench:
         }
 
     def num_steps(self) -> int:
-        """Of all chains."""
+        """Denoising steps of all chains together."""
         return sum(spec.start_timestep + 1 + len(CHAINS) * sum(STEPS) for spec in self.rounds)
 
     def _solve(self, number: int, sampler: str, timesteps: Sequence[int], on_step) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The U-Net of the PyTorch sides. Weights go by our names; by default they are those that the Jittor twins draw."""
+"""The U-Net of the PyTorch sides. Weights carry our names; by default they are those that the Jittor twins draw."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python benchmarks/train_step.py --size demo mid
 
-Before anything is timed, the second step's loss and Adam's first moments of some parameters, which are their mean
-gradients, are compared. "at rest" is the memory of parameters, moments and averages, "on top" what a step
-needs besides: activations, and one copy of all gradients. "activations" is what as many samples again add to that: of
-all that a step holds they alone grow with the batch.
+Before anything is timed, two things of the second step are compared: the loss, and Adam's first moments of some
+parameters, which are their mean gradients. "at rest" is the memory of parameters, moments and averages. "on top" is
+what a step needs besides: activations, and one copy of all gradients. "activations" is what twice the samples add to
+that, because activations alone grow with the batch.
 """
 
 from __future__ import annotations

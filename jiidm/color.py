@@ -10,16 +10,16 @@ SPACES = ("lab8", "lalphabeta")
 _RGB_TO_LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _LMS_TO_LAB = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
 _FLAT = 1e-6
-"""Smallest standard deviation divided by: a flat channel, off its mean by rounding error only, stays flat."""
+"""Smallest divisor. A flat channel is off its mean by rounding errors only, and stays flat."""
 
 
 def color_transfer(source: np.ndarray, reference: np.ndarray, space: str = "lab8") -> np.ndarray:
-    """Give `source` the colour statistics of `reference`; both uint8 RGB [H,W,3], of any two sizes.
+    """Give `source` the colour statistics of `reference`; both are uint8 RGB [H,W,3] of any two sizes.
 
-    Each channel's mean and standard deviation are matched (Reinhard 2001, Eq. 10-11) in
-    "lab8", OpenCV's 8-bit Lab as in the released IIDM code, or "lalphabeta", Reinhard's own log-LMS space.
-    A flat source channel takes the reference's mean. Returns uint8 RGB of the source's size, rounded and
-    clipped. Raises ValueError for another dtype, shape or space.
+    The mean and standard deviation of each channel are matched (Reinhard 2001, Eq. 10-11). `space` is "lab8", OpenCV's
+    8-bit Lab as in the released IIDM code, or "lalphabeta", Reinhard's own log-LMS space. A flat source channel takes
+    the reference's mean. Returns uint8 RGB of the source's size, rounded and clipped.
+    Raises ValueError for another dtype, shape or space.
     """
     for name, image in (("source", source), ("reference", reference)):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
@@ -43,7 +43,7 @@ def _to_lab8(image: np.ndarray) -> np.ndarray:
 
 
 def _to_lalphabeta(image: np.ndarray) -> np.ndarray:
-    visible = np.maximum(image, 1) / 255  # the logarithm of black is infinite; one level up is not seen
+    visible = np.maximum(image, 1) / 255  # the logarithm of black is infinite; one level up is invisible
     return np.log10(visible @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
 
 

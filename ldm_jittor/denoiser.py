@@ -12,7 +12,7 @@ from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
 MAX_RECIPROCAL = 1e30
-"""Bound on 1/sqrt(abar), so that x0 stays a number float32 can hold where next to nothing of it is left."""
+"""Bound on 1/sqrt(abar). So x0 stays a number that float32 can hold where next to nothing of it is left."""
 
 
 class Prediction(NamedTuple):
@@ -21,20 +21,23 @@ class Prediction(NamedTuple):
     x0: jt.Var
     """Predicted clean latent [B,C,H,W]; zero, the mean of latents, where abar is 0 and z holds nothing of it."""
     variance_fraction: jt.Var | None
-    """Where the learned log-variance lies between its bounds, 0 at the lower (posterior) and 1 at the upper (beta);
-    [B,C,H,W], or None for a network that does not learn it. The bounds depend on the sampler's step."""
+    """Where the learned log-variance lies between its bounds: 0 at the lower (posterior), 1 at the upper (beta).
+
+    [B,C,H,W], or None for a network that does not learn it. The bounds depend on the sampler's step.
+    """
 
 
 class Denoiser:
     """A U-Net under one batch of masks: `denoiser(z, timestep)` -> Prediction.
 
-    What depends on the mask only is computed here, once, and serves every step of every round. It is kept: float32,
+    What depends on the mask only is computed once, and serves every step of every round. It is kept in float32:
     `unet.modulation_elements` numbers for a mask.
 
-    segmap: one-hot [B,num_classes,H,W]. guidance_scale: classifier-free guidance (Ho & Salimans 2022)
-    eps = eps_null + guidance_scale * (eps_mask - eps_null), the null mask being all zeros; at 1 the null branch is
-    skipped. clip_x0: bound on |x0| in latent units, or None; with it eps is made consistent with the clipped x0,
-    which is what keeps chains over vanishing abar from amplifying the network's error without limit.
+    segmap: one-hot [B,num_classes,H,W].
+    guidance_scale: classifier-free guidance (Ho & Salimans 2022), eps = eps_null + guidance_scale * (eps_mask -
+    eps_null). The null mask is all zeros. At 1 the null branch is skipped.
+    clip_x0: bound on |x0| in latent units, or None. With it eps follows from the clipped x0. So chains over vanishing
+    abar do not amplify the network's error without limit.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Denoiser:
         self.modulations = unet.modulations(segmap, latent_size, guided=True)
 
     def with_guidance(self, guidance_scale: float) -> Denoiser:
-        """The same masks, and what was computed from them, under another guidance scale."""
+        """The same masks, and everything computed from them, under another guidance scale."""
         other = copy.copy(self)
         other.guidance_scale = guidance_scale
         return other

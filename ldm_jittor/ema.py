@@ -11,10 +11,10 @@ from jittor import nn
 
 
 class EMA:
-    """Averages that start at the model's own values and follow with min(decay, (1 + n) / (10 + n)) after n updates.
+    """Averages of a model's parameters, which start at the model's own values.
 
-    The warm-up keeps the random initial weights from lingering. `num_updates` belongs to the state: a resumed run
-    goes on where it was.
+    After n updates they follow with the decay min(decay, (1 + n) / (10 + n)). This warm-up keeps the random initial
+    weights from lingering. `num_updates` belongs to the state, so that a resumed run goes on where it was.
     """
 
     def __init__(self, model: nn.Module, decay: float, num_updates: int = 0):

@@ -25,12 +25,12 @@ class DiffusionLoss(NamedTuple):
 def diffusion_loss(
     output: jt.Var, z0: jt.Var, z: jt.Var, eps: jt.Var, timesteps: np.ndarray, schedule: NoiseSchedule
 ) -> DiffusionLoss:
-    """Loss of a network output [B,C or 2C,H,W] at z = add_noise(z0, eps, timesteps), all [B,C,H,W]; timesteps [B].
+    """Loss of a network's output [B,C or 2C,H,W] at z = add_noise(z0, eps, timesteps).
 
-    simple: mean squared error of eps (Ho et al. 2020, eq. 14). variational: the bound's term for each timestep,
-    whose gradient reaches the variance only; the total weighs its sum over all timesteps with 0.001 (Nichol &
-    Dhariwal 2021, eq. 16). At timestep 0 the bound's term is the density of z0 under the last step's Gaussian,
-    because latents have no 8-bit bins to integrate over.
+    z0, z, eps: [B,C,H,W]; timesteps: [B]. `simple` is the mean squared error of eps (Ho et al. 2020, eq. 14).
+    `variational` is the bound's term of each timestep, and its gradient reaches the variance only. The total weighs the
+    sum of these terms over all timesteps by 0.001 (Nichol & Dhariwal 2021, eq. 16). At timestep 0 the term is the
+    density of z0 under the last step's Gaussian, because latents have no 8-bit bins to integrate over.
     """
     channels = z0.shape[1]
     simple = ((output[:, :channels] - eps) ** 2).mean()
@@ -68,7 +68,7 @@ def _variational_bound(eps_hat, fraction, z0, z, timesteps, schedule) -> jt.Var:
 
 
 def _posterior_log_variance(schedule: NoiseSchedule) -> np.ndarray:
-    """log of (1 - abar_prev) / (1 - abar) beta; timestep 0, where that is zero, takes timestep 1's."""
+    """log((1 - abar_prev) / (1 - abar) beta). The variance is 0 at timestep 0, which takes timestep 1's value."""
     previous = np.append(1.0, schedule.alphas_cumprod[:-1])
     variance = schedule.betas * (1 - previous) / (1 - schedule.alphas_cumprod)
     return np.log(np.append(variance[1:2] if len(variance) > 1 else schedule.betas, variance[1:]))
@@ -118,9 +118,9 @@ def autoencoder_loss(
 ) -> AutoencoderLoss:
     """L1 reconstruction + codebook or KL term + adversarial term, balanced as in VQGAN (Esser et al. 2021, eq. 7).
 
-    x, reconstruction [B,3,H,W] in [-1,1]; `regularization` is the codebook loss or the KL per image. The adversarial
-    term takes part once the discriminator's `fake_logits` are given, weighted by the ratio of both terms' gradients
-    at `last_layer`.
+    x, reconstruction: [B,3,H,W] in [-1,1]. `regularization` is the codebook loss or the KL per image. The adversarial
+    term joins once the discriminator's `fake_logits` are given. Its weight is the ratio of both terms' gradients at
+    `last_layer`.
     """
     l1 = (x - reconstruction).abs().mean()
     total = l1 + regularization_weight * regularization

@@ -1,7 +1,7 @@
-"""Operators that Jittor has too, but slower: convolution, group norm and attention, each in one call.
+"""Convolution, group norm and attention, each in one call and faster than Jittor's own.
 
-Group norm is for the CPU and CUDA, the others for the CPU: on CUDA, or in a Jittor without oneDNN, Jittor's own
-operators compute the same.
+Group norm runs on the CPU and on CUDA, the other two on the CPU. On CUDA, and in a Jittor without oneDNN, Jittor's own
+operators take the place of those two and compute the same.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ def _onednn_include() -> str:
 
 @functools.lru_cache
 def _source(name: str) -> str:
-    """C++ of a kernel. Those that call oneDNN include it in a way of its own: Jittor looks for headers only in folders
-    of its own and takes no flags here, so a macro hides the name from it and the compiler gets the folder from the
-    environment."""
+    """Read the C++ of a kernel.
+
+    Jittor looks for headers only in folders of its own, and takes no flags here. So a macro hides the name of oneDNN's
+    header from Jittor, and the compiler gets the folder from the environment.
+    """
     text = (_KERNELS / name).read_text(encoding="utf-8")
     if "dnnl" not in text:
         return text
@@ -52,7 +54,7 @@ def _require(agree: bool, operator: str, *variables: jt.Var) -> None:
 def conv2d(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
     """x [B,C,H,W], weight [O,C,K,K], bias [O] -> [B,O,H',W'].
 
-    On the CPU and under `jt.no_grad` a sample's result does not depend, to the bit, on the batch it is in.
+    On the CPU and under `jt.no_grad` a sample's result is the same in any batch, to the bit.
     Raises ValueError where the shapes do not agree.
     """
     _require(x.shape[1] == weight.shape[1] and weight.shape[2] == weight.shape[3], "convolution", x, weight)
@@ -105,12 +107,12 @@ def group_norm(
     eps: float = 1e-5,
     silu: bool = False,
 ) -> jt.Var:
-    """act((norm(x) * gamma + beta) * scale + shift) in one pass; x [B,C,H,W] or [B,C,T].
+    """act((norm(x) * gamma + beta) * scale + shift) in one pass; x [B,C,H,W] or [B,C,T]; act is SiLU or nothing.
 
-    scale, shift: [B,C], or [1,C] for all samples, which is how one timestep serves a batch.
-    modulation: nothing for 1 and 0, or gamma and beta [M,C,H,W]; then, if M < B, those of all further samples [1,C,3,3]
-    as their corners, edges and middle, which is how one null mask serves a batch. act is SiLU or nothing.
-    A sample's result does not depend, to the bit, on the batch it is in. Raises ValueError where shapes do not agree.
+    scale, shift: [B,C], or [1,C] for all samples, since one timestep serves a batch.
+    modulation: gamma and beta [M,C,H,W], or nothing for 1 and 0. Where M < B, the further samples share one null mask:
+    its gamma and beta follow as [1,C,3,3], which hold their corners, edges and middle.
+    A sample's result is the same in any batch, to the bit. Raises ValueError where shapes do not agree.
     """
     given = [values for values in modulation if values is not None]
     if len(given) == 2 and given[0].shape[0] != x.shape[0]:

@@ -1,9 +1,11 @@
-"""Samplers as plain functions with one signature: sample_x(denoiser, z, timesteps, *, noise, callback, ...).
+"""Samplers are plain functions with one signature: sample_x(denoiser, z, timesteps, *, noise, callback, ...).
 
-`z` [B,C,H,W] is noised at exactly timesteps[0]; `timesteps` is the explicit descending list the network is called at;
-the last step leads to the clean latent, which is returned. `noise(i)` gives the standard normal draw [B,C,H,W] of the
-i-th step; `callback(i, timestep, z)` is called after each. Steps are written in x0, whose factors vanish together with
-abar: written in eps they would divide by sqrt(alpha), which overflows on the paper's schedule.
+`z` [B,C,H,W] is noised at exactly timesteps[0]. `timesteps` is the explicit descending list at which the network is
+called. The last step leads to the clean latent, which is returned. `noise(i)` gives the standard normal draw [B,C,H,W]
+of the i-th step, and `callback(i, timestep, z)` is called after each.
+
+Steps are written in x0, whose factors vanish together with abar. In eps they would divide by sqrt(alpha), which
+overflows on the paper's schedule.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ Callback = Callable[[int, int, jt.Var], None]
 
 
 def _steps(denoiser: Denoiser, timesteps: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """(i, timestep, previous) of every step, `previous` being -1 in the last.
+    """Give (i, timestep, previous) of every step; `previous` is -1 in the last.
 
-    Raises ValueError for a list that is empty, does not descend or leaves the schedule."""
+    Raises ValueError for a list that is empty, does not descend or leaves the schedule.
+    """
     timesteps = list(timesteps)
     total = denoiser.schedule.num_timesteps
     descending = all(a > b for a, b in zip(timesteps, timesteps[1:]))
@@ -56,8 +59,8 @@ def sample_ddpm(
 ) -> jt.Var:
     """Ancestral sampling: IIDM's eq. 5 with its misprint mended, also on a subset of the timesteps.
 
-    The variance is the network's own where it learns one (Nichol & Dhariwal 2021, eq. 15), else, or with
-    `fixed_variance`, the posterior's.
+    The variance is the network's own where it learns one (Nichol & Dhariwal 2021, eq. 15). Otherwise, and with
+    `fixed_variance`, it is the posterior's.
     """
     schedule = denoiser.schedule
     for i, timestep, previous in _steps(denoiser, timesteps):
@@ -120,9 +123,9 @@ def sample_dpmpp_2m(
     noise: Noise | None = None,
     callback: Callback | None = None,
 ) -> jt.Var:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): deterministic, second order; `noise` is not drawn from.
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): deterministic, second order. It draws no `noise`.
 
-    The first step and the last, which ends at zero noise, are of first order.
+    The first step is of first order, and so is the last, which ends at zero noise.
     """
     schedule = denoiser.schedule
     last_x0, last_h = None, 0.0

@@ -1,7 +1,7 @@
 """Noise schedules: float64 tables of the forward process q(z_t | z_0) = N(sqrt(abar_t) z_0, (1 - abar_t) I).
 
-Timesteps are 0-based training timesteps: table entry t belongs to the paper's step t + 1, so that the paper's T = 320
-is timestep 319.
+Timesteps are 0-based training timesteps: table entry t belongs to the paper's step t + 1. So the paper's T = 320 is
+timestep 319.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 class NoiseSchedule:
     """`betas` in (0, 1], float64 [num_timesteps]; everything else follows from them.
 
-    Cumulative products are kept as logarithms too, because the paper's schedule leaves float64's range: abar is
-    e^-990 near its end, while the ratio of two of its entries, which is what sampling needs, stays moderate.
+    Cumulative products are kept as logarithms too, because the paper's schedule leaves float64's range: abar is e^-990
+    near its end. Sampling needs the ratio of two entries only, which stays moderate.
     Raises ValueError for betas outside (0, 1].
     """
 
@@ -79,12 +79,13 @@ class NoiseSchedule:
     def timesteps(self, start: int, num_steps: int, spacing: str = "trailing") -> list[int]:
         """`num_steps` descending timesteps from exactly `start`.
 
-        "trailing": evenly spaced; the last step leads from about start / num_steps to the clean latent. "linspace":
-        evenly down to exactly timestep 0, which is what a chain respaced to every k-th timestep has at and below an
-        entry of it (names by Lin et al. 2024). "logsnr": evenly in `half_log_snr`, as DPM-Solver takes its steps
-        (Lu et al. 2022); dense near the end, and more exact in few steps of a second-order sampler.
-        Raises ValueError when `start` is not a timestep of this schedule or, for "logsnr", one where abar is 0; when
-        there are not that many timesteps below it; for another spacing.
+        "trailing" spaces evenly; the last step leads from about start / num_steps to the clean latent. "linspace"
+        spaces evenly down to exactly timestep 0, as a chain respaced to every k-th timestep does at and below an entry
+        of it. Both names are by Lin et al. 2024. "logsnr" spaces evenly in `half_log_snr`, as DPM-Solver does (Lu et
+        al. 2022). It is dense near the end, and more exact in few steps of a second-order sampler.
+
+        Raises ValueError where `start` is not a timestep of this schedule, where fewer timesteps than `num_steps` lie
+        at and below it, for another spacing, and for "logsnr" where abar is 0 at `start`.
         """
         if not 0 <= start < self.num_timesteps:
             raise ValueError(f"start timestep {start} is outside 0 ... {self.num_timesteps - 1}")

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals: how far a score would move, had other images of the same kind been painted."""
+"""Bootstrap confidence intervals: how far would a score move with other images of the same kind?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SEED = 0
 def resamples(count: int) -> np.ndarray:
     """Which of `count` images each resample holds: int [RESAMPLES, count], drawn with replacement.
 
-    Equal counts give equal draws, so what two methods paint for one mask stays together, and differences are paired.
+    Equal counts give equal draws. So the images of two methods for one mask stay together, and differences are paired.
     """
     return np.random.default_rng(_SEED).integers(count, size=(RESAMPLES, count))
 
@@ -26,8 +26,8 @@ def means(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 def distances(features: np.ndarray, reality: tuple[np.ndarray, np.ndarray], chosen: np.ndarray) -> np.ndarray:
     """`metrics.frechet_distance` of each of the resamples [R,N] of features [N,D] to a Gaussian (mu [D], sigma [D,D]).
 
-    Tr((S1 S2)^(1/2)) is the sum of the singular values of X S2^(1/2) / sqrt(N - 1), X being the centred features. So
-    S2's root is taken once; N rows lie in N dimensions, to which they are turned where D is larger.
+    With X the centred features, Tr((S1 S2)^(1/2)) is the sum of the singular values of X S2^(1/2) / sqrt(N - 1). So the
+    root of S2 is taken once. N rows span at most N dimensions; where D is larger they are turned into those.
     """
     mu, sigma = reality
     features = np.asarray(features, dtype=np.float64)
@@ -40,7 +40,7 @@ def distances(features: np.ndarray, reality: tuple[np.ndarray, np.ndarray], chos
 
 
 def _distance(x: np.ndarray, projected: np.ndarray, mu: np.ndarray, variance: float) -> float:
-    """x: features [N,D], projected: the same times the real covariance's root, turned; variance: its trace."""
+    """x: features [N,D]; projected: their product with the real covariance's root, turned; variance: its trace."""
     mean, freedom = x.mean(axis=0), len(x) - 1
     y = projected - projected.mean(axis=0)
     root_trace = np.sqrt(np.linalg.eigvalsh(y.T @ y).clip(0) / freedom).sum()
@@ -51,10 +51,10 @@ def _distance(x: np.ndarray, projected: np.ndarray, mu: np.ndarray, variance: fl
 def interval(estimate: float, draws: np.ndarray, least: float = -np.inf) -> tuple[float, float]:
     """The middle 95 % of a statistic's draws [R], moved so that their mean is the estimate from all images.
 
-    For a mean that is the percentile interval (Efron & Tibshirani 1993, ch. 13). A Frechet distance grows with
-    repeated images, so all its draws lie above the estimate: without the move the interval would not hold it. What
-    is left is the spread at this number of images, and more than that where the images are not several times the
-    features: such intervals are too wide. No end is below `least`, as a distance cannot be negative.
+    For a mean this is the percentile interval (Efron & Tibshirani 1993, ch. 13). A Frechet distance grows with repeated
+    images, so all its draws lie above the estimate, and without the move the interval would not hold it. The width is
+    the spread at this number of images. It is too wide where there are not several times as many images as features.
+    No end lies below `least`, since a distance cannot be negative.
     """
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(draws, (tail, 100 - tail)) + (estimate - np.mean(draws))

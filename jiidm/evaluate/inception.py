@@ -17,7 +17,7 @@ NAME = "FID Inception-v3"
 SIZE = 299
 NUM_FEATURES = 2048
 NUM_CLASSES = 1008
-"""The released network's; ImageNet's usual 1000 would tell that a file holds another Inception-v3."""
+"""The released network's. A file with ImageNet's usual 1000 holds another Inception-v3."""
 
 
 class Inception:
@@ -38,10 +38,10 @@ class Inception:
 
 
 def load(path: str | os.PathLike) -> Inception:
-    """Read the weights that FID is computed with: pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`.
+    """Read the weights of FID's network: pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, or a file of its layout.
 
-    Any file with its layout will do. Raises CheckpointError for a file that cannot be read or that belongs to
-    another network, such as torchvision's Inception-v3, whose FID would be no FID.
+    Raises CheckpointError for a file that cannot be read and for one of another network. torchvision's Inception-v3 is
+    such a one: a distance by its features is no FID.
     """
     arrays = checkpoint.load(path).arrays
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}

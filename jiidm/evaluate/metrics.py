@@ -1,6 +1,6 @@
 """The challenge's scores on arrays: M, S, the Frechet distance behind FID, and the total T.
 
-Accuracies and correlations are fractions here; `percent` is how the paper prints them, and how T takes them.
+Accuracies and correlations are fractions here. The paper prints percentages, and `total_score` takes those.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def color_histogram(image: np.ndarray) -> np.ndarray:
 def color_similarity(image: np.ndarray, reference: np.ndarray) -> float:
     """S of one image: Pearson's correlation, in [-1,1], of two images' joint RGB histograms.
 
-    image, reference: uint8 RGB [H,W,3], of any two sizes, since the correlation does not see the number of pixels.
-    The organisers' bins are not public; joint RGB with 8 bins a channel is another team's stand-in for them. Equal to
-    `cv2.compareHist(..., HISTCMP_CORREL)` of flat histograms, also in that one without any variation correlates as 1.
+    image, reference: uint8 RGB [H,W,3] of any two sizes, since the correlation does not see the number of pixels.
+    The organisers' bins are not public. Joint RGB with 8 bins a channel is what another team used in their place.
+    The result equals `cv2.compareHist(..., HISTCMP_CORREL)` of flat histograms. There, too, a histogram without
+    variation correlates as 1.
     """
     a, b = (color_histogram(each).astype(np.float64) for each in (image, reference))
     a, b = a / a.sum(), b / b.sum()
@@ -55,11 +56,11 @@ def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
-    """|mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)): the squared distance of two Gaussians that FID is.
+    """FID's squared distance of two Gaussians: |mu1 - mu2|^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)).
 
-    mu: [D], sigma: [D,D], symmetric. From Heusel et al. 2017. (sigma1 sigma2)^(1/2) has the same trace as the root of
-    the symmetric sigma1^(1/2) sigma2 sigma1^(1/2), whose eigenvalues are real and at least 0: so singular
-    covariances, as of fewer images than features, need neither complex numbers nor an offset on the diagonal.
+    mu: [D]; sigma: [D,D], symmetric. Source: Heusel et al. 2017. (sigma1 sigma2)^(1/2) has the same trace as the root
+    of the symmetric sigma1^(1/2) sigma2 sigma1^(1/2), whose eigenvalues are real and at least 0. So singular
+    covariances, which fewer images than features give, need neither complex numbers nor an offset on the diagonal.
     """
     values, vectors = np.linalg.eigh(sigma1)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
@@ -70,7 +71,7 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
 
 
 def total_score(accuracy: float, aesthetic: float, fid: float, similarity: float) -> float:
-    """T, the paper's Eq. 8, from M, A, FID and S as its tables print them; FID above 100 counts as 100.
+    """T, the paper's Eq. 8, from M, A, FID and S as its tables print them. FID above 100 counts as 100.
 
     accuracy, aesthetic: 0..100; similarity: -100..100; the result: 0..100.
     """

@@ -1,8 +1,8 @@
-"""The judge of looks: NIMA (Talebi and Milanfar 2018) on VGG-16, weights from a local file.
+"""The aesthetic network behind A: NIMA (Talebi and Milanfar 2018) on VGG-16, with weights from a local file.
 
-Layout of the weights: `features.*` of VGG-16 and `classifier.1.*`, one linear layer from 7 x 7 x 512 to the ten
-ratings, as in the files published with the PyTorch implementation github.com/yunxiaoshi/Neural-IMage-Assessment,
-whose preprocessing this follows too, but for its random crop, here the middle one.
+The weights are VGG-16's `features.*` and `classifier.1.*`, one linear layer from 7 x 7 x 512 to the ten ratings. The
+files published with the PyTorch implementation github.com/yunxiaoshi/Neural-IMage-Assessment have this layout. The
+preprocessing is theirs too, except that the crop is the middle one instead of a random one.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Aesthetic:
         self.sha256 = digest
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        """A of each image, uint8 RGB [N,H,W,3] -> float64 [N] in [0.1,1]: the mean of the ratings 1 to 10, over 10.
+        """A of each image: uint8 RGB [N,H,W,3] -> float64 [N] in [0.1,1], the mean of the ratings 1 to 10 over 10.
 
-        The organisers' model and mapping are not public; the division by 10 is ours. It fits a result that a team of
+        The organisers' model and mapping are not public, so the division by 10 is ours. It fits a result that a team of
         the year before printed: M 0.8334, rating 5.0361, FID 37.9765, total 0.4683 = M (A + 1 - FID / 100) / 2.
         """
         x = np.stack([_crop(image) for image in images]).transpose(0, 3, 1, 2)

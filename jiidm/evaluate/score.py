@@ -1,4 +1,4 @@
-"""From an output folder to its score card: the evaluators run over the images, batch by batch."""
+"""From an output folder to its score card: the evaluators run over the images, batch after batch."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ class _Batch(NamedTuple):
 
 @dataclass
 class _Findings:
-    """What the networks say of the images so far, fractions as percentages."""
+    """What the networks found in the images so far; fractions are percentages here."""
 
     images: dict[str, dict[str, float]] = field(default_factory=dict)
     pixels: list[int] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
 
     def overall(self) -> dict[str, float]:
-        """M over all pixels, the others' means over all images."""
+        """M is the mean over all pixels; the others are means over all images."""
         columns = {key: [image[key] for image in self.images.values()] for key in next(iter(self.images.values()))}
         return {key: float(np.average(c, weights=self.pixels if key == "M" else None)) for key, c in columns.items()}
 
 
 class Examined(NamedTuple):
-    """A score card, and what its Frechet distance came from; None without real photos."""
+    """A score card, and what its Frechet distance came from. The other two are None without real photos."""
 
     card: dict[str, Any]
     features: np.ndarray | None
@@ -73,7 +73,7 @@ def score(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, r
 def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> Examined:
     """Score the outputs of `jobs`, in which `submission.check` has found no fault.
 
-    real: the folder of real photos, without which there is no Frechet distance. Raises InputError where that distance
+    real: the folder of real photos; without it there is no Frechet distance. Raises InputError where that distance
     cannot be taken: fewer than two images on a side, or images of unequal sizes.
     """
     batches = _cut(jobs)
@@ -148,14 +148,14 @@ def _load(out: Path, jobs: Sequence[Job]) -> _Batch:
 
 
 def _doubts(count: int, dimensions: int, name: str) -> list[str]:
-    """What is to be said of a distance of too few images: their covariance is singular, and the distance too large."""
+    """Warn of a distance of too few images: their covariance is singular, and the distance too large."""
     if count > dimensions:
         return []
     return [f"{name} of {count} images is unreliable: {dimensions} features take more than {dimensions} images"]
 
 
 def _absent(scores: dict[str, float], has_photos: bool) -> dict[str, str]:
-    """Why a score is not there."""
+    """Why each missing score is absent."""
     reasons = {
         "A": "no weights of an aesthetic network were given (--aesthetic)",
         "FID": "no weights of the Inception network were given (--inception)" if has_photos else "no --real photos",

@@ -21,13 +21,13 @@ from ldm_jittor.layers import Conv2d
 
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
-"""Per stage, by how much a side of the map shrinks before it serves as keys and values."""
+"""For each stage: how much each side of the map shrinks before it serves as keys and values."""
 MLP_RATIO = 4
 SMALLEST_SIDE = 4 * REDUCTIONS[0]
 
 
 class Architecture(NamedTuple):
-    """What tells one SegFormer from another; every list has one entry per stage."""
+    """The sizes of a SegFormer. Every list has one entry per stage."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -61,7 +61,7 @@ class SegFormer(nn.Module):
     def encode(self, x: jt.Var) -> list[jt.Var]:
         """The normalised output of every stage, [B,h,w,C] at 1/4, 1/8, 1/16 and 1/32 of the sides.
 
-        Raises InputError for images that leave no token of the shrunken maps.
+        Raises InputError for images so small that the shrunken maps hold no token.
         """
         if min(x.shape[2:]) < SMALLEST_SIDE:
             size = f"{x.shape[3]}x{x.shape[2]}"
@@ -80,7 +80,7 @@ class SegFormer(nn.Module):
 
 
 class _Backbone(nn.Module):
-    """Stands for the one level that Hugging Face's names have between the network and its encoder."""
+    """The level that Hugging Face's names have between the network and its encoder."""
 
     def __init__(self, architecture: Architecture):
         self.encoder = MixTransformer(architecture)
@@ -193,10 +193,10 @@ class _DepthwiseConv(nn.Module):
 
 
 class DecodeHead(nn.Module):
-    """The all-MLP decoder: every stage to one width, upsampled to the first one's size, fused, classified (eq. 4).
+    """The all-MLP decoder (eq. 4): every stage to one width, upsampled to the first one's size, fused, classified.
 
-    The fusing convolution is linear and so is upsampling: each stage takes its part of it, joined with its own linear
-    layer, before it is upsampled. The result is the same at a fraction of the cost.
+    The fusing convolution is linear, and so is upsampling. Each stage therefore takes its part of that convolution,
+    joined with its own linear layer, before it is upsampled. The result is the same at a fraction of the cost.
     """
 
     def __init__(self, architecture: Architecture):

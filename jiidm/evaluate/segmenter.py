@@ -1,4 +1,4 @@
-"""SegFormer weights files, and what they see in images: the segmenter behind the mask accuracy M."""
+"""The segmenter behind the mask accuracy M: SegFormer's weight files, and its predictions for images."""
 
 from __future__ import annotations
 
@@ -29,18 +29,21 @@ PREPROCESSING: dict[str, Any] = {
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
-"""Mean and standard deviation are ImageNet's, of RGB in 0-1, as in all released SegFormers. resize: (width, height)
-before the network, or None; interpolation: `images.resize_image`'s, or the name of one of Pillow's."""
+"""Mean and standard deviation are ImageNet's, for RGB in 0-1, as in all released SegFormers.
+
+`resize` is (width, height) before the network, or None. `interpolation` is `images.resize_image`'s, or the name of one
+of Pillow's.
+"""
 PIXELS_AT_ONCE = 2**20
-"""Images go through the network in groups of about so many pixels, which bounds the memory."""
+"""Images go through the network in groups of about this many pixels, which bounds the memory."""
 
 State = dict[str, np.ndarray]
 
 
 class Segmenter:
-    """A SegFormer with all that one has to know to repeat its predictions.
+    """A SegFormer with everything that is needed to repeat its predictions.
 
-    name: variant and file; sha256: of the file; preprocessing: JSON-able, what differs from PREPROCESSING.
+    name: variant and file; sha256: the file's; preprocessing: what differs from PREPROCESSING, as JSON can hold it.
     """
 
     def __init__(self, network: SegFormer, preprocessing: Mapping[str, Any], name: str = "", sha256: str = ""):
@@ -50,7 +53,7 @@ class Segmenter:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Images [N,H,W,3] uint8 RGB -> class ids [N,H,W] uint8.
 
-        The logits are upsampled bilinearly to the images' own size before the largest is taken, as in the original.
+        The logits are upsampled bilinearly to the images' own size, as in the original. Then the largest is taken.
         """
         size = images.shape[2], images.shape[1]
         return np.stack([_largest(logits, size) for x in self._batches(images) for logits in self.network(x).numpy()])
@@ -60,7 +63,7 @@ class Segmenter:
         return np.concatenate([self.network.encode(x)[-1].mean(dims=[1, 2]).numpy() for x in self._batches(images)])
 
     def _batches(self, images: np.ndarray) -> Iterator[jt.Var]:
-        """Network inputs [n,3,h,w]; their consumer runs without gradients and with BatchNorm's averages."""
+        """Network inputs [n,3,h,w]. The caller's block runs without gradients and with BatchNorm's averages."""
         size = tuple(self.preprocessing["resize"] or images.shape[2:0:-1])
         count = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
         with jt.no_grad(), self.network.inference():
@@ -81,7 +84,7 @@ def normalized(images: Sequence[np.ndarray], preprocessing: Mapping[str, Any]) -
 
 
 def _largest(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Which of the planes [C,h,w] is largest at each pixel, once upsampled to `size` (width, height)."""
+    """The number of the plane of [C,h,w] that is largest at each pixel, once upsampled to `size` (width, height)."""
     best = cv2.resize(logits[0], size, interpolation=cv2.INTER_LINEAR)
     classes = np.zeros(best.shape, np.uint8)
     for index, plane in enumerate(logits[1:], start=1):
@@ -94,9 +97,9 @@ def _largest(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def load(path: str | os.PathLike = SHIPPED) -> Segmenter:
     """Read a segmenter of the 29 classes: ours, Hugging Face's (safetensors, .bin, or their folder) or NVlabs' .pth.
 
-    The variant follows from the shapes. Hugging Face's config.json and preprocessor_config.json count where they
-    lie beside the file; without, the number of heads is the released one, and images aren't resized. Raises
-    CheckpointError for weights of another network or another number of classes, naming what is wrong.
+    The shapes tell the variant. Hugging Face's config.json and preprocessor_config.json count where they lie beside the
+    file. Without them the number of heads is the released one, and images aren't resized.
+    Raises CheckpointError for weights of another network or another number of classes, and names the fault.
     """
     path = Path(path)
     if path.is_dir():
@@ -126,7 +129,7 @@ def variant_of(architecture: Architecture) -> str:
 def architecture_of(arrays: Mapping[str, np.ndarray], source: str) -> Architecture:
     """Read widths, depths and numbers of classes off the shapes of a state in Hugging Face's names.
 
-    Raises CheckpointError where the tensors that tell are absent: the file is of another network.
+    Raises CheckpointError where tensors that tell them are absent, since the file then belongs to another network.
     """
     names = [f"segformer.encoder.patch_embeddings.{stage}.proj.weight" for stage in range(4)]
     names += ["decode_head.linear_fuse.weight", "decode_head.classifier.weight"]
@@ -158,11 +161,11 @@ _NVLABS = (  # patterns applied one after the other to a name of NVlabs' mmseg m
     (r"\.linear_pred\.", ".classifier."),
 )
 _UNUSED = re.compile(r"num_batches_tracked$|^decode_head\.conv_seg\.")
-"""BatchNorm's counter, and a layer that mmseg gives every head and SegFormer's never calls."""
+"""BatchNorm's counter, and a layer that every head of mmseg has and SegFormer's never calls."""
 
 
 def to_hugging_face(state: Mapping[str, np.ndarray]) -> State:
-    """A state in NVlabs' names or in Hugging Face's -> in Hugging Face's, without what the network has no use for.
+    """Rename a state from NVlabs' names to Hugging Face's, or keep the latter, and drop what the network does not use.
 
     NVlabs keeps keys and values in one matrix, keys first.
     """
@@ -183,7 +186,7 @@ def to_hugging_face(state: Mapping[str, np.ndarray]) -> State:
 
 
 def _read_heads(path: Path, widths: Sequence[int]) -> tuple[int, ...]:
-    """The number of attention heads per stage by a config.json, which no shape tells; the released one without."""
+    """The number of attention heads per stage: no shape tells it, so config.json does, else it is the released one."""
     heads = _read_json(path).get("num_attention_heads", HEADS)
     whole = isinstance(heads, Sequence) and all(isinstance(count, int) and count > 0 for count in heads)
     if not whole or len(heads) != len(widths) or any(width % count for width, count in zip(widths, heads)):

@@ -1,4 +1,4 @@
-"""The other side of a Frechet distance: mean and covariance of the features of real photos, computed once."""
+"""The real photos' side of a Frechet distance: mean and covariance of their features, computed once."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
 
 
 def statistics(photos: Sequence[Path], size: tuple[int, int], network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D,D] of the photos' features, from the cache where they have been computed before.
+    """Mean [D] and covariance [D,D] of the photos' features, from the cache where they were computed before.
 
-    Raises InputError for a photo that does not decode or that is not of `size` (width, height), the outputs' own:
-    a distance between images of unequal sizes would measure the resizing too.
+    Raises InputError for a photo that does not decode, and for one that is not of `size` (width, height), the outputs'
+    own: a distance between images of unequal sizes would measure the resizing too.
     """
     cache = _cache_file(photos, size, network)
     known = _read(cache)
@@ -92,12 +92,12 @@ def _check_size(photo: Path, found: tuple[int, ...], size: tuple[int, int]) -> N
 
 
 def list_digest(photos: Sequence[Path]) -> str:
-    """A SHA-256 over the photos' names and lengths: which ones they are, wherever they lie."""
+    """A SHA-256 over the photos' names and lengths. It tells which photos they are, wherever they lie."""
     return _digest([(photo.name, photo.stat().st_size) for photo in photos])
 
 
 def _cache_file(photos: Sequence[Path], size: tuple[int, int], network: Network) -> Path:
-    """Named by all that decides its content: the network, what is done to images before, and which photos."""
+    """The cache of these photos, named by what decides its content: network, preprocessing, photos and their dates."""
     times = [photo.stat().st_mtime_ns for photo in photos]
     key = _digest([network.sha256, network.preprocessing, size, list_digest(photos), times])
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -117,7 +117,7 @@ def _read(cache: Path) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _write(cache: Path, mu: np.ndarray, sigma: np.ndarray) -> None:
-    """Keep the statistics, under pytorch-fid's names. A cache that cannot be written costs time only."""
+    """Keep the statistics under pytorch-fid's names. A cache that cannot be written costs time only."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(cache) as temporary:

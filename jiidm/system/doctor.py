@@ -1,7 +1,7 @@
-"""Is this machine able to run Jittor, and how: a line per check, and for each problem the command to mend it.
+"""Tell whether this machine can run Jittor: a line per check, and for each problem the command that mends it.
 
-Everything but the last check works without Jittor, so that the report comes on a broken machine too. Uses the
-standard library only, because the set-up script asks `preflight` before anything is installed.
+Only the last check needs Jittor, so that the report comes on a broken machine too. The module uses the standard library
+only, because the set-up script calls `preflight` before anything is installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jiidm.system import runtime
 
 GIB = 2**30
 FIRST_COMPILE = "3-4 minutes on 2 cores"
-SECONDS_COMPILED = 120  # patience with a Jittor that is compiled already
+SECONDS_COMPILED = 120  # limit for a Jittor that is compiled already
 SECONDS_COLD = 1800
 
 
@@ -37,7 +37,7 @@ class Check:
 
 
 def run(quick: bool = False) -> int:
-    """Print the report; 1 if a check fails, else 0. `quick` leaves out the check that imports Jittor."""
+    """Print the report and return 1 if a check fails, else 0. `quick` leaves out the check that imports Jittor."""
     checks = machine_checks() + package_checks()
     checks += [check_onednn(), check_cuda(), check_mpi()]
     checks += [check_memory(), check_disk(), check_jit_cache()]
@@ -49,7 +49,7 @@ def run(quick: bool = False) -> int:
 
 
 def preflight() -> int:
-    """Before anything is installed: print a line for all that would stop the set-up; 1 if anything would."""
+    """Print a line for everything that would stop the set-up. Returns 1 if anything would, else 0."""
     failed = [check for check in [*machine_checks(), check_disk()] if check.status == "fail"]
     for check in failed:
         print(f"error: {check.name}: {check.detail}; mend it with: {check.remedy}", file=sys.stderr)
@@ -135,7 +135,7 @@ def check_package(name: str, wanted) -> Check:
 
 
 def check_onednn() -> Check:
-    """The CPU convolution library: without it Jittor downloads it on import, from a server of its own."""
+    """The CPU convolution library. Where it is missing, Jittor downloads it on import from a server of its own."""
     place = runtime.find_onednn()
     if place is None:
         detail = "oneDNN is neither extracted nor in jittor-offline"
@@ -145,7 +145,7 @@ def check_onednn() -> Check:
 
 
 def check_cuda() -> Check:
-    """CUDA and cuDNN. Being without a GPU is no problem; a GPU that can't be used is one."""
+    """CUDA and cuDNN. A machine without a GPU is fine; a GPU that can't be used is a problem."""
     cuda = runtime.find_cuda()
     if cuda.nvcc:
         return Check("CUDA", "ok", f"used, with {cuda.nvcc}")
@@ -156,7 +156,7 @@ def check_cuda() -> Check:
 
 
 def check_mpi() -> Check:
-    """MPI is the kit trains in one process and does without."""
+    """MPI. The kit trains in one process and does without."""
     programs = {name: shutil.which(name) for name in ("mpicc", "mpirun")}
     missing = [name for name, place in programs.items() if not place]
     if not missing:
@@ -178,7 +178,7 @@ def check_memory() -> Check:
 
 
 def check_disk() -> Check:
-    """Space where Jittor keeps what it compiles."""
+    """Space in the folder where Jittor keeps what it compiles."""
     cache = runtime.jittor_cache()
     place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free / GIB
@@ -221,7 +221,7 @@ def check_convolution() -> Check:
 
 
 def jit_cache() -> Path | None:
-    """The folder Jittor compiles into, as it works out itself; None where it can't."""
+    """The folder that Jittor compiles into, as it works out itself; None where it can't."""
     try:
         done = in_python("import jittor_utils; print(jittor_utils.cache_path)", SECONDS_COMPILED)
     except subprocess.TimeoutExpired:
@@ -235,7 +235,7 @@ def is_compiled(cache: Path) -> bool:
 
 
 def available_memory() -> float:
-    """Bytes of memory that can be taken now: the system's, or what is left of a container's limit."""
+    """Bytes of memory that are free now: the system's, or what a container's limit leaves."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

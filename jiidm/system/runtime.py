@@ -1,8 +1,7 @@
-"""Where Jittor runs: all that has to be settled in the environment before `import jittor`.
+"""Choose the device and set Jittor's environment, before `import jittor`.
 
-Jittor reads its settings from environment variables while it is imported, compiles itself then, and raises
-where it finds a CUDA compiler without the rest of CUDA. So the device is chosen first, by looking at what is
-really there.
+While it is imported, Jittor reads environment variables and compiles itself. It raises where it finds a CUDA compiler
+without the rest of CUDA. So this module first looks at what is really there.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ CUDA_LIBRARIES = ("cublas", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops_i
 
 @dataclass(frozen=True)
 class Cuda:
-    """What was found of CUDA: `nvcc` is the compiler Jittor should use, or "" and `reason` says why."""
+    """The CUDA that was found: `nvcc` is the compiler for Jittor; where it is "", `reason` says why."""
 
     nvcc: str
     reason: str
@@ -36,17 +35,17 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `prepare` chose: `device` is "cpu" or "cuda", `note` says why CUDA is not used, if so."""
+    """The choice of `prepare`: `device` is "cpu" or "cuda"; `note` says why CUDA is not used, if so."""
 
     device: str
     note: str
 
 
 def prepare(device: str = "auto") -> Runtime:
-    """Choose the device and set Jittor's environment variables; call it before Jittor is imported.
+    """Choose the device and set Jittor's environment variables. Call this before Jittor is imported.
 
-    device: "cpu", "cuda", or "auto" for CUDA where it works. Raises InputError for another word, and for
-    "cuda" where CUDA can't be used.
+    device: "cpu", "cuda", or "auto" for CUDA where it works. Raises InputError for another word, and for "cuda" where
+    CUDA can't be used.
     """
     if device not in DEVICES:
         raise InputError(f"--device {device}: not one of {', '.join(DEVICES)}")
@@ -88,7 +87,7 @@ def environment(nvcc: str) -> dict[str, str]:
         "log_silent": "1",
         # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch.
         "cache_name": "default",
-        # With CUDA Jittor downloads CUTLASS on import and then makes no use of it.
+        # With CUDA Jittor downloads CUTLASS on import and never uses it.
         "use_cutlass": "0",
         # Jittor imports PyTorch first where it is installed; nothing here uses both in one process.
         "FIX_TORCH_ERROR": "0",
@@ -146,7 +145,7 @@ def nvcc_candidates() -> list[Path]:
 
 
 def toolkit_problem(nvcc: Path) -> str:
-    """Why Jittor can't use the toolkit around `nvcc`; "" where it can. It looks where Jittor 1.3.11 does."""
+    """Why Jittor can't use the toolkit around `nvcc`; "" where it can. The places are those of Jittor 1.3.11."""
     machine = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
     system = Path(f"/usr/lib/{machine}-linux-gnu")
     home = nvcc.resolve().parent.parent
@@ -168,9 +167,9 @@ def toolkit_problem(nvcc: Path) -> str:
 
 
 def find_onednn() -> Path | None:
-    """The oneDNN library Jittor has extracted, else the archive `jittor-offline` carries, else None.
+    """The oneDNN library that Jittor has extracted, else the archive in `jittor-offline`, else None.
 
-    Without either Jittor fetches it from its own server on import, and fails where that can't be reached.
+    Without either Jittor downloads it on import from its own server, and fails where that can't be reached.
     """
     suffix = "_aarch64" if platform.machine() == "aarch64" else ""
     name = f"dnnl_lnx_2.2.0_cpu_gomp{suffix}"
@@ -196,7 +195,7 @@ def jittor_cache() -> Path:
 def python_config() -> Path | None:
     """The python3.x-config that names the folder of Python.h, or None.
 
-    Jittor's own places come first; it misses the interpreter a virtual environment was made from.
+    Jittor's own places come first. Jittor misses the interpreter that a virtual environment was made from.
     """
     name = f"python3.{sys.version_info.minor}-config"
     folder = Path(sys.executable).parent

@@ -1,7 +1,7 @@
-"""The drawing board of the synthetic landscapes: noise, coordinates, painting picture and mask together.
+"""The drawing board of the synthetic landscapes: noise, coordinates, and painting picture and mask together.
 
-Positions are shares of the picture: u runs right, v runs down, both in [0, 1]. Shapes are meant for
-a 4:3 frame. Colours are float32 RGB [...,3].
+Positions are shares of the picture: u runs right, v runs down, both in [0, 1]. Shapes are meant for a 4:3 frame.
+Colours are float32 RGB [...,3].
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def value_noise(
 class Canvas:
     """Picture (float32 [H,W,3], before exposure) and mask (uint8 [H,W]) painted together, back to front.
 
-    `layout` draws shapes and places, `texture` draws what only the picture shows; nothing that depends on the
-    style may change how often `layout` is asked, so that the mask doesn't depend on the style.
+    `layout` draws shapes and places. `texture` draws what only the picture shows. Nothing that depends on the style may
+    change how often `layout` is asked, so that the mask doesn't depend on the style.
     """
 
     def __init__(
@@ -133,8 +133,9 @@ class Canvas:
     def ground_noise(
         self, cells: int, octaves: int = 4, scale: tuple[float, float] = (180, 120), upright: bool = False
     ) -> np.ndarray:
-        """Texture noise on the ground plane in perspective, fading out far away, [H,W]; a large `scale` (across,
-        along) is fine. `upright` things, such as blades and waves, grow towards the viewer but don't lie flat."""
+        """Texture noise on the ground plane in perspective, [H,W]. It fades out far away, so a large `scale` (across,
+        along) is fine. `upright` things, such as blades and waves, grow towards the viewer but don't lie flat.
+        """
         tile = value_noise(self.texture, (_TILE, _TILE), (cells, cells), octaves)
         first = int(self.horizon * self.size[1])
         nearness = self.nearness[first:]

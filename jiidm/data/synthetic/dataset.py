@@ -1,7 +1,7 @@
 """Procedural landscapes with exact 29-class masks: the embedded dataset.
 
-Layout (what the mask shows) and style (time of day, season, weather) come from independent random streams,
-so a scene can be had in any style. Scenes are painted back to front, picture and mask together.
+Layout (what the mask shows) and style (time of day, season, weather) come from independent random streams, so every
+scene exists in every style. Scenes are painted back to front, picture and mask together.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def write_dataset(
 ) -> None:
     """Write landscapes `start` to `start + count - 1`: `root`/imgs/synth_000123.jpg, labels/synth_000123.png.
 
-    Pairs that exist are skipped, so an interrupted call continues. `root`/dataset.json holds the generator's
-    version, seed and size; raises InputError where these differ, so that one folder holds one dataset.
+    Pairs that exist are skipped, so an interrupted call goes on. `root`/dataset.json holds the generator's version,
+    seed and size. Raises InputError where these differ, so that one folder holds one dataset.
     """
     if count < 1:
         raise InputError(f"count {count}: must be 1 or more")
@@ -82,7 +82,7 @@ def write_dataset(
 
 
 def stored_version(root: str | os.PathLike) -> int | None:
-    """The version of the generator that made the dataset `root`; None for a dataset of other origin."""
+    """The version of the generator that made the dataset `root`; None for a dataset from elsewhere."""
     try:
         settings = json.loads((Path(root) / "dataset.json").read_text(encoding="utf-8"))
         return settings["generator_version"]

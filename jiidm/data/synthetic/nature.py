@@ -61,8 +61,11 @@ def paint_treeline(canvas: Canvas, edge: np.ndarray, height: float, count: int, 
 def _crown_row(
     canvas: Canvas, centers: np.ndarray, heights: np.ndarray, spread: np.ndarray, pointed: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Crowns side by side, each [count] half as wide as `spread`: their outline [W] above the ground, which of
-    them stands highest [W], and where in it a column lies [W], -1 to 1."""
+    """Crowns side by side, each [count] half as wide as `spread`.
+
+    Returns their outline [W] above the ground, the number of the highest crown [W], and the place of a column in it
+    [W], -1 to 1.
+    """
     aside = ((canvas.u - centers[:, None]) / spread[:, None]).astype(np.float32)  # [count,W]
     shape = 1.0 - np.abs(aside) if pointed else np.sqrt(np.clip(1.0 - aside**2, 0, None))
     crowns = heights[:, None].astype(np.float32) * np.clip(shape, 0.0, None)
@@ -243,7 +246,7 @@ class Strip:
         self.swing, self.phase = rng.uniform(0.05, 0.16), rng.uniform(0.0, 2 * np.pi)
 
     def at(self, v: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Where its middle lies at height v, and half its width there, both in u."""
+        """The middle of the course at height v, and half its width there, both in u."""
         scale = np.clip((v - self.horizon) / (1.0 - self.horizon), 1e-3, 1.0)
         bends = self.swing * np.sin(self.phase + 2.6 * np.log(scale + 0.06)) * np.sqrt(scale)
         return self.far_u + (self.near_u - self.far_u) * scale + bends, 0.5 * self.width * scale + 0.002

@@ -1,4 +1,4 @@
-"""The scenes of the synthetic landscapes: which elements stand where. Drawn from the layout stream only."""
+"""The scenes of the synthetic landscapes: which elements stand where. All draws come from the layout stream."""
 
 from __future__ import annotations
 
