@@ -2,7 +2,7 @@
 # Sets up what the kit needs, once: a virtual environment in .venv beside this file, and Jittor compiled in it.
 #   bash setup_env.sh          for run_train.sh and run_infer.sh, which call it themselves
 #   bash setup_env.sh --dev    also what the tests need
-# Where all is ready it returns at once and says nothing. PYTHON=/path/to/python chooses the interpreter.
+# If everything is ready, it returns at once and says nothing. PYTHON=/path/to/python chooses the interpreter.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -10,7 +10,7 @@ venv=$here/.venv
 log=$venv/setup.log
 extras=
 step=  # process group of the step that is running
-told=0 # half minutes of it that were told where stderr is no terminal
+told=0 # half minutes of it already shown where stderr is no terminal
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -19,7 +19,7 @@ die() {
   exit 1
 }
 
-# What the environment was made from: a change of the first line makes it anew, one of the second installs again.
+# What the environment was made from. A change of the first line makes it anew; a change of the second installs again.
 made_from() { printf '%s %s\n' "$here" "$("${PYTHON:-$venv/bin/python}" -V 2>&1)"; }
 installed_from() { cat "$here/setup.py" "$here/pyproject.toml" | cksum; }
 
@@ -111,7 +111,7 @@ make_environment() {
   "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module; mend it with: apt-get install -y $(basename "$python")-venv"
   PYTHONPATH=$here "$python" -c 'import sys; from jiidm.system import doctor; sys.exit(doctor.preflight())' || exit 1
-  # An environment that is half made, of another Python, or moved here is not to be trusted.
+  # Don't trust an environment that is half made, of another Python, or moved here.
   if [[ -e $venv/incomplete || $("$venv/bin/python" -V 2>&1) != "$("$python" -V 2>&1)" ]] ||
     [[ -f $venv/installed && $(head -n 1 "$venv/installed") != "$(made_from)" ]]; then
     clear=(--clear)
@@ -171,7 +171,7 @@ if is_ready; then exit 0; fi
 take_lock
 if is_ready; then exit 0; fi
 trap stop_step EXIT
-trap 'say; say "Stopped; the next run takes the set-up up again."; exit 130' INT
+trap 'say; say "Stopped. The next run goes on from here."; exit 130' INT
 trap 'exit 143' TERM HUP
 if ! is_installed; then
   make_environment

@@ -50,7 +50,7 @@ def color_similarity(image: np.ndarray, reference: np.ndarray) -> float:
 def gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [D] and unbiased covariance [D,D] of features [N,D], in float64. Raises ValueError below two rows."""
     if len(features) < 2:
-        raise ValueError(f"a covariance takes at least 2 images, not {len(features)}")
+        raise ValueError(f"a covariance needs at least 2 images, not {len(features)}")
     features = np.asarray(features, dtype=np.float64)
     return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))
 

@@ -114,10 +114,10 @@ def _size(job: Job) -> tuple[int, int]:
 def _common_size(batches: Sequence[Sequence[Job]]) -> tuple[int, int]:
     first, last = batches[0][0], batches[-1][-1]
     if first is last:
-        raise InputError(f"{first.mask}: the only mask; a Frechet distance takes at least 2 outputs")
+        raise InputError(f"{first.mask}: the only mask; a Frechet distance needs at least 2 outputs")
     if _size(first) != _size(last):
         raise InputError(
-            f"{first.mask} and {last.mask} are of unequal sizes; a Frechet distance takes outputs of one size"
+            f"{first.mask} and {last.mask} are of unequal sizes; a Frechet distance needs outputs of one size"
         )
     return _size(first)
 
@@ -151,7 +151,7 @@ def _doubts(count: int, dimensions: int, name: str) -> list[str]:
     """Warn of a distance of too few images: their covariance is singular, and the distance too large."""
     if count > dimensions:
         return []
-    return [f"{name} of {count} images is unreliable: {dimensions} features take more than {dimensions} images"]
+    return [f"{name} of {count} images is unreliable: {dimensions} features need more than {dimensions} images"]
 
 
 def _absent(scores: dict[str, float], has_photos: bool) -> dict[str, str]:

@@ -49,7 +49,7 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     if strange := [photo for photo in photos if not photo.is_file()]:
         raise InputError(f"{strange[0]}: not a file")
     if len(photos) < 2:
-        raise InputError(f"{folder}: {len(photos)} real photos; a Frechet distance takes at least 2")
+        raise InputError(f"{folder}: {len(photos)} real photos; a Frechet distance needs at least 2")
     return photos
 
 
@@ -87,7 +87,7 @@ def _load(photos: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
 def _check_size(photo: Path, found: tuple[int, ...], size: tuple[int, int]) -> None:
     if found != size:
         raise InputError(
-            f"{photo}: {found[0]}x{found[1]}, the outputs are {size[0]}x{size[1]}; a Frechet distance takes equal sizes"
+            f"{photo}: {found[0]}x{found[1]}, the outputs are {size[0]}x{size[1]}; a Frechet distance needs equal sizes"
         )
 
 

@@ -156,7 +156,7 @@ class TestFew:
 
         assert scoring.score(tmp_path / "out", jobs, plain(), real)["warnings"] == []
         (warning,) = scoring.score(tmp_path / "out", jobs, plain(distance=Many()), real)["warnings"]
-        assert "fd_seg of 9 images is unreliable: 12 features take more than 12" in warning
+        assert "fd_seg of 9 images is unreliable: 12 features need more than 12" in warning
 
     def test_a_single_output_has_no_distance(self, tmp_path, real):
         jobs = make_jobs(tmp_path, [(64, 48)])
