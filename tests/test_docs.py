@@ -116,6 +116,14 @@ def test_page_has_no_sentence_that_opens_with_of_or_by(page):
     assert not FORBIDDEN_OPENING.findall(prose(page))
 
 
+def test_architecture_names_every_room():
+    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = [*PROJECT.glob("jiidm/[a-z]*"), *PROJECT.glob("ldm_jittor/[a-z]*"), PROJECT / "jiidm/data/synthetic"]
+    rooms = {module.stem for module in modules if module.suffix == ".py" or module.is_dir()}
+
+    assert not [room for room in sorted(rooms) if not re.search(rf"[`/]{room}[`/]", text)]
+
+
 def test_readme_has_at_most_1000_words():
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").split()) <= 1000
 
