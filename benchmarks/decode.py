@@ -21,8 +21,9 @@ def worker(task: str, size: str, batch: int, device: str) -> Work:
     from ldm_jittor.autoencoder import VQModel
 
     config = dict(sizes.AUTOENCODERS[size])
-    n_embed = config.pop("n_embed")
-    model = jittor_side.load_random(VQModel({**config, "in_channels": 3, "out_ch": 3, "z_channels": 3}, n_embed, 3))
+    n_embed, least = config.pop("n_embed"), config.pop("norm_min_channels", 1)
+    ddconfig = {**config, "in_channels": 3, "out_ch": 3, "z_channels": 3}
+    model = jittor_side.load_random(VQModel(ddconfig, n_embed, 3, norm_min_channels=least))
     model.eval()
     x = jt.array(sizes.images(size, batch))
     z = jt.array(sizes.codes(size, batch, model.quantize.embedding.weight.numpy()))

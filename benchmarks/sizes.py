@@ -14,17 +14,18 @@ TIMESTEP = 600
 # released: the layout of the released checkpoint, here at other widths
 _RELEASED = {"num_res_blocks": 2, "attention_downsamples": [4, 8, 16], "channel_mult": [1, 1, 2, 3, 4]}
 _DEMO = {"num_res_blocks": 1, "attention_downsamples": [4], "channel_mult": [1, 2, 4]}
+_SMALL_GROUPS = {"norm_min_channels": 4}  # as configs/demo.yaml has it
 _UNETS = {
-    "demo": {**_DEMO, "model_channels": 32, "num_head_channels": 32, "spade_hidden": 32},
-    "mid": {**_RELEASED, "model_channels": 64, "num_head_channels": 64, "spade_hidden": 128},
+    "demo": {**_DEMO, "model_channels": 32, "num_head_channels": 32, "spade_hidden": 32, **_SMALL_GROUPS},
+    "mid": {**_RELEASED, "model_channels": 64, "num_head_channels": 64, "spade_hidden": 128, **_SMALL_GROUPS},
     "full": {**_RELEASED, "model_channels": 256, "num_head_channels": 64, "spade_hidden": 128},
 }
 SIZES = tuple(_UNETS)
 LATENT_SIZES = {"demo": (48, 64), "mid": (48, 64), "full": (96, 128)}
 """Latents' (height, width); images are four times as large."""
 AUTOENCODERS = {
-    "demo": {"ch": 32, "ch_mult": [1, 2, 2], "num_res_blocks": 1, "n_embed": 4096},
-    "mid": {"ch": 64, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192},
+    "demo": {"ch": 32, "ch_mult": [1, 2, 2], "num_res_blocks": 1, "n_embed": 4096, **_SMALL_GROUPS},
+    "mid": {"ch": 64, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192, **_SMALL_GROUPS},
     "full": {"ch": 128, "ch_mult": [1, 2, 4], "num_res_blocks": 2, "n_embed": 8192},
 }
 CODEBOOK = "quantize.embedding.weight"

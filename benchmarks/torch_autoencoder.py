@@ -16,9 +16,16 @@ from ldm_jittor.formats.names import from_diffusers_vq, to_diffusers_vq
 
 
 def build_vq(
-    ch: int, ch_mult: Sequence[int], num_res_blocks: int, n_embed: int, device: str, state: State | None = None
+    ch: int,
+    ch_mult: Sequence[int],
+    num_res_blocks: int,
+    n_embed: int,
+    device: str,
+    state: State | None = None,
+    norm_groups: int = 32,
+    norm_min_channels: int = 1,
 ) -> VQModel:
-    """Arguments as our VQModel has them in `ddconfig`."""
+    """Arguments as our VQModel has them, in `ddconfig` too."""
     levels = len(ch_mult)
     model = VQModel(
         down_block_types=["DownEncoderBlock2D"] * levels,
@@ -31,7 +38,7 @@ def build_vq(
     )
     for module in model.modules():
         if isinstance(module, torch.nn.GroupNorm):  # diffusers has one number of groups for all widths
-            module.num_groups = min(32, module.num_channels // 4)
+            module.num_groups = min(norm_groups, module.num_channels // norm_min_channels)
     if state is None:
         state = random_state(from_diffusers_vq({name: value.numpy() for name, value in model.state_dict().items()}))
     load(model, to_diffusers_vq(state))

@@ -36,7 +36,8 @@ class Pipeline:
         ends = {"in_channels": vq.latent_channels, "out_channels": outputs, "num_classes": sizes.NUM_CLASSES}
         self.unet = build_unet({**ends, **unet}, device, _under("unet.", arrays)).eval()
         layout = vq.channels, vq.channel_mult, vq.num_res_blocks, vq.codebook_size
-        self.autoencoder = build_vq(*layout, device, _under("autoencoder.", arrays))
+        groups = vq.norm_groups, vq.norm_min_channels
+        self.autoencoder = build_vq(*layout, device, _under("autoencoder.", arrays), *groups)
         self.betas = np.linspace(schedule.beta_start, schedule.beta_end, schedule.num_timesteps)
         self.alpha_bar = np.cumprod(1 - self.betas)
 

@@ -9,18 +9,18 @@ import jittor as jt
 from jittor import nn
 
 from ldm_jittor import ops
-from ldm_jittor.layers import Conv2d, GroupNorm, upsample_nearest
+from ldm_jittor.layers import Conv2d, GroupNorm, Groups, upsample_nearest
 
 
-def _norm(channels: int) -> GroupNorm:
-    return GroupNorm(channels, eps=1e-6)
+def _norm(channels: int, groups: Groups) -> GroupNorm:
+    return GroupNorm(channels, groups, eps=1e-6)
 
 
 class ResnetBlock(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int):
-        self.norm1 = _norm(in_channels)
+    def __init__(self, in_channels: int, out_channels: int, groups: Groups):
+        self.norm1 = _norm(in_channels, groups)
         self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = _norm(out_channels)
+        self.norm2 = _norm(out_channels, groups)
         self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
         if in_channels != out_channels:
             self.nin_shortcut = Conv2d(in_channels, out_channels, 1)
@@ -35,8 +35,8 @@ class ResnetBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions."""
 
-    def __init__(self, channels: int):
-        self.norm = _norm(channels)
+    def __init__(self, channels: int, groups: Groups):
+        self.norm = _norm(channels, groups)
         self.q = Conv2d(channels, channels, 1)
         self.k = Conv2d(channels, channels, 1)
         self.v = Conv2d(channels, channels, 1)
@@ -74,10 +74,10 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, channels: int):
-        self.block_1 = ResnetBlock(channels, channels)
-        self.attn_1 = AttnBlock(channels)
-        self.block_2 = ResnetBlock(channels, channels)
+    def __init__(self, channels: int, groups: Groups):
+        self.block_1 = ResnetBlock(channels, channels, groups)
+        self.attn_1 = AttnBlock(channels, groups)
+        self.block_2 = ResnetBlock(channels, channels, groups)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -86,19 +86,27 @@ class Middle(nn.Module):
 class Encoder(nn.Module):
     """Image [B,in_channels,H,W] -> [B,out_channels,H/f,W/f], f = 2 ** (len(ch_mult) - 1)."""
 
-    def __init__(self, ch: int, ch_mult: Sequence[int], num_res_blocks: int, in_channels: int, out_channels: int):
+    def __init__(
+        self,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        in_channels: int,
+        out_channels: int,
+        groups: Groups,
+    ):
         self.conv_in = Conv2d(in_channels, ch, 3, padding=1)
         self.down = nn.ModuleList()
         channels = ch
         for i, mult in enumerate(ch_mult):
             widths = [channels] + [ch * mult] * num_res_blocks
-            level = Level([ResnetBlock(a, b) for a, b in zip(widths[:-1], widths[1:])])
+            level = Level([ResnetBlock(a, b, groups) for a, b in zip(widths[:-1], widths[1:])])
             channels = ch * mult
             if i + 1 < len(ch_mult):
                 level.downsample = Downsample(channels)
             self.down.append(level)
-        self.mid = Middle(channels)
-        self.norm_out = _norm(channels)
+        self.mid = Middle(channels, groups)
+        self.norm_out = _norm(channels, groups)
         self.conv_out = Conv2d(channels, out_channels, 3, padding=1)
 
     def execute(self, x: jt.Var) -> jt.Var:
@@ -114,20 +122,28 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """[B,z_channels,h,w] -> image [B,out_channels,f*h,f*w]. `up` is numbered by resolution: up.0 is the finest."""
 
-    def __init__(self, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int, out_channels: int):
+    def __init__(
+        self,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        z_channels: int,
+        out_channels: int,
+        groups: Groups,
+    ):
         channels = ch * ch_mult[-1]
         self.conv_in = Conv2d(z_channels, channels, 3, padding=1)
-        self.mid = Middle(channels)
+        self.mid = Middle(channels, groups)
         levels: list[Level] = []
         for i, mult in reversed(list(enumerate(ch_mult))):
             widths = [channels] + [ch * mult] * (num_res_blocks + 1)
-            level = Level([ResnetBlock(a, b) for a, b in zip(widths[:-1], widths[1:])])
+            level = Level([ResnetBlock(a, b, groups) for a, b in zip(widths[:-1], widths[1:])])
             channels = ch * mult
             if i > 0:
                 level.upsample = Upsample(channels)
             levels.insert(0, level)
         self.up = nn.ModuleList(levels)
-        self.norm_out = _norm(channels)
+        self.norm_out = _norm(channels, groups)
         self.conv_out = Conv2d(channels, out_channels, 3, padding=1)
 
     def execute(self, z: jt.Var) -> jt.Var:
@@ -177,12 +193,17 @@ class VectorQuantizer(nn.Module):
 
 class VQModel(nn.Module):
     """VQ autoencoder. `ddconfig` has latent-diffusion's keys: ch, ch_mult, num_res_blocks, in_channels, out_ch,
-    z_channels. Images are [B,3,H,W] in [-1,1], latents [B,embed_dim,H/f,W/f]."""
+    z_channels. Images are [B,3,H,W] in [-1,1], latents [B,embed_dim,H/f,W/f].
 
-    def __init__(self, ddconfig: dict, n_embed: int, embed_dim: int):
+    Group norms have `norm_groups` groups, or fewer where one would have less than `norm_min_channels` channels. Raises
+    ValueError for a width that does not divide into them.
+    """
+
+    def __init__(self, ddconfig: dict, n_embed: int, embed_dim: int, norm_groups: int = 32, norm_min_channels: int = 1):
+        groups = Groups(norm_groups, norm_min_channels)
         shared = (ddconfig["ch"], ddconfig["ch_mult"], ddconfig["num_res_blocks"])
-        self.encoder = Encoder(*shared, ddconfig["in_channels"], ddconfig["z_channels"])
-        self.decoder = Decoder(*shared, ddconfig["z_channels"], ddconfig["out_ch"])
+        self.encoder = Encoder(*shared, ddconfig["in_channels"], ddconfig["z_channels"], groups)
+        self.decoder = Decoder(*shared, ddconfig["z_channels"], ddconfig["out_ch"], groups)
         self.quantize = VectorQuantizer(n_embed, embed_dim)
         self.quant_conv = Conv2d(ddconfig["z_channels"], embed_dim, 1)
         self.post_quant_conv = Conv2d(embed_dim, ddconfig["z_channels"], 1)
@@ -218,10 +239,11 @@ class VQModel(nn.Module):
 class AutoencoderKL(nn.Module):
     """KL autoencoder: a diagonal Gaussian per position. Arguments as for VQModel, without a codebook."""
 
-    def __init__(self, ddconfig: dict, embed_dim: int):
+    def __init__(self, ddconfig: dict, embed_dim: int, norm_groups: int = 32, norm_min_channels: int = 1):
+        groups = Groups(norm_groups, norm_min_channels)
         shared = (ddconfig["ch"], ddconfig["ch_mult"], ddconfig["num_res_blocks"])
-        self.encoder = Encoder(*shared, ddconfig["in_channels"], 2 * ddconfig["z_channels"])
-        self.decoder = Decoder(*shared, ddconfig["z_channels"], ddconfig["out_ch"])
+        self.encoder = Encoder(*shared, ddconfig["in_channels"], 2 * ddconfig["z_channels"], groups)
+        self.decoder = Decoder(*shared, ddconfig["z_channels"], ddconfig["out_ch"], groups)
         self.quant_conv = Conv2d(2 * ddconfig["z_channels"], 2 * embed_dim, 1)
         self.post_quant_conv = Conv2d(embed_dim, ddconfig["z_channels"], 1)
 

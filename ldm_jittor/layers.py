@@ -10,11 +10,26 @@ from jittor import nn
 
 from ldm_jittor import ops
 
-NUM_GROUPS = 32
-MIN_CHANNELS_PER_GROUP = 4
-"""One channel a group would be instance norm, which erases every colour's mean: small models did not learn with it."""
 Affine = tuple[jt.Var, jt.Var]
 """Scale and shift per channel, each [R,C]: one row for all samples, or one for each."""
+
+
+class Groups(NamedTuple):
+    """How group norms divide channels: into `number` groups, or fewer where one would have less than `min_channels`."""
+
+    number: int = 32
+    min_channels: int = 1
+
+    def of(self, channels: int) -> int:
+        """The number of groups. Raises ValueError where they cannot be of one size."""
+        groups = min(self.number, channels // self.min_channels)
+        if groups < 1 or channels % groups:
+            raise ValueError(f"{channels} channels do not divide into {groups} groups for group norm")
+        return groups
+
+
+RELEASED_GROUPS = Groups()
+"""Those of the released models, of SDM, latent-diffusion and diffusers, at every width."""
 
 
 class Modulation(NamedTuple):
@@ -68,22 +83,14 @@ def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
     return x.reindex([b, c, *size], ["i0", "i1", "@e0(i2)", "@e1(i3)"], extras=[rows, columns])
 
 
-def groups_for(channels: int) -> int:
-    """32 groups, or fewer below 128 channels, for 4 channels a group. Raises ValueError where they do not divide."""
-    groups = min(NUM_GROUPS, channels // MIN_CHANNELS_PER_GROUP)
-    if groups == 0 or channels % groups:
-        raise ValueError(f"{channels} channels do not divide into groups of a group norm")
-    return groups
-
-
 class GroupNorm(nn.GroupNorm):
     """Group normalisation, and what follows it, in one pass.
 
     Called as norm(x) on [B,C,...]; `affine` follows the norm's own scale and shift, `silu` appends the activation.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5):
-        super().__init__(groups_for(channels), channels, eps=eps)
+    def __init__(self, channels: int, groups: Groups = RELEASED_GROUPS, eps: float = 1e-5):
+        super().__init__(groups.of(channels), channels, eps=eps)
 
     def execute(self, x: jt.Var, affine: Affine | None = None, silu: bool = False) -> jt.Var:
         scale, shift = self.weight.unsqueeze(0), self.bias.unsqueeze(0)
@@ -121,9 +128,11 @@ class SPADEGroupNorm(nn.Module):
     `modulation` and can be kept for a whole sampling chain.
     """
 
-    def __init__(self, channels: int, num_classes: int, hidden: int, eps: float = 1e-5):
+    def __init__(
+        self, channels: int, num_classes: int, hidden: int, groups: Groups = RELEASED_GROUPS, eps: float = 1e-5
+    ):
         self.channels = channels
-        self.num_groups = groups_for(channels)
+        self.num_groups = groups.of(channels)
         self.eps = eps
         self.mlp_shared = nn.Sequential(Conv2d(num_classes, hidden, 3, padding=1), nn.ReLU())
         self.mlp_gamma = Conv2d(hidden, channels, 3, padding=1)
@@ -152,11 +161,11 @@ class SPADEGroupNorm(nn.Module):
 class AttentionBlock(nn.Module):
     """Multi-head self-attention of the U-Net. Heads are split before q, k and v (guided-diffusion's legacy order)."""
 
-    def __init__(self, channels: int, num_head_channels: int):
+    def __init__(self, channels: int, num_head_channels: int, groups: Groups = RELEASED_GROUPS):
         if channels % num_head_channels:
             raise ValueError(f"{channels} channels do not divide into heads of {num_head_channels}")
         self.num_heads = channels // num_head_channels
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.qkv = PointwiseConv1d(channels, 3 * channels)
         self.proj_out = zero_init(PointwiseConv1d(channels, channels))
 

@@ -40,7 +40,12 @@ def start_as_thumbnail(autoencoder: VQModel | AutoencoderKL) -> None:
     """Set the weights so that the latents of x [B,3,H,W] are x averaged over f x f pixels, and decode enlarges them.
 
     Whatever else there is in the channels stays random. Takes 3 latent channels or more, and 16 or more elsewhere.
+    Raises ValueError, before anything changes, where quadruples do not fill the groups of the last norms.
     """
+    for norm in (autoencoder.encoder.norm_out, autoencoder.decoder.norm_out):
+        channels = norm.num_channels // norm.num_groups
+        if channels % 4:
+            raise ValueError(f"its group norm has {channels} channels a group, not a multiple of 4")
     for module in autoencoder.modules():
         if isinstance(module, ResnetBlock):
             zero_init(module.conv2)

@@ -18,6 +18,7 @@ from ldm_jittor.layers import (
     AttentionBlock,
     Conv2d,
     GroupNorm,
+    Groups,
     Modulation,
     SPADEGroupNorm,
     downsample_average,
@@ -39,15 +40,15 @@ def _skip(in_channels: int, out_channels: int) -> nn.Module:
 class ResBlock(nn.Module):
     """Encoder block: norm, SiLU, (halve), conv; norm scaled and shifted by the timestep, SiLU, conv; residual."""
 
-    def __init__(self, in_channels: int, emb_channels: int, out_channels: int, down: bool = False):
+    def __init__(self, in_channels: int, emb_channels: int, out_channels: int, groups: Groups, down: bool = False):
         self.down = down
         self.in_layers = nn.Sequential(
-            GroupNorm(in_channels), nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1)
+            GroupNorm(in_channels, groups), nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
         # the identity stands where the released layout has a dropout, so that the convolution keeps its name
         self.out_layers = nn.Sequential(
-            GroupNorm(out_channels),
+            GroupNorm(out_channels, groups),
             nn.SiLU(),
             nn.Identity(),
             zero_init(Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -75,13 +76,14 @@ class SPADEResBlock(nn.Module):
         out_channels: int,
         num_classes: int,
         spade_hidden: int,
+        groups: Groups,
         up: bool = False,
     ):
         self.up = up
-        self.in_norm = SPADEGroupNorm(in_channels, num_classes, spade_hidden)
+        self.in_norm = SPADEGroupNorm(in_channels, num_classes, spade_hidden, groups)
         self.in_layers = nn.Sequential(nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
-        self.out_norm = SPADEGroupNorm(out_channels, num_classes, spade_hidden)
+        self.out_norm = SPADEGroupNorm(out_channels, num_classes, spade_hidden, groups)
         self.out_layers = nn.Sequential(
             nn.SiLU(), nn.Identity(), zero_init(Conv2d(out_channels, out_channels, 3, padding=1))
         )
@@ -108,7 +110,9 @@ class UNet(nn.Module):
     """Predicts the noise of a latent under a mask, and with `out_channels = 2 * in_channels` its variance too.
 
     `attention_downsamples` are the downsampling factors (1, 2, 4, ...) with self-attention; `channel_mult` has one
-    entry per resolution. Setting the attribute `gradient_checkpointing` makes training take less memory and more time.
+    entry per resolution. Group norms have `norm_groups` groups, or fewer where one would have less than
+    `norm_min_channels` channels. Setting the attribute `gradient_checkpointing` makes training take less memory and
+    more time. Raises ValueError for a width that does not divide into groups, or into heads.
     The released model is
     UNet(3, 256, 6, 2, (4, 8, 16), (1, 1, 2, 3, 4), num_classes=29, num_head_channels=64).
     """
@@ -124,6 +128,8 @@ class UNet(nn.Module):
         num_classes: int,
         num_head_channels: int,
         spade_hidden: int = 128,
+        norm_groups: int = 32,
+        norm_min_channels: int = 1,
     ):
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -132,11 +138,12 @@ class UNet(nn.Module):
         self.num_levels = len(channel_mult)
         self.emb_channels = 4 * model_channels
         self.spade_hidden = spade_hidden
+        self.groups = Groups(norm_groups, norm_min_channels)
         self.gradient_checkpointing = False
 
         def with_attention(block, channels, downsample):
             attend = downsample in attention_downsamples
-            return nn.Sequential(block, *([AttentionBlock(channels, num_head_channels)] if attend else []))
+            return nn.Sequential(block, *([AttentionBlock(channels, num_head_channels, self.groups)] if attend else []))
 
         self.time_embed = nn.Sequential(
             nn.Linear(model_channels, self.emb_channels), nn.SiLU(), nn.Linear(self.emb_channels, self.emb_channels)
@@ -145,12 +152,12 @@ class UNet(nn.Module):
         skips = self._build_encoder(widths, num_res_blocks, with_attention)
         self.middle_block = nn.Sequential(
             self._spade_block(widths[-1], widths[-1]),
-            AttentionBlock(widths[-1], num_head_channels),
+            AttentionBlock(widths[-1], num_head_channels, self.groups),
             self._spade_block(widths[-1], widths[-1]),
         )
         self._build_decoder(widths, num_res_blocks, with_attention, skips)
         self.out = nn.Sequential(
-            GroupNorm(widths[0]), nn.SiLU(), zero_init(Conv2d(widths[0], out_channels, 3, padding=1))
+            GroupNorm(widths[0], self.groups), nn.SiLU(), zero_init(Conv2d(widths[0], out_channels, 3, padding=1))
         )
 
     def _build_encoder(self, widths: list[int], num_res_blocks: int, with_attention: Callable) -> list[int]:
@@ -160,12 +167,13 @@ class UNet(nn.Module):
         self.input_blocks = nn.ModuleList([nn.Sequential(Conv2d(self.in_channels, channels, 3, padding=1))])
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
-                block = ResBlock(channels, self.emb_channels, width)
+                block = ResBlock(channels, self.emb_channels, width, self.groups)
                 channels = width
                 self.input_blocks.append(with_attention(block, channels, 2**level))
                 skips.append(channels)
             if level + 1 < self.num_levels:
-                self.input_blocks.append(nn.Sequential(ResBlock(channels, self.emb_channels, channels, down=True)))
+                half = ResBlock(channels, self.emb_channels, channels, self.groups, down=True)
+                self.input_blocks.append(nn.Sequential(half))
                 skips.append(channels)
         return skips
 
@@ -184,7 +192,9 @@ class UNet(nn.Module):
                 self.output_blocks.append(stage)
 
     def _spade_block(self, in_channels: int, out_channels: int, up: bool = False) -> SPADEResBlock:
-        return SPADEResBlock(in_channels, self.emb_channels, out_channels, self.num_classes, self.spade_hidden, up=up)
+        return SPADEResBlock(
+            in_channels, self.emb_channels, out_channels, self.num_classes, self.spade_hidden, self.groups, up
+        )
 
     def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> Modulations:
         """What the network needs of the mask, for latents of `size` (height, width).

@@ -10,8 +10,6 @@ RENAMED: dict[str, str] = {
     "inference.rounds.N.noise_timestep": "released.noise_timesteps",
 }
 """Old key -> new key, each `section.name`. Where the old one stands in lists, its numbers are written N."""
-FORMER: dict[str, Any] = {}
-"""What a key that a saved config lacks stood for when it was saved, where that is not its default now."""
 
 
 def told_of(key: str) -> str:
@@ -30,8 +28,7 @@ def modernised(tree: Any) -> Any:
         if isinstance(tree.get(section), dict) and name in tree[section]:
             _set_absent(tree, new, tree[section].pop(name))
     _collect_noise_timesteps(tree)
-    for key, value in FORMER.items():
-        _set_absent(tree, key, value)
+    _keep_small_groups(tree)
     return tree
 
 
@@ -45,6 +42,16 @@ def _collect_noise_timesteps(tree: dict[str, Any]) -> None:
             starts = [round_.get("start_timestep") for round_ in rounds]
             timesteps = [start if timestep is None else timestep for timestep, start in zip(found, starts)]
             _set_absent(tree, "released.noise_timesteps", timesteps)
+
+
+def _keep_small_groups(tree: dict[str, Any]) -> None:
+    """Before it was a setting, group norm had at least 4 channels a group: fewer than 32 groups below 128 channels."""
+    for section, channels in (("autoencoder", "channels"), ("unet", "model_channels")):
+        part = tree.get(section)
+        if not isinstance(part, dict) or "norm_groups" in part or not isinstance(part.get(channels), int):
+            continue
+        if part[channels] < 128:
+            part.setdefault("norm_min_channels", 4)
 
 
 def _set_absent(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -33,12 +33,12 @@ def images_fit_the_networks(config: Config) -> Iterator[Fault]:
 
 
 def channels_fit_group_norm(config: Config) -> Iterator[Fault]:
-    for key, channels in (
-        ("autoencoder.channels", config.autoencoder.channels),
-        ("unet.model_channels", config.unet.model_channels),
-    ):
-        if channels <= 0 or channels % 32:
-            yield key, "a multiple of 32, for group norm"
+    for key, section in (("autoencoder.channels", config.autoencoder), ("unet.model_channels", config.unet)):
+        groups, least = section.norm_groups, section.norm_min_channels
+        for width in sorted(section.widths):
+            unit = least if least > 1 and width < groups * least else groups
+            if width % unit:
+                yield key, f"a multiple of {unit}, for group norm: {width} channels do not divide"
 
 
 def heads_fit_the_channels(config: Config) -> Iterator[Fault]:

@@ -20,11 +20,16 @@ class DataConfig:
 @dataclass(frozen=True)
 class AutoencoderConfig:
     kind: Literal["vq", "kl"] = "vq"
-    channels: int = 128
+    channels: int = at_least(1, default=128)
     channel_mult: tuple[int, ...] = positive_list(default=(1, 2, 4))
     num_res_blocks: int = at_least(1, default=2)
     latent_channels: int = bounded(lambda count: count >= 3, "3 or more, one a colour", default=3)
     codebook_size: int = at_least(1, default=8192)
+    norm_groups: int = at_least(1, default=32)
+    """Groups of every group norm; or fewer, where one would have less than norm_min_channels channels. Other projects'
+    models have 32 at every width."""
+    norm_min_channels: int = at_least(1, default=1)
+    """One channel a group is instance norm, which erases every colour's mean: small models did not learn with it."""
     latent_scale: float = positive(default=1.0)
     """Factor on the latents. Autoencoders trained here bring their own, one over the latents' standard deviation."""
 
@@ -32,16 +37,32 @@ class AutoencoderConfig:
     def downsample(self) -> int:
         return 2 ** (len(self.channel_mult) - 1)
 
+    @property
+    def widths(self) -> set[int]:
+        """Channels of all group norms."""
+        return {self.channels * mult for mult in (1, *self.channel_mult)}
+
 
 @dataclass(frozen=True)
 class UNetConfig:
-    model_channels: int = 256
+    model_channels: int = at_least(1, default=256)
     channel_mult: tuple[int, ...] = positive_list(default=(1, 1, 2, 3, 4))
     num_res_blocks: int = at_least(1, default=2)
     attention_downsamples: tuple[int, ...] = (4, 8, 16)
     num_head_channels: int = at_least(1, default=64)
     spade_hidden: int = at_least(1, default=128)
     learn_variance: bool = True
+    norm_groups: int = at_least(1, default=32)
+    """As autoencoder.norm_groups."""
+    norm_min_channels: int = at_least(1, default=1)
+
+    @property
+    def widths(self) -> set[int]:
+        """Channels of all group norms: of every level, and of what the decoder concatenates from two of them."""
+        levels = [self.model_channels * mult for mult in self.channel_mult]
+        before = [self.model_channels, *levels]
+        doubled = levels if self.num_res_blocks > 1 else levels[-1:]
+        return {*before, *map(sum, zip(before, levels)), *(2 * width for width in doubled)}
 
 
 @dataclass(frozen=True)

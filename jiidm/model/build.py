@@ -18,9 +18,10 @@ def build_autoencoder(config: AutoencoderConfig) -> VQModel | AutoencoderKL:
         "out_ch": 3,
         "z_channels": config.latent_channels,
     }
+    groups = {"norm_groups": config.norm_groups, "norm_min_channels": config.norm_min_channels}
     if config.kind == "kl":
-        return AutoencoderKL(ddconfig, config.latent_channels)
-    return VQModel(ddconfig, config.codebook_size, config.latent_channels)
+        return AutoencoderKL(ddconfig, config.latent_channels, **groups)
+    return VQModel(ddconfig, config.codebook_size, config.latent_channels, **groups)
 
 
 def build_unet(config: Config) -> UNet:
@@ -36,6 +37,8 @@ def build_unet(config: Config) -> UNet:
         num_classes=NUM_CLASSES,
         num_head_channels=unet.num_head_channels,
         spade_hidden=unet.spade_hidden,
+        norm_groups=unet.norm_groups,
+        norm_min_channels=unet.norm_min_channels,
     )
 
 

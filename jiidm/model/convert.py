@@ -14,7 +14,6 @@ from jiidm.model.build import build_autoencoder, build_unet
 from jiidm.model.files import read_networks, save_model, sha256
 from ldm_jittor import checkpoint
 from ldm_jittor.formats.names import Network
-from ldm_jittor.layers import MIN_CHANNELS_PER_GROUP, NUM_GROUPS
 
 RELEASED = "iidm"
 """The config of the released weights, for sources that hold none."""
@@ -49,9 +48,6 @@ def convert(
     for kind, part in parts.items():
         module = build_unet(config) if kind == "unet" else build_autoencoder(config.autoencoder)
         faults += [f"{part.source} ({kind}): {fault}" for fault in checkpoint.misfits(module, part.network.state)]
-        channels = config.unet.model_channels if kind == "unet" else config.autoencoder.channels
-        if channels // MIN_CHANNELS_PER_GROUP < NUM_GROUPS:
-            print(f"note: with {channels} channels, other projects' group norms differ from the {LABELS[kind]}'s here")
     if not faults:
         _save(target, parts, config)
     return faults

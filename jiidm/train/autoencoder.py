@@ -67,7 +67,10 @@ def train_autoencoder(
         critic.load_state(parts["discriminator"], str(state_path))
         first_step = metadata["step"]
     else:
-        start_as_thumbnail(autoencoder)
+        try:
+            start_as_thumbnail(autoencoder)
+        except ValueError as error:
+            print(f"autoencoder: starts from random weights, for {error}")
 
     def save(step: int) -> None:
         parts = {"autoencoder": trainer.state(), "discriminator": critic.state()}

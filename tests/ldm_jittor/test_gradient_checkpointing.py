@@ -43,7 +43,7 @@ def test_a_network_has_the_gradients_it_has_without(learn_variance):
     layout = dict(
         num_res_blocks=1, attention_downsamples=(2,), channel_mult=(1, 2), num_classes=4, num_head_channels=16
     )
-    unet = UNet(3, 16, 6 if learn_variance else 3, **layout, spade_hidden=8)
+    unet = UNet(3, 16, 6 if learn_variance else 3, **layout, spade_hidden=8, norm_min_channels=4)
     for seed, parameter in enumerate(unet.parameters()):
         parameter.assign(array(*parameter.shape, seed=seed) / 4)
     x, timesteps, segmap = array(2, 3, 8, 8), jt.array([3.0, 700.0]), array(2, 4, 8, 8, seed=1)

@@ -14,9 +14,8 @@ def array(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def group_norm(x, eps=1e-5):
-    """32 groups, but never fewer than 4 channels in one."""
-    grouped = x.reshape(x.shape[0], min(32, x.shape[1] // 4), -1).astype(np.float64)
+def group_norm(x, groups=32, eps=1e-5):
+    grouped = x.reshape(x.shape[0], groups, -1).astype(np.float64)
     normed = (grouped - grouped.mean(-1, keepdims=True)) / np.sqrt(grouped.var(-1, keepdims=True) + eps)
     return normed.reshape(x.shape)
 
@@ -28,15 +27,34 @@ def test_timestep_embedding_is_cosines_then_sines():
     np.testing.assert_allclose(layers.timestep_embedding(jt.array(t), 16).numpy(), expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("channels", [32, 256])
-def test_group_norm(channels):
+@pytest.mark.parametrize(
+    "channels, setting, groups",
+    [
+        (32, (), 32),
+        (256, (), 32),
+        (96, (), 32),
+        (32, (32, 4), 8),
+        (96, (32, 4), 24),
+        (256, (32, 4), 32),
+        (48, (16,), 16),
+    ],
+)
+def test_group_norm(channels, setting, groups):
     x = array(2, channels, 4, 5) * 3 + 1
-    norm = layers.GroupNorm(channels)
+    norm = layers.GroupNorm(channels, layers.Groups(*setting))
     weight, bias = array(channels, seed=1), array(channels, seed=2)
     norm.weight.assign(jt.array(weight))
     norm.bias.assign(jt.array(bias))
-    expected = group_norm(x) * weight[:, None, None] + bias[:, None, None]
+    expected = group_norm(x, groups) * weight[:, None, None] + bias[:, None, None]
     np.testing.assert_allclose(norm(jt.array(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels, setting", [(48, ()), (100, (32, 3)), (3, (32, 4)), (30, (20,))])
+def test_channels_that_do_not_divide_into_groups_are_refused(channels, setting):
+    with pytest.raises(ValueError, match=f"{channels} channels do not divide"):
+        layers.GroupNorm(channels, layers.Groups(*setting))
+    with pytest.raises(ValueError, match=f"{channels} channels do not divide"):
+        layers.SPADEGroupNorm(channels, 5, 8, layers.Groups(*setting))
 
 
 def test_resampling():

@@ -8,6 +8,7 @@ from ldm_jittor.autoencoder import AutoencoderKL, VQModel
 from ldm_jittor.thumbnail_init import start_as_thumbnail
 
 TINY = {"ch": 32, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "in_channels": 3, "out_ch": 3, "z_channels": 3}
+SMALL_GROUPS = {"norm_min_channels": 4}
 # 128, 256 and 512 channels: groups of 4, 8 and 16
 WIDE = {**TINY, "ch": 128, "ch_mult": (1, 2, 4)}
 
@@ -25,7 +26,7 @@ def averaged(x):
 
 @pytest.mark.parametrize("shape", [TINY, WIDE], ids=["32 channels", "128 channels"])
 def test_latents_are_the_average_over_four_by_four_pixels(shape):
-    model, x = VQModel(shape, n_embed=4, embed_dim=3), smooth_images()
+    model, x = VQModel(shape, n_embed=4, embed_dim=3, **SMALL_GROUPS), smooth_images()
     start_as_thumbnail(model)
     with jt.no_grad():
         z = model.encode(jt.array(x.astype(np.float32))).numpy()
@@ -34,7 +35,7 @@ def test_latents_are_the_average_over_four_by_four_pixels(shape):
 
 
 def test_decoding_enlarges_them_smoothly():
-    model, x = VQModel(TINY, n_embed=4, embed_dim=3), smooth_images()
+    model, x = VQModel(TINY, n_embed=4, embed_dim=3, **SMALL_GROUPS), smooth_images()
     start_as_thumbnail(model)
     with jt.no_grad():
         copy, loss = model(jt.array(x.astype(np.float32)), None, quantize=False)
@@ -44,8 +45,17 @@ def test_decoding_enlarges_them_smoothly():
 
 
 def test_a_kl_autoencoders_mean_is_the_thumbnail():
-    model, x = AutoencoderKL({**TINY, "z_channels": 4}, embed_dim=4), smooth_images()
+    model, x = AutoencoderKL({**TINY, "z_channels": 4}, embed_dim=4, **SMALL_GROUPS), smooth_images()
     start_as_thumbnail(model)
     with jt.no_grad():
         z = model.encode(jt.array(x.astype(np.float32))).numpy()
     np.testing.assert_allclose(z[:, :3], averaged(x), rtol=0.035, atol=2e-3)
+
+
+def test_groups_that_quadruples_do_not_fill_are_refused():
+    model = VQModel(TINY, n_embed=4, embed_dim=3)  # 32 channels in 32 groups
+    before = [value.numpy() for value in model.parameters()]
+    with pytest.raises(ValueError, match="2 channels a group"):
+        start_as_thumbnail(model)
+    for value, kept in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(value.numpy(), kept)

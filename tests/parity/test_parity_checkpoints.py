@@ -17,16 +17,20 @@ from jiidm.model.build import build_autoencoder, build_unet
 from jiidm.model.files import load_autoencoder, save_model
 from ldm_jittor import checkpoint
 
-# 128 channels, because diffusers has 32 groups at any width
-SETTINGS = ["channels=128", "channel_mult=[1, 2, 2]", "num_res_blocks=1", "latent_channels=4", "codebook_size=64"]
+# few channels, with the 32 groups that diffusers has at every width
+SETTINGS = [
+    *("channels=32", "channel_mult=[1, 2, 2]", "norm_min_channels=1"),
+    *("num_res_blocks=1", "latent_channels=4", "codebook_size=64"),
+]
 DIFFUSERS = dict(
-    block_out_channels=[128, 256, 256],
+    block_out_channels=[32, 64, 64],
     layers_per_block=1,
     down_block_types=["DownEncoderBlock2D"] * 3,
     up_block_types=["UpDecoderBlock2D"] * 3,
     latent_channels=4,
 )
-UNET = {**TINY_UNET, "in_channels": 4, "out_channels": 8, "num_head_channels": 32}
+# groups of 4 channels, as the smoke config has them
+UNET = {**TINY_UNET, "in_channels": 4, "out_channels": 8, "num_head_channels": 32, "norm_min_channels": 4}
 
 
 def config_of(kind: str) -> Config:

@@ -31,10 +31,14 @@ def one_hot(side: int, rng: np.random.Generator) -> np.ndarray:
     return np.eye(29, dtype=np.float32)[labels].transpose(0, 3, 1, 2)  # [2, 29, side, side]
 
 
-@pytest.fixture(scope="module")
-def case() -> dict:
+GROUPS = {"32 groups": {}, "groups of 4 channels": {"norm_min_channels": 4}, "2 groups": {"norm_groups": 2}}
+
+
+@pytest.fixture(scope="module", params=GROUPS)
+def case(request) -> dict:
     rng = np.random.default_rng(1)
-    unet = UNet(**TINY)
+    config = {**TINY, **GROUPS[request.param]}
+    unet = UNet(**config)
     unet.eval()
     state = randomize(unet)
     masks = {name: one_hot(side, rng) * (name != "null") for name, side in MASKS.items()}
@@ -42,20 +46,22 @@ def case() -> dict:
     timesteps = np.array([7, 613])
     answers = ask(
         "oracle_unet.py",
-        config=json.dumps(TINY),
+        config=json.dumps(config),
         large_config=json.dumps(RELEASED),
         x=x,
         timesteps=timesteps,
         **weights(state),
         **{f"masks/{name}": mask.astype(np.float32) for name, mask in masks.items()},
     )
-    return dict(unet=unet, masks=masks, x=jt.array(x), timesteps=jt.array(timesteps), answers=answers)
+    return dict(
+        name=request.param, unet=unet, masks=masks, x=jt.array(x), timesteps=jt.array(timesteps), answers=answers
+    )
 
 
 @pytest.mark.parametrize("mask", MASKS)
 def test_forward(case: dict, mask: str) -> None:
     ours = case["unet"](case["x"], case["timesteps"], jt.array(case["masks"][mask]).float32())
-    assert_close(ours, case["answers"][f"predictions/{mask}"], f"U-Net, {mask} mask")
+    assert_close(ours, case["answers"][f"predictions/{mask}"], f"U-Net, {case['name']}, {mask} mask")
 
 
 def test_forward_with_kept_modulations_and_chunked_attention(case: dict, monkeypatch) -> None:

@@ -8,6 +8,8 @@ In the shape comments D is the width of the timestep embedding and S the number 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +24,12 @@ def timestep_embedding(timesteps: torch.Tensor, width: int, max_period: float = 
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
-def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:
-    """32 groups, but never fewer than 4 channels in one."""
-    return nn.GroupNorm(min(32, channels // 4), channels, affine=affine)
+Norm = Callable[..., nn.GroupNorm]
+
+
+def group_norm(groups: int, min_channels: int, channels: int, affine: bool = True) -> nn.GroupNorm:
+    """`groups` groups, but never fewer than `min_channels` channels in one."""
+    return nn.GroupNorm(min(groups, channels // min_channels), channels, affine=affine)
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
@@ -36,9 +41,9 @@ def double(x: torch.Tensor) -> torch.Tensor:
 
 
 class SPADE(nn.Module):
-    def __init__(self, channels: int, num_classes: int, hidden: int):
+    def __init__(self, channels: int, norm: Norm, num_classes: int, hidden: int):
         super().__init__()
-        self.norm = group_norm(channels, affine=False)
+        self.norm = norm(channels, affine=False)
         self.mlp_shared = nn.Sequential(nn.Conv2d(num_classes, hidden, 3, padding=1), nn.ReLU())
         self.mlp_gamma = nn.Conv2d(hidden, channels, 3, padding=1)
         self.mlp_beta = nn.Conv2d(hidden, channels, 3, padding=1)
@@ -52,17 +57,17 @@ class SPADE(nn.Module):
 class ResBlock(nn.Module):
     """Residual block; the embedding scales and shifts the second norm. `resample`: None, halve or double."""
 
-    def __init__(self, channels: int, out_channels: int, emb_channels: int, resample=None):
+    def __init__(self, channels: int, out_channels: int, emb_channels: int, norm: Norm, resample=None):
         super().__init__()
         self.resample = resample or nn.Identity()
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
-        self.build(channels, out_channels)
+        self.build(channels, out_channels, norm)
 
-    def build(self, channels: int, out_channels: int) -> None:
-        self.in_layers = nn.Sequential(group_norm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
+    def build(self, channels: int, out_channels: int, norm: Norm) -> None:
+        self.in_layers = nn.Sequential(norm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
         self.out_layers = nn.Sequential(
-            group_norm(out_channels),
+            norm(out_channels),
             nn.SiLU(),
             nn.Dropout(0.0),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
@@ -85,14 +90,14 @@ class ResBlock(nn.Module):
 class SPADEResBlock(ResBlock):
     """The same, both normalisations modulated by the mask."""
 
-    def __init__(self, channels, out_channels, emb_channels, num_classes, spade_hidden, resample=None):
+    def __init__(self, channels, out_channels, emb_channels, norm, num_classes, spade_hidden, resample=None):
         self.spade = num_classes, spade_hidden
-        super().__init__(channels, out_channels, emb_channels, resample)
+        super().__init__(channels, out_channels, emb_channels, norm, resample)
 
-    def build(self, channels: int, out_channels: int) -> None:
-        self.in_norm = SPADE(channels, *self.spade)
+    def build(self, channels: int, out_channels: int, norm: Norm) -> None:
+        self.in_norm = SPADE(channels, norm, *self.spade)
         self.in_layers = nn.Sequential(nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
-        self.out_norm = SPADE(out_channels, *self.spade)
+        self.out_norm = SPADE(out_channels, norm, *self.spade)
         self.out_layers = nn.Sequential(nn.SiLU(), nn.Dropout(0.0), nn.Conv2d(out_channels, out_channels, 3, padding=1))
 
     def norm_in(self, x: torch.Tensor, segmap: torch.Tensor) -> torch.Tensor:
@@ -105,10 +110,10 @@ class SPADEResBlock(ResBlock):
 class Attention(nn.Module):
     """Self-attention over the pixels; the channels of `qkv` are heads, then q, k, v within each head."""
 
-    def __init__(self, channels: int, num_head_channels: int):
+    def __init__(self, channels: int, num_head_channels: int, norm: Norm):
         super().__init__()
         self.num_heads = channels // num_head_channels
-        self.norm = group_norm(channels)
+        self.norm = norm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
@@ -145,32 +150,35 @@ class UNet(nn.Module):
         num_classes: int,
         num_head_channels: int,
         spade_hidden: int = 128,
+        norm_groups: int = 32,
+        norm_min_channels: int = 1,
     ):
         super().__init__()
         self.model_channels = model_channels
         emb = 4 * model_channels
-        spade = emb, num_classes, spade_hidden
+        norm = partial(group_norm, norm_groups, norm_min_channels)
+        spade = emb, norm, num_classes, spade_hidden
         self.time_embed = nn.Sequential(nn.Linear(model_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
 
         def attention(channels: int, downsample: int) -> list[nn.Module]:
-            return [Attention(channels, num_head_channels)] if downsample in attention_downsamples else []
+            return [Attention(channels, num_head_channels, norm)] if downsample in attention_downsamples else []
 
         self.input_blocks = nn.ModuleList([Stage([Convolution(in_channels, model_channels, 3, padding=1)])])
         widths = [model_channels]  # of every stage's output: what the decoder concatenates
         for level, mult in enumerate(channel_mult):
             for _ in range(num_res_blocks):
-                block = ResBlock(widths[-1], mult * model_channels, emb)
+                block = ResBlock(widths[-1], mult * model_channels, emb, norm)
                 widths.append(mult * model_channels)
                 self.input_blocks.append(Stage([block, *attention(widths[-1], 2**level)]))
             if level < len(channel_mult) - 1:
-                self.input_blocks.append(Stage([ResBlock(widths[-1], widths[-1], emb, halve)]))
+                self.input_blocks.append(Stage([ResBlock(widths[-1], widths[-1], emb, norm, halve)]))
                 widths.append(widths[-1])
 
         width = widths[-1]
         self.middle_block = Stage(
             [
                 SPADEResBlock(width, width, *spade),
-                Attention(width, num_head_channels),
+                Attention(width, num_head_channels, norm),
                 SPADEResBlock(width, width, *spade),
             ]
         )
@@ -184,7 +192,7 @@ class UNet(nn.Module):
                 if level > 0 and index == num_res_blocks:
                     self.output_blocks[-1].append(SPADEResBlock(width, width, *spade, double))
 
-        self.out = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, out_channels, 3, padding=1))
+        self.out = nn.Sequential(norm(width), nn.SiLU(), nn.Conv2d(width, out_channels, 3, padding=1))
 
     def forward(self, x: torch.Tensor, timesteps: torch.Tensor, segmap: torch.Tensor) -> torch.Tensor:
         """x [B, C, H, W], timesteps [B], segmap one-hot [B, S, any, any] -> [B, out_channels, H, W]."""

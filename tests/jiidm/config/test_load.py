@@ -177,7 +177,20 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ("data: {size: [510, 384]}", ["data.size", "510x384"]),
         ("data: {size: [0, 384]}", ["data.size", "0x384"]),
         ("data: {validation_fraction: 1.0}", ["data.validation_fraction", "1.0"]),
-        ("unet: {model_channels: 40}", ["unet.model_channels", "40"]),
+        ("unet: {model_channels: 40}", ["unet.model_channels", "40", "multiple of 32"]),
+        ("unet: {model_channels: 16}", ["unet.model_channels", "16", "multiple of 32"]),
+        (
+            "unet: {model_channels: 48, norm_min_channels: 4, channel_mult: [1, 3]}",
+            ["unet.model_channels", "48", "144"],
+        ),
+        (
+            "unet: {model_channels: 48, norm_min_channels: 4, channel_mult: [1, 2], attention_downsamples: []}",
+            ["unet.model_channels", "48", "144 channels"],  # of 48 and 96, concatenated in the decoder
+        ),
+        ("unet: {norm_groups: 0}", ["unet.norm_groups", "0"]),
+        ("autoencoder: {channels: 48}", ["autoencoder.channels", "48", "multiple of 32"]),
+        ("autoencoder: {norm_groups: 24}", ["autoencoder.channels", "128", "multiple of 24"]),
+        ("autoencoder: {norm_min_channels: 0}", ["autoencoder.norm_min_channels", "0"]),
         ("autoencoder: {channels: 0}", ["autoencoder.channels", "0"]),
         ("autoencoder_training: {crop_size: [1024, 256]}", ["autoencoder_training.crop_size", "1024x256"]),
         ("diffusion_training: {batch_size: 5, accumulation_steps: 2}", ["diffusion_training.batch_size", "5"]),
@@ -278,12 +291,10 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_saved_configs_are_read_by_the_rules_of_their_time(monkeypatch):
     monkeypatch.setattr(history, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.clip_x0"})
-    monkeypatch.setattr(history, "FORMER", {"unet.spade_hidden": 64, "data.validation_fraction": 0.5})
-    saved = {"data": {"pictures": 7, "validation_fraction": 0.25}, "unet": {"eps": 3}}
+    saved = {"data": {"pictures": 7}, "unet": {"eps": 3}}
     config = configs.from_saved(saved, "old.safetensors")
-    assert (config.data.synthetic_count, config.data.validation_fraction) == (7, 0.25)
-    assert (config.unet.spade_hidden, config.inference.clip_x0) == (64, 3.0)
-    assert saved == {"data": {"pictures": 7, "validation_fraction": 0.25}, "unet": {"eps": 3}}
+    assert (config.data.synthetic_count, config.inference.clip_x0) == (7, 3.0)
+    assert saved == {"data": {"pictures": 7}, "unet": {"eps": 3}}
     assert "unknown key data.pictures" in message_of(configs.from_dict, {"data": {"pictures": 7}}, "new.yaml")
 
 
@@ -304,6 +315,30 @@ def test_what_replaces_an_old_key_is_told(smoke):
     assert message_of(configs.override, smoke, ["inference.jpeg_between_rounds=5"]).endswith(
         "it is released.jpeg_between_rounds now"
     )
+
+
+def test_group_norm_has_32_groups_but_in_files_of_a_time_without_the_setting():
+    """Then groups had 4 channels at least, which was the same from 128 channels on."""
+    for section, key in (("autoencoder", "channels"), ("unet", "model_channels")):
+        for config, expected in (
+            (Config(), (32, 1)),
+            (configs.load_config("iidm"), (32, 1)),
+            (configs.load_config("smoke"), (32, 4)),
+            (configs.load_config("demo_paper"), (32, 4)),
+            (configs.from_saved({}, "old.safetensors"), (32, 1)),
+            (configs.from_saved({section: {key: 64}}, "old.safetensors"), (32, 4)),
+            (configs.from_saved({section: {key: 128}}, "old.safetensors"), (32, 1)),
+            (configs.from_saved({section: {key: 64, "norm_groups": 16}}, "new.safetensors"), (16, 1)),
+            (configs.from_saved({section: {key: 64, "norm_min_channels": 2}}, "new.safetensors"), (32, 2)),
+            (configs.from_saved({section: configs.to_dict(Config())[section]}, "new.safetensors"), (32, 1)),
+        ):
+            found = getattr(config, section)
+            assert (found.norm_groups, found.norm_min_channels) == expected
+
+
+def test_saved_groups_that_are_none_are_refused():
+    for section, key in (("autoencoder", "channels"), ("unet", "model_channels")):
+        assert key in message_of(configs.from_saved, {section: {key: "many"}}, "old.safetensors")
 
 
 @pytest.mark.parametrize(

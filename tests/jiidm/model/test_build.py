@@ -10,6 +10,7 @@ from jiidm.config import load as configs
 from jiidm.config.schema import ScheduleConfig
 from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
+from ldm_jittor.layers import GroupNorm, SPADEGroupNorm
 
 
 @pytest.mark.parametrize("kind, cls", [("vq", VQModel), ("kl", AutoencoderKL)])
@@ -38,6 +39,27 @@ def test_a_unet_predicts_noise_and_the_variance_if_it_learns_it(smoke, learn_var
     with jt.no_grad():
         output = unet(jt.zeros((1, 3, 12, 16)), jt.zeros(1), jt.zeros((1, 29, 12, 16)))
     assert tuple(output.shape) == (1, channels, 12, 16)
+
+
+@pytest.mark.parametrize("mult, blocks", [("[1, 2, 4]", 1), ("[2, 1, 3]", 1), ("[2, 1, 3]", 2), ("[3]", 1)])
+def test_a_config_knows_the_widths_of_its_group_norms(smoke, mult, blocks):
+    sections = ("autoencoder", "unet")
+    settings = [f"{section}.channel_mult={mult}" for section in sections]
+    settings += [f"{section}.num_res_blocks={blocks}" for section in sections]
+    config = configs.override(smoke, settings)
+    for section, network in (
+        (config.autoencoder, build_autoencoder(config.autoencoder)),
+        (config.unet, build_unet(config)),
+    ):
+        norms = [module for module in network.modules() if isinstance(module, (GroupNorm, SPADEGroupNorm))]
+        found = {getattr(norm, "channels", None) or norm.num_channels for norm in norms}
+        assert found == section.widths
+
+
+def test_networks_have_the_configs_groups(smoke):
+    config = configs.override(smoke, ["autoencoder.norm_groups=16", "unet.norm_groups=2", "unet.norm_min_channels=1"])
+    assert build_autoencoder(config.autoencoder).decoder.norm_out.num_groups == 8  # of 4 channels
+    assert build_unet(config).middle_block[0].in_norm.num_groups == 2
 
 
 def test_schedules_follow_their_formulas():

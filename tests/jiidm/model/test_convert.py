@@ -109,11 +109,6 @@ def test_what_is_left_out_is_told(states, tmp_path, capsys):
     assert "ldm.ckpt: left out betas (1), cond_stage_model (1)" in capsys.readouterr().out
 
 
-def test_group_norms_of_narrow_networks_are_warned_of(released, tmp_path, capsys):
-    assert convert(released["unet"], tmp_path / "a.safetensors", "--config", "smoke") == 0
-    assert "note: with 32 channels" in capsys.readouterr().out
-
-
 def test_every_misfit_is_listed_and_nothing_written(states, tmp_path, capsys):
     state = dict(states["unet"])
     for number in range(6):
