@@ -18,10 +18,7 @@ from jiidm.model.files import load_autoencoder, save_model
 from ldm_jittor import checkpoint
 
 # few channels, with the 32 groups that diffusers has at every width
-SETTINGS = [
-    *("channels=32", "channel_mult=[1, 2, 2]", "norm_min_channels=1"),
-    *("num_res_blocks=1", "latent_channels=4", "codebook_size=64"),
-]
+SETTINGS = ["channels=32", "channel_mult=[1, 2, 2]", "norm_min_channels=1", "num_res_blocks=1", "latent_channels=4"]
 DIFFUSERS = dict(
     block_out_channels=[32, 64, 64],
     layers_per_block=1,
