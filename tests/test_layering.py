@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import PROJECT, run_python
 
-PROJECT = Path(__file__).resolve().parent.parent
 KIT = sorted((PROJECT / "jiidm").rglob("*.py"))
 CORE = sorted((PROJECT / "ldm_jittor").rglob("*.py"))
 
@@ -73,17 +70,6 @@ def room(name: str) -> str | None:
 
 def floor(name: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
-
-
-def run_python(code, folder, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_there_is_something_to_look_at():
@@ -160,7 +146,7 @@ for name in {names}:
     assert not {{"jittor", "matplotlib"}} & set(sys.modules), name
     assert (dict(os.environ), list(sys.argv), os.getcwd(), list(sys.path)) == before, name
 """
-    done = run_python(code, tmp_path, PYTHONDONTWRITEBYTECODE="1")
+    done = run_python(code, folder=tmp_path, PYTHONDONTWRITEBYTECODE="1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
 

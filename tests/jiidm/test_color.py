@@ -28,7 +28,7 @@ def test_lab8_gives_the_statistics_of_the_reference():
     assert abs(lab(source).mean((0, 1)) - lab(reference).mean((0, 1))).max() > 5
 
 
-def test_identity():
+def test_transfer_to_itself_changes_nothing():
     image = np.random.default_rng(7).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     assert np.abs(color_transfer(image, image, space="lalphabeta").astype(int) - image).max() <= 1
     quantised = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), cv2.COLOR_LAB2RGB)

@@ -24,12 +24,12 @@ def by_hand(key, count):
 
 
 @pytest.mark.parametrize("key", STORED, ids=str)
-def test_stored_numbers(key):
+def test_draws_equal_the_stored_numbers(key):
     assert normal((3,), *key).tolist() == STORED[key]
     assert by_hand(key, 3).tolist() == STORED[key]
 
 
-def test_shape_and_type():
+def test_draws_have_the_shape_asked_for():
     draw = normal((2, 3, 4), 1)
     assert draw.shape == (2, 3, 4) and draw.dtype == np.float32
     np.testing.assert_array_equal(draw.ravel(), by_hand((1,), 24))

@@ -15,7 +15,7 @@ def images(seed=0, batch=2):
     return jt.array(np.random.default_rng(seed).uniform(-1, 1, (batch, 3, 16, 24)).astype(np.float32))
 
 
-def test_released_layout():
+def test_parameters_have_the_released_names_and_shapes():
     released = build_autoencoder(load_config("iidm").autoencoder)
     shapes = {name: tuple(parameter.shape) for name, parameter in released.named_parameters()}
     assert len(shapes) == 205

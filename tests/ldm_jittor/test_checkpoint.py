@@ -19,7 +19,7 @@ def arrays():
     return {"weight": rng.standard_normal((2, 3)).astype(np.float32), "bias": rng.standard_normal(2).astype(np.float16)}
 
 
-def test_round_trip(tmp_path, arrays):
+def test_saved_arrays_and_metadata_are_loaded_as_they_were(tmp_path, arrays):
     metadata = {"config": {"unet": {"channels": [1, 2]}}, "step": 7}
     checkpoint.save(tmp_path / "new" / "a.safetensors", arrays, metadata)
     loaded = checkpoint.load(tmp_path / "new" / "a.safetensors")
@@ -30,7 +30,7 @@ def test_round_trip(tmp_path, arrays):
 
 
 @pytest.mark.parametrize("text", ["[1]", "null", '"config"', "{", "[" * 10**5])
-def test_metadata_that_are_no_mapping(tmp_path, arrays, text):
+def test_metadata_that_are_no_mapping_are_refused(tmp_path, arrays, text):
     save_file(arrays, tmp_path / "a.safetensors", {checkpoint.METADATA_KEY: text})
     with pytest.raises(CheckpointError, match=r"a\.safetensors: not a readable checkpoint"):
         checkpoint.load_metadata(tmp_path / "a.safetensors")
@@ -145,7 +145,7 @@ def test_load_into_names_every_kind_of_misfit(arrays):
     np.testing.assert_array_equal(linear.bias.numpy(), arrays["bias"].astype(np.float32))
 
 
-def test_prefixes():
+def test_prefixes_keep_networks_apart():
     both = {**checkpoint.with_prefix("unet", {"a": 1}), **checkpoint.with_prefix("unet_ema", {"a": 2})}
     assert checkpoint.under_prefix("unet", both) == {"a": 1}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jittor as jt
 import numpy as np
 import pytest
+from arrays import normal
 
 from ldm_jittor import ops
 
@@ -32,10 +33,6 @@ extern "C" void run(const long long* sizes, float eps, bool silu, const float** 
     else forward(s, inputs, out[0]);
 }
 """
-
-
-def array(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def test_nvcc_compiles_the_kernels(tmp_path):
@@ -79,9 +76,9 @@ def run_on_host(host, groups, silu, inputs, shapes, grad_y=None):
 @pytest.mark.parametrize("silu", [True, False])
 @pytest.mark.parametrize("rows, masks", [(3, 0), (1, 0), (3, 3), (1, 2)])
 def test_forward_is_that_of_the_cpu(host, rows, masks, silu):
-    inputs = [array(3, 8, 5, 6) * 2 + 1, array(rows, 8, seed=1), array(rows, 8, seed=2)]
-    inputs += [array(masks, 8, 5, 6, seed=seed) for seed in (3, 4) if masks]
-    inputs += [array(1, 8, 3, 3, seed=seed) for seed in (5, 6) if masks == 2]
+    inputs = [normal(3, 8, 5, 6) * 2 + 1, normal(rows, 8, seed=1), normal(rows, 8, seed=2)]
+    inputs += [normal(masks, 8, 5, 6, seed=seed) for seed in (3, 4) if masks]
+    inputs += [normal(1, 8, 3, 3, seed=seed) for seed in (5, 6) if masks == 2]
     x, scale, shift, *modulation = map(jt.array, inputs)
     expected = ops.group_norm(x, 2, scale, shift, modulation, silu=silu).numpy()
     [y] = run_on_host(host, 2, silu, inputs, [x.shape])
@@ -91,9 +88,9 @@ def test_forward_is_that_of_the_cpu(host, rows, masks, silu):
 @pytest.mark.parametrize("silu", [True, False])
 @pytest.mark.parametrize("masks", [0, 3])
 def test_backward_is_that_of_the_cpu(host, masks, silu):
-    inputs = [array(3, 8, 5, 6) * 2 + 1, array(3, 8, seed=1), array(3, 8, seed=2)]
-    inputs += [array(3, 8, 5, 6, seed=seed) for seed in (3, 4) if masks]
-    grad_y = array(3, 8, 5, 6, seed=7)
+    inputs = [normal(3, 8, 5, 6) * 2 + 1, normal(3, 8, seed=1), normal(3, 8, seed=2)]
+    inputs += [normal(3, 8, 5, 6, seed=seed) for seed in (3, 4) if masks]
+    grad_y = normal(3, 8, 5, 6, seed=7)
     variables = [jt.array(values) for values in inputs]
     x, scale, shift, *modulation = variables
     y = ops.group_norm(x, 2, scale, shift, modulation, silu=silu)

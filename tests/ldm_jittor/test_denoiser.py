@@ -85,7 +85,7 @@ def test_clipping_keeps_eps_consistent():
 
 
 @pytest.mark.parametrize("timestep", [319, 900, 999])
-def test_finite_where_abar_vanishes(timestep):
+def test_denoiser_is_finite_where_abar_vanishes(timestep):
     _, z, denoiser = setup()
     denoiser.schedule = NoiseSchedule.paper()
     prediction = denoiser(jt.array(z), timestep)

@@ -15,7 +15,7 @@ def model(value):
     return linear
 
 
-def test_warm_up_then_decay():
+def test_decay_warms_up_then_stays():
     net = model(1.0)
     ema = EMA(net, decay=0.5)
     expected = 1.0

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
+from processes import die_while_writing
 
 from ldm_jittor.files import atomic_path, leftovers
 
@@ -87,10 +86,7 @@ def test_a_name_of_any_length_can_be_written(tmp_path):
 def test_leftovers_are_those_of_processes_that_have_ended(tmp_path):
     (tmp_path / ".keep.jpg").touch()
     (tmp_path / "a-1-1.tmp.jpg").touch()
-    code = (
-        "import os, sys; from ldm_jittor import files; a = files.atomic_path(sys.argv[1]); a.__enter__(); os._exit(1)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.jpg")])
+    die_while_writing(tmp_path / "a.jpg")
     with atomic_path(tmp_path / "b.jpg"):
         (leftover,) = leftovers(tmp_path)
     assert leftover.name.startswith(f".{socket.gethostname()}-") and leftover.suffix == ".jpg"

@@ -75,7 +75,7 @@ def test_variance_gradient_does_not_reach_eps():
 
 
 @pytest.mark.parametrize("schedule", [NoiseSchedule.paper(), NoiseSchedule.linear()])
-def test_finite_at_every_timestep(schedule):
+def test_diffusion_loss_is_finite_at_every_timestep(schedule):
     timesteps = np.arange(0, 1000, 9)
     rng = np.random.default_rng(0)
     z0, eps, v = rng.standard_normal((3, len(timesteps), 2, 2, 2)).astype(np.float32)
@@ -85,13 +85,13 @@ def test_finite_at_every_timestep(schedule):
     assert np.isfinite([value.item() for value in loss]).all()
 
 
-def test_hinge_loss():
+def test_hinge_loss_is_its_closed_form():
     real, fake = np.array([2.0, 0.5, -1.0], np.float32), np.array([-2.0, 0.5, 1.0], np.float32)
     expected = 0.5 * (np.mean([0, 0.5, 2]) + np.mean([0, 1.5, 2]))
     assert hinge_loss(jt.array(real), jt.array(fake)).item() == pytest.approx(expected)
 
 
-def test_discriminator_judges_patches():
+def test_discriminator_gives_a_score_for_each_patch():
     logits = PatchDiscriminator(channels=16)(jt.zeros((2, 3, 64, 64)))
     assert tuple(logits.shape) == (2, 1, 6, 6)  # PatchGAN's 70-pixel patches on 64 pixels
 

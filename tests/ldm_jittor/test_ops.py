@@ -3,14 +3,11 @@
 import jittor as jt
 import numpy as np
 import pytest
+from arrays import normal
 from scipy.signal import correlate2d
 from scipy.special import expit, softmax
 
 from ldm_jittor import ops
-
-
-def array(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def convolve(x, weight, bias, stride, padding):
@@ -34,11 +31,11 @@ def attend(q, k, v):
 
 def assert_gradients(ours, oracle, inputs, seed=9):
     """Jittor's gradients of <direction, ours(inputs)> against central differences of <direction, oracle(inputs)>."""
-    direction = array(*oracle(*inputs).shape, seed=seed)
+    direction = normal(*oracle(*inputs).shape, seed=seed)
     variables = [jt.array(values) for values in inputs]
     gradients = jt.grad((ours(*variables) * jt.array(direction)).sum(), variables)
     for i, gradient in enumerate(gradients):
-        step = array(*inputs[i].shape, seed=i).astype(np.float64)
+        step = normal(*inputs[i].shape, seed=i).astype(np.float64)
         ahead, behind = (
             oracle(*inputs[:i], inputs[i].astype(np.float64) + sign * 1e-4 * step, *inputs[i + 1 :]) for sign in (1, -1)
         )
@@ -54,8 +51,8 @@ CONVOLUTIONS = [(3, 1, 1, 32), (3, 1, 1, 6), (3, 2, 0, 9), (1, 1, 0, 5), (4, 2, 
 
 @pytest.mark.parametrize("kernel, stride, padding, side", CONVOLUTIONS)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_convolution(kernel, stride, padding, side, with_bias):
-    x, weight, bias = array(2, 17, side, side + 1), array(20, 17, kernel, kernel, seed=1) / 10, array(20, seed=2)
+def test_convolution_and_its_gradients_equal_scipys(kernel, stride, padding, side, with_bias):
+    x, weight, bias = normal(2, 17, side, side + 1), normal(20, 17, kernel, kernel, seed=1) / 10, normal(20, seed=2)
     inputs = [x, weight, bias] if with_bias else [x, weight]
 
     def ours(x, weight, bias=None):
@@ -73,7 +70,7 @@ def test_convolution(kernel, stride, padding, side, with_bias):
 
 def test_convolution_of_a_large_map_in_bands_of_rows():
     # two bands of 92 rows and one of 9, which cuts its last tile
-    x, weight, bias = array(2, 3, 193, 130), array(5, 3, 3, 3, seed=1), array(5, seed=2)
+    x, weight, bias = normal(2, 3, 193, 130), normal(5, 3, 3, 3, seed=1), normal(5, seed=2)
     expected = convolve(x, weight, bias, 1, 1)
     with jt.no_grad():
         ours = ops.conv2d(*map(jt.array, (x, weight, bias)), padding=1).numpy()
@@ -82,7 +79,7 @@ def test_convolution_of_a_large_map_in_bands_of_rows():
 
 @pytest.mark.parametrize("kernel, channels, side", [(3, 64, 32), (3, 48, 6), (1, 24, 7)])
 def test_convolution_of_a_sample_does_not_depend_on_its_batch(kernel, channels, side):
-    x, weight = jt.array(array(5, channels, side, side)), jt.array(array(32, channels, kernel, kernel, seed=1))
+    x, weight = jt.array(normal(5, channels, side, side)), jt.array(normal(32, channels, kernel, kernel, seed=1))
     with jt.no_grad():
         batch = ops.conv2d(x, weight, padding=kernel // 2).numpy()
         for i in range(5):
@@ -91,9 +88,9 @@ def test_convolution_of_a_sample_does_not_depend_on_its_batch(kernel, channels, 
 
 @pytest.mark.parametrize("silu", [True, False])
 @pytest.mark.parametrize("rows, masks", [(3, 0), (1, 0), (3, 3), (1, 3)])
-def test_group_norm(rows, masks, silu):
-    x, scale, shift = array(3, 8, 5, 6) * 2 + 1, array(rows, 8, seed=1), array(rows, 8, seed=2)
-    inputs = [x, scale, shift, array(3, 8, 5, 6, seed=3), array(3, 8, 5, 6, seed=4)][: 5 if masks else 3]
+def test_group_norm_and_its_gradients_equal_the_formula(rows, masks, silu):
+    x, scale, shift = normal(3, 8, 5, 6) * 2 + 1, normal(rows, 8, seed=1), normal(rows, 8, seed=2)
+    inputs = [x, scale, shift, normal(3, 8, 5, 6, seed=3), normal(3, 8, 5, 6, seed=4)][: 5 if masks else 3]
 
     def ours(x, scale, shift, *modulation):
         return ops.group_norm(x, 2, scale, shift, modulation, silu=silu)
@@ -108,7 +105,7 @@ def test_group_norm(rows, masks, silu):
 
 def test_group_norm_gradient_of_a_large_map():
     """More pixels a channel than are summed in one go."""
-    inputs = [array(1, 2, 65, 64), array(1, 2, seed=1), array(1, 2, seed=2)]
+    inputs = [normal(1, 2, 65, 64), normal(1, 2, seed=1), normal(1, 2, seed=2)]
 
     def ours(x, scale, shift):
         return ops.group_norm(x, 1, scale, shift, silu=True)
@@ -121,16 +118,16 @@ def test_group_norm_gradient_of_a_large_map():
 
 def test_group_norm_has_a_large_mean_taken_off_exactly():
     """Where E[x^2] - E[x]^2 has lost every digit."""
-    x, ones, zeros = array(1, 4, 30, 40) + 3000, np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32)
+    x, ones, zeros = normal(1, 4, 30, 40) + 3000, np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32)
     ours = ops.group_norm(jt.array(x), 1, jt.array(ones), jt.array(zeros)).numpy()
     np.testing.assert_allclose(ours, group_norm(x, 1, ones, zeros), atol=2e-3)
 
 
 @pytest.mark.parametrize("sides", [(5, 6), (2, 3), (3, 2)])
 def test_samples_beyond_the_masks_take_the_null_masks_corners_edges_and_middle(sides):
-    x, scale, shift = array(3, 4, *sides), array(1, 4, seed=1), array(1, 4, seed=2)
+    x, scale, shift = normal(3, 4, *sides), normal(1, 4, seed=1), normal(1, 4, seed=2)
     gamma, beta, null_gamma, null_beta = (
-        array(n, 4, *shape, seed=seed) for seed, (n, shape) in enumerate([(2, sides)] * 2 + [(1, (3, 3))] * 2)
+        normal(n, 4, *shape, seed=seed) for seed, (n, shape) in enumerate([(2, sides)] * 2 + [(1, (3, 3))] * 2)
     )
     places = [[0] + [1] * (side - 2) + [2] for side in sides]
     full = [
@@ -144,15 +141,15 @@ def test_samples_beyond_the_masks_take_the_null_masks_corners_edges_and_middle(s
 
 
 def test_samples_without_a_mask_are_refused():
-    x, row = jt.array(array(3, 4, 5, 6)), jt.ones((1, 4))
+    x, row = jt.array(normal(3, 4, 5, 6)), jt.ones((1, 4))
     with pytest.raises(ValueError, match="2 masks for 3 samples"):
         ops.group_norm(x, 1, row, row, [x[:2], x[:2]])
 
 
 @pytest.mark.parametrize("chunk, keys", [(256, 12), (5, 12), (5, 7)])
-def test_attention(chunk, keys, monkeypatch):
+def test_attention_and_its_gradients_equal_softmax(chunk, keys, monkeypatch):
     monkeypatch.setattr(ops, "ATTENTION_CHUNK", chunk)
-    inputs = [array(3, 8, 12), array(3, 8, keys, seed=1), array(3, 8, keys, seed=2)]
+    inputs = [normal(3, 8, 12), normal(3, 8, keys, seed=1), normal(3, 8, keys, seed=2)]
     for ours in (ops.attention, ops._attention_plain):
         np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), attend(*inputs), rtol=1e-4, atol=1e-5)
         assert_gradients(ours, attend, inputs)
@@ -171,4 +168,4 @@ def test_attention(chunk, keys, monkeypatch):
 )
 def test_shapes_that_do_not_agree_are_refused(call):
     with pytest.raises(ValueError, match="shapes that do not agree"):
-        call(lambda *shape: jt.array(array(*shape)))
+        call(lambda *shape: jt.array(normal(*shape)))

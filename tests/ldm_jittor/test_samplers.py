@@ -108,14 +108,14 @@ def test_paper_schedule_samples_the_data_from_timestep_319(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_finite_from_beta_one(name):
+def test_samplers_stay_finite_from_beta_one(name):
     schedule = NoiseSchedule.paper()
     z = SAMPLERS[name](GaussianDenoiser(schedule), start(), schedule.timesteps(999, 1000), noise=draws()).numpy()
     assert np.isfinite(z).all() and np.abs(z).max() < 10
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_finite_for_an_untrained_network_at_the_papers_start(name):
+def test_samplers_stay_finite_for_an_untrained_network_at_the_papers_start(name):
     schedule = NoiseSchedule.paper()
     z = SAMPLERS[name](ZeroDenoiser(schedule), start(), schedule.timesteps(319, 20), noise=draws()).numpy()
     assert np.isfinite(z).all()

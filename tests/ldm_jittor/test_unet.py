@@ -27,7 +27,7 @@ def latent(seed=1):
     return jt.array(np.random.default_rng(seed).standard_normal((1, 3, 8, 12)).astype(np.float32))
 
 
-def test_released_layout():
+def test_parameters_have_the_released_names_and_shapes():
     """501.5 M parameters; names as in the released checkpoint, of which these are the unusual ones."""
     released = build_unet(load_config("iidm"))
     shapes = {name: tuple(parameter.shape) for name, parameter in released.named_parameters()}

@@ -55,7 +55,7 @@ def case(request) -> dict:
     return dict(name=request.param, model=model, x=jt.array(x), z=jt.array(z), answers=answers)
 
 
-def test_encode(case: dict) -> None:
+def test_autoencoder_encodes_as_diffusers_does(case: dict) -> None:
     encoded = case["answers"]["encoded"]
     channels = case["z"].shape[1]
     assert_close(case["model"].encode(case["x"]), encoded[:, :channels], f"{case['name']} encode", "diffusers")
@@ -64,5 +64,5 @@ def test_encode(case: dict) -> None:
         assert_close(moments, encoded, f"{case['name']} moments", "diffusers")
 
 
-def test_decode(case: dict) -> None:
+def test_autoencoder_decodes_as_diffusers_does(case: dict) -> None:
     assert_close(case["model"].decode(case["z"]), case["answers"]["decoded"], f"{case['name']} decode", "diffusers")

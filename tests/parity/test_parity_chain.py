@@ -18,7 +18,7 @@ GUIDANCE = 3.7
 
 
 @pytest.mark.parametrize("start, spacing", [(599, "trailing"), (380, "linspace")])
-def test_twenty_guided_ddim_steps(start: int, spacing: str) -> None:
+def test_twenty_guided_ddim_steps_end_where_pytorch_and_diffusers_end(start: int, spacing: str) -> None:
     rng = np.random.default_rng(5)
     unet, schedule = UNet(**TINY_UNET), NoiseSchedule.linear()
     unet.eval()

@@ -85,13 +85,13 @@ def test_tensors_are_equal_to_the_bit(case, name) -> None:
         ("kl.ckpt", "kl", "ldm"),
     ],
 )
-def test_autoencoders(case, file, kind, answer) -> None:
+def test_autoencoders_of_every_format_give_the_same(case, file, kind, answer) -> None:
     model = load_autoencoder(case.folder / file, config_of(kind).autoencoder)
     assert_close(model.encode(case.x), case.answers[f"{answer}/encoded"], f"{file} encode")
     assert_close(model.decode(case.z), case.answers[f"{answer}/decoded"], f"{file} decode")
 
 
-def test_a_unet_saved_by_pytorch(case) -> None:
+def test_a_unet_saved_by_pytorch_predicts_the_same(case) -> None:
     assert cli.main(["convert", f"{case.folder}/unet.pt", f"{case.folder}/unet.safetensors", *smoke_options()]) == 0
     unet = build_unet(config_of("kl"))
     checkpoint.load_into(unet, checkpoint.load(case.folder / "unet.safetensors").arrays, "unet.safetensors")
@@ -99,7 +99,7 @@ def test_a_unet_saved_by_pytorch(case) -> None:
     assert_close(unet(case.noisy, case.timesteps, case.mask), case.answers["unet"], "U-Net of a .pt file")
 
 
-def test_an_exported_unet_in_pytorch(case) -> None:
+def test_an_exported_unet_predicts_the_same_in_pytorch(case) -> None:
     case.unet.eval()
     ours = case.unet(case.noisy, case.timesteps, case.mask)
     assert_close(ours, case.answers["exported"], "exported U-Net, run by PyTorch")

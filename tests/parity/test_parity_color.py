@@ -58,7 +58,7 @@ def reinhard_pixelwise(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     "space, formula, source", [("lab8", opencv_lab, "OpenCV"), ("lalphabeta", reinhard_pixelwise, "Reinhard's formula")]
 )
-def test_color_transfer(space: str, formula, source: str) -> None:
+def test_color_transfer_equals_its_oracle_to_the_byte(space: str, formula, source: str) -> None:
     """Bytes differ by one part in 255 or not at all."""
     pictures = [landscape(index, SIZE)[0] for index in range(6)]
     ours = [color_transfer(a, b, space=space) for a, b in zip(pictures, pictures[1:])]

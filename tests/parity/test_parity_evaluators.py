@@ -48,18 +48,18 @@ def case(tmp_path_factory) -> dict:
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_inception_features(case: dict, size: str) -> None:
+def test_inception_features_equal_those_of_pytorch_fid(case: dict, size: str) -> None:
     ours = inception.load(case["folder"] / "inception").features(case["images"][size])
     assert_close(ours, case["answers"][f"features/{size}"], f"FID Inception-v3, {size} images", "pytorch-fid")
 
 
-def test_nima_ratings(case: dict) -> None:
+def test_nima_ratings_equal_those_of_pytorch(case: dict) -> None:
     network = nima.load(case["folder"] / "nima").network
     crops = jt.array(case["images"]["crops"].transpose(0, 3, 1, 2).copy()).float32() / 255
     assert_close(network(crops), case["answers"]["ratings"], "NIMA VGG-16", "torchvision")
 
 
-def test_frechet_distance(case: dict) -> None:
+def test_frechet_distance_equals_that_of_pytorch_fid(case: dict) -> None:
     ours = metrics.frechet_distance(
         *metrics.gaussian(case["features"]["features/a"]), *metrics.gaussian(case["features"]["features/b"])
     )

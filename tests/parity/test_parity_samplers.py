@@ -115,12 +115,12 @@ def sample(case: dict, arrays: dict) -> jt.Var:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_sampler(arrays: dict, name: str) -> None:
+def test_sampler_ends_where_diffusers_ends(arrays: dict, name: str) -> None:
     assert_close(sample(CASES[name], arrays), arrays[f"samples/{name}"], f"chain: {name}", "diffusers")
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_ddpm_step(arrays: dict, name: str) -> None:
+def test_ddpm_step_has_the_mean_and_variance_of_diffusers(arrays: dict, name: str) -> None:
     kind, *timesteps = STEPS[name]
     drawn = []
     for noise in (jt.zeros, jt.ones):
@@ -141,7 +141,7 @@ def test_ddpm_step(arrays: dict, name: str) -> None:
 @pytest.mark.parametrize("clip", [None, 1.5])
 @pytest.mark.parametrize("num_steps", [5, 50])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_finite_from_beta_1(arrays: dict, sampler: str, num_steps: int, clip) -> None:
+def test_sampler_stays_finite_from_beta_1(arrays: dict, sampler: str, num_steps: int, clip) -> None:
     """Where the paper's schedule ends, abar is 0 and below float32's range before; diffusers has no answer here."""
     timesteps = SCHEDULES["paper"].timesteps(999, num_steps)
     ours = sample(case(sampler, timesteps, schedule="paper", clip=clip), arrays)
@@ -150,12 +150,12 @@ def test_finite_from_beta_1(arrays: dict, sampler: str, num_steps: int, clip) ->
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_schedule(arrays: dict, name: str) -> None:
+def test_betas_equal_those_of_diffusers(arrays: dict, name: str) -> None:
     ratio = getattr(NoiseSchedule, name)().betas / arrays[f"betas/{name}"]  # each for itself: they span decades
     assert_close(ratio, np.ones(1000), f"betas, {name}", "diffusers")
 
 
-def test_add_noise(arrays: dict) -> None:
+def test_add_noise_equals_that_of_diffusers(arrays: dict) -> None:
     z, eps = jt.array(arrays["z"]), jt.array(arrays["noises"][0])
     schedule, noisy = SCHEDULES["linear"], arrays["noisy"]
     assert_close(schedule.add_noise(z, eps, 400), noisy, "add_noise", "diffusers")

@@ -1,4 +1,4 @@
-"""jiidm.segformer against transformers, through a file as Hugging Face publishes it."""
+"""jiidm.evaluate.segformer against transformers, through a file as Hugging Face publishes it."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ def case(request) -> dict:
     return dict(segmenter=segmenter, images=images, x=x, answers=answers)
 
 
-def test_logits(case: dict) -> None:
+def test_logits_equal_those_of_transformers(case: dict) -> None:
     network = case["segmenter"].network
     with network.inference():
         assert_close(network(case["x"]), case["answers"]["logits"], "SegFormer logits")
 
 
-def test_every_stage(case: dict) -> None:
+def test_every_stage_equals_that_of_transformers(case: dict) -> None:
     for stage, ours in enumerate(case["segmenter"].network.encode(case["x"])):
         oracle = case["answers"][f"features/{stage}"]
         assert_close(ours.permute(0, 3, 1, 2), oracle, f"SegFormer stage {stage + 1}")
 
 
-def test_classes_at_the_images_size(case: dict) -> None:
+def test_classes_at_the_images_size_equal_those_of_transformers(case: dict) -> None:
     """A tie to float noise may be broken the other way."""
     same = case["segmenter"].predict(case["images"]) == case["answers"]["classes"]
     assert same.shape == case["images"].shape[:3] and same.mean() > 0.9999
 
 
-def test_pooled_features(case: dict) -> None:
+def test_features_are_the_mean_of_the_last_stage(case: dict) -> None:
     oracle = case["answers"]["features/3"].mean(axis=(2, 3))
     assert_close(case["segmenter"].features(case["images"]), oracle, "SegFormer pooled features")
 

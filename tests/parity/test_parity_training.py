@@ -48,7 +48,7 @@ def case() -> dict:
     return dict(unet=unet, schedule=schedule, answers=answers, **arrays)
 
 
-def test_loss_and_gradients(case: dict) -> None:
+def test_loss_and_gradients_equal_those_of_pytorch(case: dict) -> None:
     z0, z, eps, mask = (jt.array(case[name]) for name in ("z0", "z", "eps", "mask"))
     output = case["unet"](z, jt.array(case["timesteps"]), mask)
     loss = diffusion_loss(output, z0, z, eps, case["timesteps"], case["schedule"])
@@ -74,7 +74,7 @@ class Vector(nn.Module):
         self.values = jt.array(values)
 
 
-def test_adamw_and_ema(case: dict) -> None:
+def test_adamw_and_ema_step_as_in_pytorch(case: dict) -> None:
     model = Vector(case["parameter"])
     optimizer = nn.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
     ema = EMA(model, DECAY)

@@ -59,12 +59,12 @@ def case(request) -> dict:
 
 
 @pytest.mark.parametrize("mask", MASKS)
-def test_forward(case: dict, mask: str) -> None:
+def test_unet_predicts_what_pytorch_predicts(case: dict, mask: str) -> None:
     ours = case["unet"](case["x"], case["timesteps"], jt.array(case["masks"][mask]).float32())
     assert_close(ours, case["answers"][f"predictions/{mask}"], f"U-Net, {case['name']}, {mask} mask")
 
 
-def test_forward_with_kept_modulations_and_chunked_attention(case: dict, monkeypatch) -> None:
+def test_unet_with_kept_modulations_and_chunked_attention_predicts_the_same(case: dict, monkeypatch) -> None:
     monkeypatch.setattr(ops, "ATTENTION_CHUNK", 24)  # of 64 tokens: two whole chunks and a rest
     modulations = case["unet"].modulations(jt.array(case["masks"]["latent"]).float32(), (16, 16))
     ours = case["unet"](case["x"], case["timesteps"], modulations=modulations)

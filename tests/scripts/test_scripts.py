@@ -68,7 +68,7 @@ def installs(lines: list[str]) -> int:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_syntax(name):
+def test_bash_can_parse_the_script(name):
     subprocess.run(["bash", "-n", PROJECT / name], check=True)
 
 
@@ -174,14 +174,14 @@ def test_two_at_once_set_up_once(project):
     assert sum("waiting for it" in error for error in errors) == 1
 
 
-def test_missing_interpreter(project, tmp_path):
+def test_missing_interpreter_is_told(project, tmp_path):
     run = bash(project / "run_infer.sh", env=environment(project, PYTHON=str(tmp_path / "none")))
     assert run.returncode == 1
     assert run.stderr.startswith("error:") and "none not found" in run.stderr
     assert not (project / ".venv").exists()
 
 
-def test_unsupported_interpreter(project, tmp_path):
+def test_unsupported_interpreter_is_told(project, tmp_path):
     old = tmp_path / "old"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo "Python 3.8.18" || exit 1\n')
     old.chmod(0o755)
@@ -191,7 +191,7 @@ def test_unsupported_interpreter(project, tmp_path):
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_missing_compiler(project, tmp_path):
+def test_missing_compiler_is_told(project, tmp_path):
     bare = tmp_path / "bin"
     bare.mkdir()
     for name in (
@@ -216,6 +216,6 @@ def test_missing_compiler(project, tmp_path):
     assert not (project / ".venv").exists()
 
 
-def test_unknown_argument(project):
+def test_unknown_argument_is_refused(project):
     run = bash(project / "setup_env.sh", "--devel", env=environment(project))
     assert run.returncode == 1 and "--devel" in run.stderr

@@ -165,7 +165,7 @@ def test_resize_mask_equals_opencv_on_halving():
     np.testing.assert_array_equal(images.resize_mask(mask, (6, 4)), expected)
 
 
-def test_load_mask_resizes(tmp_path):
+def test_load_mask_resizes_to_the_size_asked_for(tmp_path):
     mask = np.array([[1, 2], [3, 4]], np.uint8)
     images.save_png(tmp_path / "a.png", mask)
     np.testing.assert_array_equal(images.load_mask(tmp_path / "a.png", (4, 4)), mask.repeat(2, 0).repeat(2, 1))
@@ -190,7 +190,7 @@ def test_a_jpeg_round_trip_is_what_a_file_gives_back(tmp_path, quality):
     np.testing.assert_array_equal(images.jpeg_round_trip(array, quality), images.load_image(tmp_path / "a.jpg"))
 
 
-def test_read_size_is_width_height(tmp_path):
+def test_read_size_gives_width_then_height(tmp_path):
     images.save_png(tmp_path / "a.png", photo(12, 16))
     assert images.read_size(tmp_path / "a.png") == (16, 12)
 

@@ -151,7 +151,7 @@ def test_the_split_is_a_partition_of_about_the_fraction():
     assert data.split(pairs, 0.1, seed=4) != (train, validation)
 
 
-def test_adding_files_moves_no_other():
+def test_adding_files_moves_no_other_between_the_sets():
     few, many = made_up_pairs(300), made_up_pairs(600)
     validation_before, validation_after = data.split(few, 0.2, 0)[1], data.split(many, 0.2, 0)[1]
     assert validation_before == [pair for pair in validation_after if pair in few]
@@ -201,7 +201,7 @@ def test_a_written_split_is_read_back(root):
         data.read_split(root, pairs)
 
 
-def test_a_file_in_the_way_of_the_split(tmp_path):
+def test_a_file_in_the_way_of_the_split_is_refused(tmp_path):
     (tmp_path / "split").write_text("x")
     with pytest.raises(InputError, match="split"):
         data.write_split(tmp_path / "split", made_up_pairs(2), made_up_pairs(1, start=2), seed=0)

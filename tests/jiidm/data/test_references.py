@@ -46,7 +46,7 @@ def test_masks_are_sorted_png_files(layout):
     assert [mask.name for mask in find_masks(layout / "labels")] == ["a.png", "b.png", "c.png"]
 
 
-def test_missing_and_empty_mask_folders(tmp_path):
+def test_missing_and_empty_mask_folders_are_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InputError, match=str(folder)):
             find_masks(folder)
@@ -75,7 +75,7 @@ def test_images_are_found_in_imgs_beside_the_json(layout):
     assert all(path.is_file() and path.parent.name == "imgs" for path in found.values())
 
 
-def test_places_are_tried_in_order(layout, tmp_path):
+def test_image_folders_are_tried_in_order(layout, tmp_path):
     data_root = tmp_path / "data"
     (data_root / "imgs").mkdir(parents=True)
     entries = {"a.png": "r.jpg", "b.png": "imgs/b.jpg", "c.png": str((layout / "imgs" / "c.jpg").resolve())}
@@ -119,19 +119,19 @@ def test_missing_references_are_named_and_counted(layout):
     assert "no reference" in message and "'a.png', 'c.png'" in message and "2 in all" in message
 
 
-def test_many_are_cut_to_the_first_few(layout):
+def test_many_faults_are_cut_to_the_first_few(layout):
     message = error_of(layout, {**GOOD, **{f"x{i}.png": "a.jpg" for i in range(9)}})
     assert "does not exist" in message and "'x2.png', ..." in message and "x3" not in message and "9 in all" in message
 
 
 @pytest.mark.parametrize("name", ["missing.jpg", "", ".", "imgs"])
-def test_images_that_are_not_there(layout, name):
+def test_images_that_are_not_there_are_named(layout, name):
     message = error_of(layout, {**GOOD, "a.png": name})
     assert "not found" in message and repr(name) in message and str(layout / "imgs") in message
 
 
 @pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 5000 + ".jpg", "\ud800.jpg"])
-def test_impossible_names(layout, name):
+def test_impossible_names_are_refused(layout, name):
     error_of(layout, {**GOOD, "a.png": name})
 
 

@@ -44,7 +44,7 @@ def test_color_similarity_is_opencvs_correlation(a, b):
     assert metrics.color_similarity(one, other) == pytest.approx(oracle, abs=1e-9)
 
 
-def test_color_similarity_at_its_ends():
+def test_color_similarity_of_equal_colours_is_one():
     image = images()[4]
     assert metrics.color_similarity(image, image) == pytest.approx(1)
     assert metrics.color_similarity(image, np.repeat(image, 2, axis=0)) == pytest.approx(1)

@@ -177,7 +177,7 @@ def test_a_pickle_is_not_run(tmp_path):
     assert not mark.exists()
 
 
-def test_which_model_is_found(tmp_path):
+def test_the_newest_finished_model_is_found_else_the_shipped_one(tmp_path):
     assert model.find_model(tmp_path / "runs") == model.SHIPPED
     for age, name in enumerate(("new", "old", "older")):
         folder = tmp_path / "runs" / name
@@ -188,5 +188,5 @@ def test_which_model_is_found(tmp_path):
     assert model.find_model(tmp_path / "runs") == tmp_path / "runs" / "new" / model.MODEL_FILE
 
 
-def test_sha256(smoke_model):
+def test_sha256_is_that_of_the_bytes(smoke_model):
     assert model.sha256(smoke_model) == hashlib.sha256(smoke_model.read_bytes()).hexdigest()

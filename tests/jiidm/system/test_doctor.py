@@ -54,7 +54,7 @@ def test_preflight_prints_failures_only(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("version", "status"), [((3, 9), "fail"), ((3, 10), "ok"), ((3, 13), "fail")])
-def test_python(monkeypatch, version, status):
+def test_python_outside_its_range_fails(monkeypatch, version, status):
     monkeypatch.setattr(doctor.sys, "version_info", version)
     assert doctor.check_python().status == status
 
@@ -63,7 +63,7 @@ def test_compiler_works_here():
     assert doctor.check_compiler().status == "ok"
 
 
-def test_compiler_missing(monkeypatch, tmp_path):
+def test_a_missing_compiler_fails_with_its_remedy(monkeypatch, tmp_path):
     monkeypatch.delenv("cc_path", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     check = doctor.check_compiler()
@@ -71,7 +71,7 @@ def test_compiler_missing(monkeypatch, tmp_path):
     assert "apt-get install -y g++" in check.remedy
 
 
-def test_compiler_without_its_library(monkeypatch, tmp_path):
+def test_a_compiler_without_its_library_fails(monkeypatch, tmp_path):
     monkeypatch.delenv("cc_path", raising=False)
     program(tmp_path, "g++", 'echo "<stdin>:1: fatal error: vector: No such file" >&2; exit 1')
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -79,7 +79,7 @@ def test_compiler_without_its_library(monkeypatch, tmp_path):
     assert check.status == "fail" and "vector: No such file" in check.detail
 
 
-def test_headers(monkeypatch, tmp_path):
+def test_missing_python_headers_fail_and_are_named(monkeypatch, tmp_path):
     program(tmp_path, "config", f"echo -I{tmp_path}/include")
     monkeypatch.setattr(doctor.runtime, "python_config", lambda: tmp_path / "config")
     check = doctor.check_headers()
@@ -91,7 +91,7 @@ def test_headers(monkeypatch, tmp_path):
     assert "config not found" in doctor.check_headers().detail
 
 
-def test_package_outside_its_range(monkeypatch):
+def test_a_package_outside_its_range_is_told(monkeypatch):
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "2.1.0")
     check = doctor.check_package("numpy", SpecifierSet(">=1.22,<2"))
     assert check.status == "fail" and "2.1.0" in check.detail
@@ -99,7 +99,7 @@ def test_package_outside_its_range(monkeypatch):
     assert doctor.check_package("numpy", SpecifierSet(">=2")).status == "ok"
 
 
-def test_package_missing():
+def test_a_missing_package_is_told():
     assert "not installed" in doctor.check_package("jiidm-no-such-package", SpecifierSet(">=1")).detail
 
 
@@ -109,7 +109,7 @@ def test_packages_leave_extras_out(monkeypatch):
     assert [check.name for check in doctor.package_checks()] == ["numpy"]
 
 
-def test_onednn(monkeypatch):
+def test_missing_onednn_is_told_with_its_remedy(monkeypatch):
     monkeypatch.setattr(doctor.runtime, "find_onednn", lambda: None)
     assert "pip install jittor-offline" in doctor.check_onednn().remedy
     monkeypatch.setattr(doctor.runtime, "find_onednn", lambda: Path("/offline/dnnl.tgz"))
@@ -126,7 +126,7 @@ def test_cuda_is_a_problem_only_where_there_is_a_gpu(monkeypatch):
     assert check.status == "warn" and "install_cuda" in check.remedy
 
 
-def test_mpi(monkeypatch, tmp_path):
+def test_half_an_mpi_is_a_warning(monkeypatch, tmp_path):
     program(tmp_path, "mpicc", "")
     monkeypatch.setenv("PATH", str(tmp_path))
     check = doctor.check_mpi()
@@ -136,12 +136,12 @@ def test_mpi(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("gib", "status"), [(1, "fail"), (4, "warn"), (16, "ok")])
-def test_memory(monkeypatch, gib, status):
+def test_little_memory_warns_or_fails(monkeypatch, gib, status):
     monkeypatch.setattr(doctor, "available_memory", lambda: gib * GIB)
     assert doctor.check_memory().status == status
 
 
-def test_disk(monkeypatch, tmp_path):
+def test_a_full_or_closed_disk_fails(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.runtime, "jittor_cache", lambda: tmp_path / "not" / "there")
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: usage(GIB // 2))
@@ -153,7 +153,7 @@ def test_disk(monkeypatch, tmp_path):
     assert "can't be written" in doctor.check_disk().detail
 
 
-def test_jit_cache(monkeypatch, tmp_path):
+def test_jit_cache_tells_whether_it_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "jit_cache", lambda: tmp_path)
     assert "not compiled yet" in doctor.check_jit_cache().detail
     (tmp_path / "jittor_core.so").write_bytes(bytes(3 * 2**20))
@@ -166,7 +166,7 @@ def test_convolution_runs_here():
     assert doctor.check_convolution().status == "ok"
 
 
-def test_convolution_that_fails_or_hangs(monkeypatch):
+def test_a_convolution_that_fails_or_hangs_is_told(monkeypatch):
     monkeypatch.setattr(doctor, "jit_cache", lambda: None)
     failed = SimpleNamespace(returncode=1, stderr="Traceback\nOSError: libgomp.so.1", stdout="")
     monkeypatch.setattr(doctor, "in_python", lambda script, seconds: failed)

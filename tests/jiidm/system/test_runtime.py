@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from processes import run_python
 
 from jiidm.errors import InputError
 from jiidm.system import runtime
@@ -51,10 +52,11 @@ def test_importing_and_preparing_leave_jittor_and_the_environment_alone():
         "assert before == dict(os.environ); runtime.prepare('cpu'); "
         "assert os.environ['nvcc_path'] == ''; assert 'jittor' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    done = run_python(script)
+    assert done.returncode == 0, done.stderr
 
 
-def test_unknown_device():
+def test_an_unknown_device_is_refused():
     with pytest.raises(InputError, match="tpu"):
         runtime.prepare("tpu")
 
@@ -97,20 +99,20 @@ def test_an_empty_nvcc_path_of_the_user_turns_cuda_off(monkeypatch, env):
     assert "nvcc_path" in runtime.find_cuda().reason
 
 
-def test_a_gpu_without_nvcc(monkeypatch):
+def test_a_gpu_without_nvcc_is_told(monkeypatch):
     monkeypatch.setattr(runtime, "driver_problem", lambda: "")
     monkeypatch.setattr(runtime, "nvcc_candidates", list)
     assert "nvcc was not found" in runtime.find_cuda().reason
 
 
 @pytest.mark.parametrize(("init", "devices", "reason"), [(0, 2, ""), (100, 0, "cuInit returns 100"), (0, 0, "no GPU")])
-def test_driver(monkeypatch, init, devices, reason):
+def test_driver_problems_are_told(monkeypatch, init, devices, reason):
     monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: driver(init, devices))
     problem = runtime.driver_problem()
     assert reason in problem and bool(reason) == bool(problem)
 
 
-def test_no_driver(monkeypatch):
+def test_a_missing_driver_is_told(monkeypatch):
     def refuse(name):
         raise OSError(name)
 
@@ -175,7 +177,7 @@ def test_python_config_of_the_interpreter_behind_a_virtual_environment(monkeypat
     assert runtime.environment("")["python_config_path"] == str(config)
 
 
-def test_use_device(monkeypatch):
+def test_use_device_turns_cuda_on_and_off_and_refuses_it_where_it_lacks(monkeypatch):
     jittor = SimpleNamespace(has_cuda=False, flags=SimpleNamespace(use_cuda=None))
     monkeypatch.setitem(sys.modules, "jittor", jittor)
     runtime.use_device("cpu")

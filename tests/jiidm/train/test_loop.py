@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import threading
-import time
-
 import jittor as jt
 import numpy as np
 import pytest
 from jittor import nn
 
 from jiidm.config.schema import DiffusionTraining
-from jiidm.data.prefetch import load_ahead
 from jiidm.train import loop as training
 from jiidm.train.loop import Trainer, learning_rate_at, micro_batches, sample_index
 from ldm_jittor.checkpoint import load_into, under_prefix
@@ -188,37 +184,3 @@ def test_a_step_sees_the_same_samples_whatever_the_accumulation(accumulation):
     batches = micro_batches(5, 12, accumulation)
     assert len(batches) == accumulation and len({len(batch) for batch in batches}) == 1
     assert [number for batch in batches for number in batch] == list(range(60, 72))
-
-
-def test_load_ahead_keeps_the_order_and_loads_the_next_meanwhile():
-    loaded, threads = [], set()
-
-    def load(step):
-        threads.add(threading.current_thread())
-        loaded.append(step)
-        return step * 10
-
-    results = load_ahead(load, range(3, 6))
-    assert next(results) == (3, 30)
-    deadline = time.monotonic() + 5
-    while 4 not in loaded and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert loaded == [3, 4]
-    assert list(results) == [(4, 40), (5, 50)]
-    assert loaded == [3, 4, 5] and threading.current_thread() not in threads
-
-
-def test_load_ahead_of_nothing():
-    assert list(load_ahead(lambda step: step, range(4, 4))) == []
-
-
-def test_load_ahead_passes_errors_on():
-    def load(step):
-        if step == 1:
-            raise OSError("disk")
-        return step
-
-    results = load_ahead(load, range(3))
-    assert next(results) == (0, 0)
-    with pytest.raises(OSError, match="disk"):
-        next(results)

@@ -145,7 +145,7 @@ def test_calls_are_refused_by_name(name, place, protocol):
         (b"cos\nsys\x1b[31mtem\n(tR.", r"x1b"),
     ],
 )
-def test_calls_by_rare_instructions(content, named):
+def test_calls_by_rare_instructions_are_refused(content, named):
     with pytest.raises(UnpicklingError, match=named) as caught:
         read(content)
     assert str(caught.value).isprintable()
@@ -235,6 +235,6 @@ def test_damage_raises_nothing_else(protocol):
 @pytest.mark.parametrize(
     "content", [b"", b"no pickle", b".", b"\x80\x04.", b"\x80\x02K", b"h\x07.", b"(((", b"\x80\x02R."]
 )
-def test_what_is_no_pickle(content):
+def test_what_is_no_pickle_is_refused(content):
     with pytest.raises(UnpicklingError, match="damaged or no pickle"):
         read(content)

@@ -48,12 +48,12 @@ def arrays():
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_a_pickled_dict_of_arrays(tmp_path, arrays, protocol):
+def test_a_pickled_dict_of_arrays_is_read(tmp_path, arrays, protocol):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({**arrays, "epoch": 3, "names": ["x"]}, protocol))
     check(tmp_path / "a.pkl", arrays)
 
 
-def test_what_jittor_saves(tmp_path, arrays):
+def test_what_jittor_saves_is_read(tmp_path, arrays):
     path = tmp_path / "a.pkl"
     arrays = {name: array for name, array in arrays.items() if array.size and name != "scalar"}
     variables = {
@@ -67,13 +67,13 @@ def test_what_jittor_saves(tmp_path, arrays):
     check(path, expected)
 
 
-def test_a_module_saved_by_jittor(tmp_path):
+def test_a_module_saved_by_jittor_is_read(tmp_path):
     module = jt.nn.Sequential(jt.nn.Conv(3, 4, 3), jt.nn.Linear(4, 2))
     module.save(str(tmp_path / "a.pkl"))
     check(tmp_path / "a.pkl", {name: value.numpy() for name, value in module.named_parameters()})
 
 
-def test_jittors_checksum(tmp_path):
+def test_a_wrong_checksum_of_jittors_is_told(tmp_path):
     path = tmp_path / "a.pkl"
     jt.save({"a": VALUES}, str(path))
     content = bytearray(path.read_bytes())
@@ -100,7 +100,7 @@ def test_a_dict_met_again_is_read_once(tmp_path):
 
 
 @pytest.mark.parametrize("tree", [[VALUES], VALUES, 5, {"a": 3}, {"a": [1.0]}, {}])
-def test_what_holds_no_named_arrays(tmp_path, tree):
+def test_what_holds_no_named_arrays_is_refused(tmp_path, tree):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(tree))
     assert "no named arrays" in refusal(tmp_path / "a.pkl")
 
@@ -122,7 +122,7 @@ def test_arrays_of_other_things_are_refused(tmp_path, array):
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_tensors(tmp_path, write):
+def test_tensors_of_every_shape_and_kind_are_read(tmp_path, write):
     bfloat = np.array([0x3F80, 0xC000, 0x7F80], np.uint16)  # 1, -2, infinity
     storages = {"0": VALUES, "1": bfloat, "2": np.array([7, -8]), "3": VALUES[:6].astype(np.float16)}
     keyed = {key: storage(key, array, *([None] if write is write_legacy else [])) for key, array in storages.items()}
@@ -184,7 +184,7 @@ def test_only_the_state_dicts_storages_are_read(tmp_path):
         ([4], [1], 0),
     ],
 )
-def test_tensors_outside_their_storage(tmp_path, size, stride, offset):
+def test_tensors_outside_their_storage_are_refused(tmp_path, size, stride, offset):
     write_zip(tmp_path / "a.pt", {"a": tensor(storage("0", VALUES), size, stride, offset)}, {"0": VALUES})
     assert "damaged" in refusal(tmp_path / "a.pt")
 
@@ -195,7 +195,7 @@ def test_expanded_tensors_are_refused(tmp_path):
     assert "expanded" in refusal(tmp_path / "a.pt")
 
 
-def test_a_storage_of_another_length(tmp_path):
+def test_a_storage_of_another_length_is_refused(tmp_path):
     for write, view in ((write_zip, ()), (write_legacy, (None,))):
         write(tmp_path / "a.pt", {"a": contiguous("0", VALUES, *view)}, {"0": VALUES[:-1]})
         assert "storage 0" in refusal(tmp_path / "a.pt")
@@ -205,7 +205,7 @@ def test_a_storage_of_another_length(tmp_path):
     assert "secret" in refusal(tmp_path / "a.pt")
 
 
-def test_unsupported_storages_and_machines(tmp_path):
+def test_unsupported_storages_and_machines_are_refused(tmp_path):
     path = tmp_path / "a.pt"
     write_zip(path, {"a": contiguous("0", VALUES)}, {"0": VALUES}, byteorder=b"big")
     assert "big-endian" in refusal(path)
@@ -222,7 +222,7 @@ def test_unsupported_storages_and_machines(tmp_path):
         assert told in refusal(path)
 
 
-def test_zip_files_that_are_no_checkpoint(tmp_path):
+def test_zip_files_that_are_no_checkpoint_are_refused(tmp_path):
     path = tmp_path / "a.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "text")
@@ -236,7 +236,7 @@ def test_zip_files_that_are_no_checkpoint(tmp_path):
     assert "compressed" in refusal(path)
 
 
-def test_hostile_pickles_inside_every_format(tmp_path):
+def test_hostile_pickles_inside_every_format_are_refused(tmp_path):
     hostile = Call(Name("os", "system"), (f"touch {tmp_path}/ran",))
     for write in WRITERS.values():
         write(tmp_path / "a.pt", {"a": hostile}, {})
@@ -248,7 +248,7 @@ def test_hostile_pickles_inside_every_format(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")
 @pytest.mark.parametrize("kind", ["jittor", "zip", "legacy"])
-def test_files_cut_short_or_changed(tmp_path, kind):
+def test_files_cut_short_or_changed_are_refused(tmp_path, kind):
     path = tmp_path / "a"
     if kind == "jittor":
         jt.save({"a": VALUES, "b": VALUES}, str(path))
