@@ -47,7 +47,7 @@ def styles(pipeline, count: int, seed: int, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=6, help="of the gallery (default: 6)")
+    parser.add_argument("--rows", type=int, default=6, help="rows of the gallery (default: 6)")
     parser.add_argument("--styles", type=int, default=4, help="photos whose styles one mask is painted in (default: 4)")
     parser.add_argument("--out", type=Path, default=DOCS, metavar="DIR", help="default: docs/img")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -32,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the model that ships")
     parser.add_argument("--count", type=int, default=50, help="generated landscapes (default: 50)")
-    parser.add_argument("--images", type=Path, nargs="*", default=[], metavar="FOLDER", help="of photos, all are taken")
+    parser.add_argument(
+        "--images", type=Path, nargs="*", default=[], metavar="FOLDER", help="folders of photos; all are taken"
+    )
     parser.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw the first four of each beside their reconstructions"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jiidm.cli.main import main
+from jiidm.config.load import load_config
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("jiidm/assets/*.md")])
@@ -49,9 +50,8 @@ def shell_lines(page):
     return [shlex.join(words) for command in commands if (words := shlex.split(command, comments=True))]
 
 
-def kit_arguments(command):
-    """What the command hands to the command line of the kit, or None for another program."""
-    words = command.split()
+def kit_arguments(words):
+    """What a command hands to the command line of the kit, or None for another program."""
     for launcher, given in LAUNCHERS.items():
         if tuple(words[: len(launcher)]) == launcher:
             return [*given, *words[len(launcher) :]]
@@ -95,11 +95,25 @@ def test_page_links_and_pictures_exist(page):
 
 @by_page
 def test_page_commands_have_only_options_that_the_parser_knows(page):
-    spans = re.findall(r"`([^`\n]+)`", prose(page))
-    given = [arguments for command in [*shell_lines(page), *spans] if (arguments := kit_arguments(command))]
+    commands = [shlex.split(line) for line in shell_lines(page)]
+    commands += [span.split() for span in re.findall(r"`([^`\n]+)`", prose(page))]
+    given = [arguments for words in commands if (arguments := kit_arguments(words))]
     wrong = {" ".join(arguments): unknown for arguments in given if (unknown := unknown_options(arguments))}
 
     assert not wrong
+
+
+def option_values(arguments, option):
+    return [value for name, value in zip(arguments, arguments[1:]) if name == option]
+
+
+@by_page
+def test_page_commands_set_only_what_their_config_has(page):
+    for command in shell_lines(page):
+        arguments = kit_arguments(shlex.split(command)) or []
+        if assignments := option_values(arguments, "--set"):
+            config = (option_values(arguments, "--config") or ["demo"])[0]
+            load_config(config, assignments)
 
 
 @by_page
