@@ -1,7 +1,30 @@
-"""The one exception a user of the kit is meant to read."""
+"""What a user of the kit is meant to read: one exception, and warnings. Each is one line."""
 
 from __future__ import annotations
+
+import functools
+import logging
+import unicodedata
+
+_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control and format characters, halves of pairs, line and paragraph ends."""
 
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message is one line naming the file and the value."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """`text` with control characters written as escapes, so that no name can break the line or steer a terminal."""
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in _UNSHOWN else character for character in text
+    )
+
+
+@functools.lru_cache(maxsize=4096)  # a photo is read at many steps
+def warn_once(message: str) -> None:
+    """Log a warning of one line, the first time that this process has it to say."""
+    logging.getLogger("jiidm").warning("warning: %s", one_line(message))

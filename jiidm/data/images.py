@@ -9,16 +9,17 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-from jiidm.classes import NUM_CLASSES
-from jiidm.errors import InputError
+from jiidm.classes import CLASS_NAMES, NUM_CLASSES, PALETTE
+from jiidm.data.profiles import to_srgb
+from jiidm.errors import InputError, warn_once
 from ldm_jittor.files import atomic_path
 
 MAX_PIXELS = 2**26
@@ -26,7 +27,20 @@ MAX_PIXELS = 2**26
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _RGB_CONVERTIBLE = {"RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr"}
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
+_JPEG_PIXELS_PER_BYTE = 1024
+"""More than any JPEG holds: one colour takes a bit for 8 x 8 pixels. libjpeg paints gray what is missing, silently."""
+_JPEG_START, _EXIF_START, _MPF_START = b"\xff\xd8", b"Exif\0\0", b"MPF\0"
+_ON_THE_SIDE = (5, 6, 7, 8)
+_UPRIGHT = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @contextlib.contextmanager
@@ -40,14 +54,19 @@ def open_image(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS
     try:
         if not path.is_file():
             raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
-        if path.stat().st_size == 0:
+        length = path.stat().st_size
+        if length == 0:
             raise InputError(f"{path}: empty file (0 bytes)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata and on sizes judged below
-            with Image.open(path, formats=formats) as image:
+            with _open(path, formats) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise InputError(f"{path}: {width}x{height} pixels, the limit is {MAX_PIXELS} in all")
+                if image.format in ("JPEG", "MPO") and width * height > length * _JPEG_PIXELS_PER_BYTE:
+                    raise InputError(
+                        f"{path}: {length} bytes cannot hold {width}x{height} pixels: cut short or damaged"
+                    )
                 yield image
     except InputError:
         raise
@@ -60,17 +79,47 @@ def open_image(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS
         raise InputError(f"{path}: cannot be read ({reason})") from error
 
 
-def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a photo as uint8 RGB [H,W,3], upright by its EXIF orientation.
+def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
+    """Image.open, also for a JPEG whose metadata Pillow cannot read: the photo may be good all the same."""
+    try:
+        return Image.open(path, formats=formats)
+    except Exception:  # Pillow stumbles in many ways
+        content = path.read_bytes()
+        hidden = content.replace(_EXIF_START, b"none\0\0").replace(_MPF_START, b"none")
+        if not content.startswith(_JPEG_START) or hidden == content:
+            raise
+        image = Image.open(io.BytesIO(hidden), formats=formats)
+        if _EXIF_START in content:
+            image.info["exif"] = content[content.index(_EXIF_START) :][: 1 << 16]
+        return image
 
-    Gray, palette, CMYK and RGBA are converted, alpha is dropped. With `size` (width, height) the photo is
-    stretched to it as by `resize_image`. Raises InputError for a file
-    that does not decode fully or whose samples have 16 bits.
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation of an opened file, 1 (upright) to 8; 1 too where the metadata cannot be read."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says."""
+    turn = _UPRIGHT.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a photo as uint8 RGB [H,W,3], upright by its EXIF orientation, its colours in sRGB.
+
+    Gray, palette, CMYK and RGBA are converted, by the file's ICC profile if it has one; alpha is dropped. With `size`
+    (width, height) the photo is stretched to it as by `resize_image`. Raises InputError for a file that does not decode
+    fully or whose samples have 16 bits.
     """
     with open_image(path) as image:
         if image.mode not in _RGB_CONVERTIBLE:
             raise InputError(f"{path}: mode {image.mode} is not an 8-bit image")
-        array = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        array = np.array(to_srgb(upright(image), path))
     return array if size is None else resize_image(array, size)
 
 
@@ -84,7 +133,7 @@ def resize_image(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def load_mask(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a label PNG as uint8 [H,W] of class ids 0-28; `size` (width, height) resizes by nearest neighbour.
+    """Read a label PNG as uint8 [H,W] of class ids 0-28, upright; `size` (width, height) resizes by nearest neighbour.
 
     The file must be single-channel: mode L of 8 bits, or P, whose indices are the labels. Raises InputError
     for any other mode, for labels outside 0-28 (listing them) and for a file that does not decode fully.
@@ -95,7 +144,7 @@ def load_mask(path: str | os.PathLike, size: tuple[int, int] | None = None) -> n
         if image.mode == "L" and (bits := _png_bit_depth(path)) != 8:
             # Pillow stretches 2- and 4-bit gray to 0-255, which would turn label 1 into 85 or 17.
             raise InputError(f"{path}: {bits}-bit gray, a mask must be 8-bit single-channel")
-        mask = np.array(image)
+        mask = np.array(upright(image))
     bad = np.flatnonzero(np.bincount(mask.ravel(), minlength=NUM_CLASSES))
     bad = bad[bad >= NUM_CLASSES]
     if bad.size:
@@ -117,9 +166,35 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_size(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
-    """(width, height) by the header, EXIF orientation not applied. Raises InputError like `open_image`."""
+    """(width, height) by the header, once upright. Raises InputError like `open_image`."""
     with open_image(path, formats) as image:
-        return image.size
+        width, height = image.size
+        return (height, width) if orientation(image) in _ON_THE_SIDE else (width, height)
+
+
+def warn_of_palettes(masks: Iterable[str | os.PathLike]) -> None:
+    """Log one warning a folder of masks that show their classes in other colours than this kit's, or gray.
+
+    Whoever painted them may count the classes in another order, which no id can tell. Only headers are read; a file
+    that cannot be opened is left to `load_mask`.
+    """
+    foreign: dict[Path, list[Path]] = {}
+    for path in map(Path, masks):
+        with contextlib.suppress(InputError), open_image(path, ("PNG",)) as image:
+            if _has_foreign_palette(image):
+                foreign.setdefault(path.parent, []).append(path)
+    for first, *more in foreign.values():
+        others = f" (and {len(more)} more there)" if more else ""
+        order = ", ".join(f"{index} {name}" for index, name in enumerate(CLASS_NAMES[:3]))
+        warn_once(f"{first}{others}: its palette is not this kit's; its numbers are taken as they are: {order}, ...")
+
+
+def _has_foreign_palette(image: Image.Image) -> bool:
+    if image.mode != "P":
+        return False
+    colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:NUM_CLASSES]
+    gray = (colors == colors[:, :1]).all()
+    return not gray and not np.array_equal(colors, PALETTE[: len(colors)])
 
 
 def read_jpeg_quality(path: str | os.PathLike) -> int:

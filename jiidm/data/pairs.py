@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from jiidm.classes import CLASS_NAMES, NUM_CLASSES
 from jiidm.classes import one_hot as one_hot  # leaves when its last caller has moved
-from jiidm.data.images import load_image, load_mask
+from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import write_references
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path
@@ -93,6 +93,7 @@ def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Surv
             height, width = mask.shape
             result.sizes[width, height] += 1
         result.faults += _size_faults(images.get(stem), image, labels.get(stem), mask, size)
+    warn_of_palettes(labels[stem] for stem in sorted(labels))
     if not images and not labels:
         result.faults.append(Fault(Path(root), "no pairs imgs/<stem>.jpg, labels/<stem>.png"))
     return result

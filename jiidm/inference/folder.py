@@ -8,10 +8,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags
 from tqdm import tqdm
 
-from jiidm.data.images import open_image, read_size, save_jpeg
+from jiidm.data.images import open_image, orientation, read_size, save_jpeg
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path, leftovers
 
@@ -84,15 +83,15 @@ def image_fault(path: Path, size: tuple[int, int]) -> str | None:
     try:
         with open_image(path, ("JPEG",)) as image:
             image.load()
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            turned = orientation(image)
     except InputError as error:
         return str(error)
     if image.mode != "RGB":
         return f"{path}: mode {image.mode}, not RGB"
     if image.size != size:
         return f"{path}: size {image.width}x{image.height}, must be {size[0]}x{size[1]}"
-    if orientation in range(2, 9):
-        return f"{path}: turned by EXIF orientation {orientation}, must be upright"
+    if turned != 1:
+        return f"{path}: turned by EXIF orientation {turned}, must be upright"
     return None
 
 

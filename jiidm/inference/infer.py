@@ -13,7 +13,7 @@ from tqdm import tqdm
 from jiidm.classes import colorize
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
-from jiidm.data.images import load_image, load_mask, read_size, resize_image, save_jpeg
+from jiidm.data.images import load_image, load_mask, read_size, resize_image, save_jpeg, warn_of_palettes
 from jiidm.data.references import find_masks, load_references
 from jiidm.data.synthetic.dataset import write_dataset
 from jiidm.errors import InputError
@@ -62,6 +62,7 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
     paths = find_masks(masks)
     images = load_references(references, paths, data_root)
     jobs = [Job(path, images[path.stem]) for path in paths]
+    warn_of_palettes(paths)
     for job in tqdm(jobs, desc="checking masks and references", delay=2):
         load_mask(job.mask)
         load_image(job.reference)

@@ -6,9 +6,11 @@ import zlib
 
 import cv2
 import numpy as np
+import photos
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
+from jiidm.classes import PALETTE
 from jiidm.data import images
 from jiidm.errors import InputError
 
@@ -64,6 +66,144 @@ def test_exif_orientation_turns_the_photo_upright(tmp_path):
     loaded = images.load_image(tmp_path / "a.jpg")
     assert loaded.shape == (32, 16, 3)
     assert loaded[:14].min() > 200 and loaded[18:].max() < 50
+
+
+HALVES = np.repeat(np.repeat([[255, 0]], 16, axis=1), 16, axis=0).astype(np.uint8)[..., None].repeat(3, axis=2)
+"""Left half white; turned upright from orientation 6 the top is."""
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        (0x0128, 2, 2, b"2"),  # the unit of resolution as text
+        (0x0128, 7, 1, b"2"),
+        (0x011A, 2, 2, b"7"),  # the resolution as text
+        (0x011A, 2, 1, b""),  # as no text, which makes Pillow itself refuse the photo
+        (0x011A, 10, 1, b"\xff\xff\xff\x7f"),  # a fraction that lies behind the end
+        (0x8769, 4, 1, b"\xff\xff\xff\xff"),
+    ],
+)
+def test_odd_exif_leaves_the_photo_upright(tmp_path, tag):
+    unit = (0x0128, 3, 1, b"\2")
+    block = photos.exif(photos.turned(6), tag, *([unit] if tag[0] == 0x011A else []))
+    (tmp_path / "a.jpg").write_bytes(photos.jpeg(HALVES, (1, block)))
+    loaded = images.load_image(tmp_path / "a.jpg")
+    assert loaded.shape == (32, 16, 3) and loaded[:14].min() > 200 and loaded[18:].max() < 50
+    assert images.read_size(tmp_path / "a.jpg") == (16, 32)
+
+
+def test_no_exif_stops_a_photo(tmp_path):
+    """Random blocks, with wrong counts, types and offsets, and the multi-picture segment that phones write."""
+    rng, path = np.random.default_rng(0), tmp_path / "a.jpg"
+    for number in range(200):
+        kinds = rng.choice([0x0112, 0x011A, 0x0128, 0x8769, 0xA005], 3)
+        tags = [(int(kind), int(rng.integers(14)), int(rng.choice([0, 1, 2**32 - 1])), rng.bytes(4)) for kind in kinds]
+        block = photos.exif(*tags, count=200 if number % 5 == 0 else None)
+        path.write_bytes(photos.jpeg(HALVES, (1, block), (2, b"MPF\0" + block[6:])))
+        assert images.load_image(path).shape[:2] == images.read_size(path)[::-1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_size_is_that_of_the_upright_image(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(HALVES).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(HALVES[..., 0] // 255).save(tmp_path / "m.png", exif=exif)
+    for path, load in ((tmp_path / "a.png", images.load_image), (tmp_path / "m.png", images.load_mask)):
+        assert load(path).shape[:2] == images.read_size(path)[::-1]
+
+
+def srgb_of(color, to_xyz, gamma):
+    """A colour of a matrix profile in sRGB, by the standards' formulas; float [3] of 0 to 255, clipped."""
+    linear = np.linalg.inv(photos.SRGB_TO_XYZ) @ to_xyz @ (np.array(color) / 255) ** gamma
+    linear = np.clip(linear, 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_display_p3_becomes_srgb(tmp_path, suffix):
+    colors = RNG.integers(40, 216, (8, 8, 3), dtype=np.uint8)
+    profile = photos.matrix_profile(photos.DISPLAY_P3_TO_XYZ, 2.2)
+    Image.fromarray(colors).save(tmp_path / f"a.{suffix}", icc_profile=profile, lossless=True)
+    expected = [srgb_of(color, photos.DISPLAY_P3_TO_XYZ, 2.199) for color in colors.reshape(-1, 3)]
+    loaded = images.load_image(tmp_path / f"a.{suffix}").reshape(-1, 3)
+    assert np.abs(loaded - expected).max() < 2
+    assert np.abs(loaded.astype(int) - colors.reshape(-1, 3)).max() > 10
+
+
+def test_a_turned_photo_with_alpha_keeps_its_profile(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = photos.matrix_profile(photos.DISPLAY_P3_TO_XYZ, 2.2)
+    color = (200, 60, 30)
+    Image.new("RGBA", (8, 4), (*color, 9)).save(tmp_path / "a.png", exif=exif, icc_profile=profile)
+    loaded = images.load_image(tmp_path / "a.png")
+    assert loaded.shape == (8, 4, 3)
+    assert np.abs(loaded[0, 0] - srgb_of(color, photos.DISPLAY_P3_TO_XYZ, 2.199)).max() < 2
+
+
+def test_a_profile_of_srgb_changes_no_pixel(tmp_path):
+    array = photo(32, 32)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(array).save(tmp_path / "a.png", icc_profile=profile)
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png"), array)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"no profile",
+        photos.matrix_profile(photos.DISPLAY_P3_TO_XYZ, 2.2)[:150],
+        photos.matrix_profile(photos.DISPLAY_P3_TO_XYZ, 2.2, space=b"CMYK"),
+        photos.matrix_profile(photos.DISPLAY_P3_TO_XYZ, 2.2, space=b"Lab "),
+    ],
+)
+def test_a_broken_profile_is_warned_of_and_left_out(tmp_path, caplog, profile):
+    array = photo()
+    Image.fromarray(array).save(tmp_path / "a.png", icc_profile=profile)
+    for _ in range(2):
+        np.testing.assert_array_equal(images.load_image(tmp_path / "a.png"), array)
+    (message,) = caplog.messages
+    assert f"{tmp_path / 'a.png'}: its colour profile is left out" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_header_far_larger_than_its_data_is_refused(tmp_path, progressive):
+    """libjpeg paints what is missing gray and says nothing."""
+    content = bytearray(photos.jpeg(np.full((16, 16, 3), 99, np.uint8), progressive=progressive))
+    start = content.index(b"\xff\xc2" if progressive else b"\xff\xc0")
+    content[start + 5 : start + 9] = struct.pack(">HH", 8000, 8000)
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert "cannot hold 8000x8000 pixels" in error_of(images.load_image, tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_densest_jpeg_is_no_damage(tmp_path, progressive):
+    flat = np.full((1024, 1024), 128, np.uint8)
+    (tmp_path / "a.jpg").write_bytes(photos.jpeg(flat, progressive=progressive, optimize=True))
+    assert images.load_image(tmp_path / "a.jpg").shape == (1024, 1024, 3)
+
+
+def save_palette(path, palette):
+    image = Image.frombytes("P", (4, 4), bytes(16))
+    image.putpalette(np.asarray(palette, np.uint8).tobytes())
+    image.save(path)
+    return path
+
+
+def test_palettes_of_others_are_warned_of_once_a_folder(tmp_path, caplog):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    strange = [save_palette(tmp_path / "a" / f"{i}.png", PALETTE[::-1]) for i in range(3)]
+    fine = [
+        save_palette(tmp_path / "b" / "ours.png", PALETTE),
+        save_palette(tmp_path / "b" / "ours_cut.png", PALETTE[:5]),
+        save_palette(tmp_path / "b" / "gray.png", np.arange(256)[:, None].repeat(3, 1)),
+    ]
+    images.save_png(tmp_path / "b" / "none.png", np.zeros((4, 4), np.uint8))
+    images.warn_of_palettes([*fine, tmp_path / "b" / "none.png", *strange, tmp_path / "b" / "absent.png"])
+    (message,) = caplog.messages
+    assert f"{strange[0]} (and 2 more there)" in message and "0 mountain, 1 sky" in message
 
 
 def test_shrinking_averages_areas_and_growing_is_cubic(tmp_path):
