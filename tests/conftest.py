@@ -75,6 +75,13 @@ def refusal(capsys) -> Callable[[Sequence[object]], str]:
     return run
 
 
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """The kit's cache in place of the user's: features of real photos."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "jiidm"
+
+
 @pytest.fixture(scope="session")
 def smoke() -> Config:
     return configs.load_config("smoke")

@@ -1,4 +1,4 @@
-"""Networks that judge images and whose answers are known, in place of the real ones."""
+"""Networks that score images and whose answers are known, in place of the real ones."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import numpy as np
 
 
 class Brightness:
-    """Segments an image into dark, class 0, and bright, class 1; its features are the mean colour."""
+    """Segments an image into dark, class 0, and bright, class 1; its features are the mean colour.
+
+    `batches` are the shapes of what it segmented, `seen` counts the images whose features it gave.
+    """
 
     name, sha256, preprocessing = "brightness", "b" * 64, {"resize": None}
 
     def __init__(self):
-        self.batches = []
+        self.batches, self.seen = [], 0
 
     def predict(self, batch):
         self.batches.append(batch.shape)
         return (batch.mean(axis=-1) > 127).astype(np.uint8)
 
     def features(self, batch):
+        self.seen += len(batch)
         return batch.mean(axis=(1, 2)).astype(np.float32)
 
 

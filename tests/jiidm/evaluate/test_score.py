@@ -17,9 +17,7 @@ from jiidm.inference import scorecard
 from jiidm.inference.infer import Job
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def halves(rng, size, bright_columns):

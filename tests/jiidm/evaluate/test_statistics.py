@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from judges import Brightness
 from PIL import Image
 
 from jiidm.data import images
@@ -13,24 +14,7 @@ from jiidm.evaluate import statistics as real_photos
 
 SIZE = (32, 24)
 
-
-class MeanColors:
-    """A network whose features are known: the mean colour."""
-
-    name, sha256, preprocessing = "mean colours", "0" * 64, {"resize": None}
-
-    def __init__(self):
-        self.seen = 0
-
-    def features(self, batch):
-        self.seen += len(batch)
-        return batch.mean(axis=(1, 2)).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "jiidm"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
@@ -43,7 +27,7 @@ def folder(tmp_path):
 
 
 def test_statistics_are_those_of_all_features(folder):
-    network = MeanColors()
+    network = Brightness()
     mu, sigma = real_photos.statistics(real_photos.find_photos(folder), SIZE, network)
     colors = np.stack([images.load_image(path).mean(axis=(0, 1)) for path in sorted(folder.iterdir())])
     assert network.seen == 11
@@ -52,8 +36,8 @@ def test_statistics_are_those_of_all_features(folder):
 
 def test_a_second_call_reads_the_cache(folder, cache, capsys):
     photos = real_photos.find_photos(folder)
-    first = real_photos.statistics(photos, SIZE, MeanColors())
-    again = MeanColors()
+    first = real_photos.statistics(photos, SIZE, Brightness())
+    again = Brightness()
     second = real_photos.statistics(photos, SIZE, again)
     assert again.seen == 0 and all(np.array_equal(a, b) for a, b in zip(first, second))
     (file,) = cache.iterdir()
@@ -82,8 +66,8 @@ def with_other_preprocessing(folder, network):
     "change", [with_another_photo, with_a_changed_photo, with_other_weights, with_other_preprocessing]
 )
 def test_a_change_is_computed_anew(folder, change):
-    real_photos.statistics(real_photos.find_photos(folder), SIZE, MeanColors())
-    network = MeanColors()
+    real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
+    network = Brightness()
     change(folder, network)
     photos = real_photos.find_photos(folder)
     real_photos.statistics(photos, SIZE, network)
@@ -93,17 +77,17 @@ def test_a_change_is_computed_anew(folder, change):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"no archive"])
 def test_a_damaged_cache_is_computed_anew(folder, cache, content):
     photos = real_photos.find_photos(folder)
-    real_photos.statistics(photos, SIZE, MeanColors())
+    real_photos.statistics(photos, SIZE, Brightness())
     (file,) = cache.iterdir()
     file.write_bytes(content)
-    network = MeanColors()
+    network = Brightness()
     real_photos.statistics(photos, SIZE, network)
     assert network.seen == 11
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(folder, cache, capsys):
     cache.parent.write_text("a file in the way")
-    mu, _ = real_photos.statistics(real_photos.find_photos(folder), SIZE, MeanColors())
+    mu, _ = real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
     assert len(mu) == 3 and "cannot be written" in capsys.readouterr().out
 
 
@@ -133,7 +117,7 @@ def test_what_is_named_like_a_photo_and_is_none_is_refused(folder, create):
 
 def test_unequal_sizes_are_refused_before_the_network_runs(folder):
     images.save_png(folder / "zz.png", np.zeros((24, 40, 3), np.uint8))
-    network = MeanColors()
+    network = Brightness()
     with pytest.raises(InputError, match=r"zz\.png: 40x24, the outputs are 32x24"):
         real_photos.statistics(real_photos.find_photos(folder), SIZE, network)
     assert network.seen == 0
@@ -144,10 +128,10 @@ def test_a_photo_that_lies_on_its_side_by_exif_has_another_size(folder):
     exif[0x0112] = 6
     Image.new("RGB", SIZE).save(folder / "turned.jpg", exif=exif)
     with pytest.raises(InputError, match=r"turned\.jpg: 24x32, the outputs are 32x24"):
-        real_photos.statistics(real_photos.find_photos(folder), SIZE, MeanColors())
+        real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
 
 
 def test_a_damaged_photo_is_named(folder):
     (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:200])
     with pytest.raises(InputError, match=r"5\.png"):
-        real_photos.statistics(real_photos.find_photos(folder), SIZE, MeanColors())
+        real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
