@@ -16,7 +16,7 @@ def state():
     return checkpoint.state_dict(aesthetic.Nima())
 
 
-def judge(state, folder, **changes):
+def make_network(state, folder, **changes):
     checkpoint.save(folder / "nima", {**state, **{name.replace("__", "."): a for name, a in changes.items()}}, {})
     return aesthetic.load(folder / "nima")
 
@@ -35,13 +35,13 @@ def test_the_score_is_a_tenth_of_the_mean_rating(state, tmp_path, favoured, scor
     bias = np.zeros(10, np.float32)
     if favoured:
         bias[favoured - 1] = 50
-    network = judge(state, tmp_path, classifier__1__weight=np.zeros((10, 25088), np.float32), classifier__1__bias=bias)
+    network = make_network(state, tmp_path, classifier__1__weight=np.zeros((10, 25088), np.float32), classifier__1__bias=bias)
     scores = network.scores(images())
     assert scores.shape == (2,) and scores == pytest.approx(score, abs=1e-6)
 
 
 def test_dropout_is_off(state, tmp_path):
-    network = judge(state, tmp_path)
+    network = make_network(state, tmp_path)
     assert np.array_equal(network.scores(images()), network.scores(images()))
 
 

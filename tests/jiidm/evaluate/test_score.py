@@ -16,7 +16,6 @@ from jiidm.inference import folder as submission
 from jiidm.inference import scorecard
 from jiidm.inference.infer import Job
 
-
 pytestmark = pytest.mark.usefixtures("cache")
 
 
