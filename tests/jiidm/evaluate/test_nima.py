@@ -35,7 +35,9 @@ def test_the_score_is_a_tenth_of_the_mean_rating(state, tmp_path, favoured, scor
     bias = np.zeros(10, np.float32)
     if favoured:
         bias[favoured - 1] = 50
-    network = make_network(state, tmp_path, classifier__1__weight=np.zeros((10, 25088), np.float32), classifier__1__bias=bias)
+    network = make_network(
+        state, tmp_path, classifier__1__weight=np.zeros((10, 25088), np.float32), classifier__1__bias=bias
+    )
     scores = network.scores(images())
     assert scores.shape == (2,) and scores == pytest.approx(score, abs=1e-6)
 
