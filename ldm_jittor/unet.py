@@ -7,8 +7,6 @@ SPADE (Semantic Diffusion Model, Wang et al. 2022). Encoder blocks do not see th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import islice
 
 import jittor as jt
 from jittor import nn
@@ -28,9 +26,22 @@ from ldm_jittor.layers import (
     zero_init,
 )
 
-Modulations = list[Modulation]
-"""Scale and shift of every SPADE norm, in the order in which the network meets them."""
-Modulator = Callable[[], Modulation]
+Modulations = dict[SPADEGroupNorm, Modulation]
+"""Scale and shift of every SPADE norm."""
+
+
+class MaskPyramid:
+    """The mask at every level's size. Asked for a norm's modulation it computes it, again each time: what training
+    with gradient checkpointing wants, where Modulations are what sampling keeps."""
+
+    def __init__(self, masks: Sequence[jt.Var], levels: dict[SPADEGroupNorm, int], guided: bool):
+        """masks: [B,num_classes,H/2**level,W/2**level] at `level`. levels: where each norm works."""
+        self.masks = masks
+        self.levels = levels
+        self.guided = guided
+
+    def __getitem__(self, norm: SPADEGroupNorm) -> Modulation:
+        return norm.modulation(self.masks[self.levels[norm]], self.guided)
 
 
 def _skip(in_channels: int, out_channels: int) -> nn.Module:
@@ -67,7 +78,8 @@ class ResBlock(nn.Module):
 
 
 class SPADEResBlock(nn.Module):
-    """Middle and decoder block: as ResBlock, both norms modulated by the mask."""
+    """Middle and decoder block: as ResBlock, both norms modulated by the mask. `up` doubles the input's sides, which
+    are those of `level` (log2 of the downsampling)."""
 
     def __init__(
         self,
@@ -77,8 +89,10 @@ class SPADEResBlock(nn.Module):
         num_classes: int,
         spade_hidden: int,
         groups: Groups,
+        level: int,
         up: bool = False,
     ):
+        self.level = level
         self.up = up
         self.in_norm = SPADEGroupNorm(in_channels, num_classes, spade_hidden, groups)
         self.in_layers = nn.Sequential(nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1))
@@ -89,21 +103,37 @@ class SPADEResBlock(nn.Module):
         )
         self.skip_connection = _skip(in_channels, out_channels)
 
-    def execute(
-        self,
-        x: jt.Var,
-        emb: jt.Var,
-        in_modulation: Modulation,
-        out_modulation: Modulation,
-    ) -> jt.Var:
+    @property
+    def norm_levels(self) -> dict[SPADEGroupNorm, int]:
+        """The two norms, and the level of the maps that each sees."""
+        return {self.in_norm: self.level, self.out_norm: self.level - self.up}
+
+    def execute(self, x: jt.Var, emb: jt.Var, modulations: Modulations | MaskPyramid) -> jt.Var:
         _, conv = self.in_layers
-        h = self.in_norm(x, in_modulation, silu=True)
+        h = self.in_norm(x, modulations[self.in_norm], silu=True)
         if self.up:
             h, x = upsample_nearest(h), upsample_nearest(x)
         h = conv(h)  # [B, out, H, W]
         scale, shift = self.emb_layers(emb).chunk(2, dim=1)  # [R, out] each
         *_, conv = self.out_layers
-        return self.skip_connection(x) + conv(self.out_norm(h, out_modulation, (1 + scale, shift), silu=True))
+        h = self.out_norm(h, modulations[self.out_norm], (1 + scale, shift), silu=True)
+        return self.skip_connection(x) + conv(h)
+
+
+class Stage(nn.Sequential):
+    """What the encoder keeps one skip of, or the decoder takes one for: its layers in turn."""
+
+    def execute(self, modulations: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var) -> jt.Var:
+        """emb [R,emb_channels], inputs [B,C,H,W] each, taken side by side -> [B,C',H',W']."""
+        h = inputs[0] if len(inputs) == 1 else jt.concat(inputs, dim=1)
+        for layer in self:
+            if isinstance(layer, SPADEResBlock):
+                h = layer(h, emb, modulations)
+            elif isinstance(layer, ResBlock):
+                h = layer(h, emb)
+            else:
+                h = layer(h)
+        return h
 
 
 class UNet(nn.Module):
@@ -143,17 +173,17 @@ class UNet(nn.Module):
 
         def with_attention(block, channels, downsample):
             attend = downsample in attention_downsamples
-            return nn.Sequential(block, *([AttentionBlock(channels, num_head_channels, self.groups)] if attend else []))
+            return Stage(block, *([AttentionBlock(channels, num_head_channels, self.groups)] if attend else []))
 
         self.time_embed = nn.Sequential(
             nn.Linear(model_channels, self.emb_channels), nn.SiLU(), nn.Linear(self.emb_channels, self.emb_channels)
         )
         widths = [mult * model_channels for mult in channel_mult]
         skips = self._build_encoder(widths, num_res_blocks, with_attention)
-        self.middle_block = nn.Sequential(
-            self._spade_block(widths[-1], widths[-1]),
+        self.middle_block = Stage(
+            self._spade_block(widths[-1], widths[-1], self.num_levels - 1),
             AttentionBlock(widths[-1], num_head_channels, self.groups),
-            self._spade_block(widths[-1], widths[-1]),
+            self._spade_block(widths[-1], widths[-1], self.num_levels - 1),
         )
         self._build_decoder(widths, num_res_blocks, with_attention, skips)
         self.out = nn.Sequential(
@@ -164,7 +194,7 @@ class UNet(nn.Module):
         """Fill `input_blocks`; returns the channels of each block's output, which the decoder takes in again."""
         channels = self.model_channels
         skips = [channels]
-        self.input_blocks = nn.ModuleList([nn.Sequential(Conv2d(self.in_channels, channels, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([Stage(Conv2d(self.in_channels, channels, 3, padding=1))])
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
                 block = ResBlock(channels, self.emb_channels, width, self.groups)
@@ -173,7 +203,7 @@ class UNet(nn.Module):
                 skips.append(channels)
             if level + 1 < self.num_levels:
                 half = ResBlock(channels, self.emb_channels, channels, self.groups, down=True)
-                self.input_blocks.append(nn.Sequential(half))
+                self.input_blocks.append(Stage(half))
                 skips.append(channels)
         return skips
 
@@ -184,17 +214,16 @@ class UNet(nn.Module):
         self.output_blocks = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):
             for i in range(num_res_blocks + 1):
-                block = self._spade_block(channels + skips.pop(), width)
+                block = self._spade_block(channels + skips.pop(), width, level)
                 channels = width
                 stage = with_attention(block, channels, 2**level)
                 if level > 0 and i == num_res_blocks:
-                    stage.append(self._spade_block(channels, channels, up=True))
+                    stage.append(self._spade_block(channels, channels, level, up=True))
                 self.output_blocks.append(stage)
 
-    def _spade_block(self, in_channels: int, out_channels: int, up: bool = False) -> SPADEResBlock:
-        return SPADEResBlock(
-            in_channels, self.emb_channels, out_channels, self.num_classes, self.spade_hidden, self.groups, up
-        )
+    def _spade_block(self, in_channels: int, out_channels: int, level: int, up: bool = False) -> SPADEResBlock:
+        mask = (self.num_classes, self.spade_hidden)
+        return SPADEResBlock(in_channels, self.emb_channels, out_channels, *mask, self.groups, level, up)
 
     def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> Modulations:
         """What the network needs of the mask, for latents of `size` (height, width).
@@ -203,33 +232,28 @@ class UNet(nn.Module):
         can be called on more than B samples, of which those beyond B are under the null mask. The result can be reused
         for every timestep. Raises ValueError when `size` does not halve evenly down to the last level.
         """
-        return [modulate() for modulate in self._modulators(segmap, size, guided)]
-
-    def _modulators(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> list[Modulator]:
-        """A function for each SPADE norm that computes what it needs of the mask."""
-        height, width = size
-        factor = 2 ** (self.num_levels - 1)
-        if height % factor or width % factor:
-            raise ValueError(f"latents of {width}x{height} do not divide by {factor}, as {self.num_levels} levels need")
-        pyramid = [resize_nearest(segmap, (height >> level, width >> level)) for level in range(self.num_levels)]
-        return [partial(norm.modulation, pyramid[level], guided) for norm, level in self._spade_norms()]
+        pyramid = self._pyramid(segmap, size, guided)
+        return {norm: pyramid[norm] for norm in pyramid.levels}
 
     def modulation_elements(self, size: tuple[int, int]) -> int:
         """How many numbers `modulations` keeps for one mask and latents of `size` (height, width)."""
         height, width = size
-        return sum(2 * norm.channels * (height >> level) * (width >> level) for norm, level in self._spade_norms())
+        levels = self._norm_levels()
+        return sum(2 * norm.channels * (height >> level) * (width >> level) for norm, level in levels.items())
 
-    def _spade_norms(self) -> list[tuple[SPADEGroupNorm, int]]:
-        """Every SPADE norm with the level (log2 of the downsampling) it works at, in network order."""
-        level = self.num_levels - 1
-        norms = []
-        for stage in [self.middle_block, *self.output_blocks]:
-            for block in stage:
-                if isinstance(block, SPADEResBlock):
-                    norms.append((block.in_norm, level))
-                    level -= block.up
-                    norms.append((block.out_norm, level))
-        return norms
+    def _pyramid(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> MaskPyramid:
+        height, width = size
+        factor = 2 ** (self.num_levels - 1)
+        if height % factor or width % factor:
+            raise ValueError(f"latents of {width}x{height} do not divide by {factor}, as {self.num_levels} levels need")
+        masks = [resize_nearest(segmap, (height >> level, width >> level)) for level in range(self.num_levels)]
+        return MaskPyramid(masks, self._norm_levels(), guided)
+
+    def _norm_levels(self) -> dict[SPADEGroupNorm, int]:
+        """Every SPADE norm, and the level (log2 of the downsampling) of the maps it sees."""
+        stages = (self.middle_block, *self.output_blocks)
+        blocks = [layer for stage in stages for layer in stage if isinstance(layer, SPADEResBlock)]
+        return {norm: level for block in blocks for norm, level in block.norm_levels.items()}
 
     def execute(
         self,
@@ -241,40 +265,19 @@ class UNet(nn.Module):
     ) -> jt.Var:
         """x [B,in_channels,H,W], 0-based training timesteps [B], or [1] for all, segmap [B,num_classes,h,w] or the
         result of `modulations` -> [B,out_channels,H,W]."""
-        if modulations is None:
-            pending = iter(self._modulators(segmap, (x.shape[2], x.shape[3])))
-        else:
-            pending = (partial(lambda kept: kept, modulation) for modulation in modulations)
-
-        def through(stage: nn.Module, *inputs: jt.Var) -> jt.Var:
-            count = 2 * sum(isinstance(layer, SPADEResBlock) for layer in stage)
-            block = partial(_run_stage, stage, list(islice(pending, count)))
-            if self.gradient_checkpointing and not jt.flags.no_grad:
-                return recomputed(block, stage.parameters(), emb, *inputs)
-            return block(emb, *inputs)
-
+        mask = self._pyramid(segmap, x.shape[2:]) if modulations is None else modulations
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [R, 4 * model_channels]
-        skips = []
-        h = x
+        h, skips = x, []
         for stage in self.input_blocks:
-            h = through(stage, h)
+            h = self._through(stage, mask, emb, h)  # [B, C, H / 2**level, W / 2**level]
             skips.append(h)
-        h = through(self.middle_block, h)
+        h = self._through(self.middle_block, mask, emb, h)
         for stage in self.output_blocks:
-            h = through(stage, h, skips.pop())
+            h = self._through(stage, mask, emb, h, skips.pop())  # [B, C, H / 2**level, W / 2**level]
         norm, _, conv = self.out
         return conv(norm(h, silu=True))  # [B, out_channels, H, W]
 
-
-def _run_stage(stage: nn.Module, modulators: Sequence[Modulator], emb: jt.Var, *inputs: jt.Var) -> jt.Var:
-    """The stage's layers in turn, on its inputs side by side."""
-    pending = iter(modulators)
-    h = inputs[0] if len(inputs) == 1 else jt.concat(inputs, dim=1)
-    for layer in stage:
-        if isinstance(layer, SPADEResBlock):
-            h = layer(h, emb, next(pending)(), next(pending)())
-        elif isinstance(layer, ResBlock):
-            h = layer(h, emb)
-        else:
-            h = layer(h)
-    return h
+    def _through(self, stage: Stage, mask: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var) -> jt.Var:
+        if self.gradient_checkpointing and not jt.flags.no_grad:
+            return recomputed(lambda *kept: stage(mask, *kept), stage.parameters(), emb, *inputs)
+        return stage(mask, emb, *inputs)

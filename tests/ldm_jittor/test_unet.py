@@ -62,7 +62,17 @@ def test_kept_modulations_give_the_same_output(unet):
     for t in (5.0, 600.0):
         direct = unet(latent(), jt.array([t]), fine).numpy()
         np.testing.assert_allclose(unet(latent(), jt.array([t]), modulations=modulations).numpy(), direct, atol=1e-5)
-    assert unet.modulation_elements((8, 12)) == sum(scale.numel() + shift.numel() for scale, shift, *_ in modulations)
+    kept = sum(scale.numel() + shift.numel() for scale, shift, *_ in modulations.values())
+    assert unet.modulation_elements((8, 12)) == kept
+
+
+def test_modulations_belong_to_norms_not_to_places(unet):
+    z, t = latent(), jt.array([600.0])
+    kept = unet.modulations(segmap(3), (8, 12))
+    shuffled = dict(reversed(kept.items()))
+    expected = unet(z, t, modulations=kept).numpy()
+    np.testing.assert_array_equal(unet(z, t, modulations=shuffled).numpy(), expected)
+    assert len(kept) == 2 * sum(type(layer).__name__ == "SPADEResBlock" for layer in unet.modules())
 
 
 def test_samples_beyond_the_masks_are_under_the_null_mask(unet):
