@@ -3,18 +3,15 @@
 import jittor as jt
 import numpy as np
 import pytest
+from arrays import normal
 
 from ldm_jittor.gradient_checkpointing import recomputed
 from ldm_jittor.unet import UNet
 
 
-def array(*shape, seed=0):
-    return jt.array(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
-
-
 def test_gradients_of_inputs_and_parameters():
     """d/dx and d/dw of sum(c * tanh(w x)) are c w sech^2 and c x sech^2."""
-    x, w, c = array(5), array(5, seed=1), array(5, seed=2)
+    x, w, c = jt.array(normal(5)), jt.array(normal(5, seed=1)), jt.array(normal(5, seed=2))
     y = recomputed(lambda x: jt.tanh(w * x), [w], x)
     np.testing.assert_allclose(y.numpy(), np.tanh(w.numpy() * x.numpy()), rtol=1e-5)
     slope = c.numpy() / np.cosh(w.numpy() * x.numpy()) ** 2
@@ -30,7 +27,7 @@ def test_the_block_runs_again_on_the_way_back_only():
         calls.append(1)
         return x * x
 
-    x = array(3)
+    x = jt.array(normal(3))
     y = recomputed(block, [], recomputed(block, [], x))
     y.sync()
     assert len(calls) == 2
@@ -45,9 +42,9 @@ def test_a_network_has_the_gradients_it_has_without(learn_variance):
     )
     unet = UNet(3, 16, 6 if learn_variance else 3, **layout, spade_hidden=8, norm_min_channels=4)
     for seed, parameter in enumerate(unet.parameters()):
-        parameter.assign(array(*parameter.shape, seed=seed) / 4)
-    x, timesteps, segmap = array(2, 3, 8, 8), jt.array([3.0, 700.0]), array(2, 4, 8, 8, seed=1)
-    target = array(2, unet.out_channels, 8, 8, seed=2)
+        parameter.assign(jt.array(normal(*parameter.shape, seed=seed)) / 4)
+    x, timesteps, segmap = jt.array(normal(2, 3, 8, 8)), jt.array([3.0, 700.0]), jt.array(normal(2, 4, 8, 8, seed=1))
+    target = jt.array(normal(2, unet.out_channels, 8, 8, seed=2))
     gradients = {}
     for unet.gradient_checkpointing in (False, True):
         loss = ((unet(x, timesteps, segmap) - target) ** 2).mean()

@@ -5,13 +5,10 @@ import math
 import jittor as jt
 import numpy as np
 import pytest
+from arrays import normal
 from scipy.special import softmax
 
 from ldm_jittor import layers, ops
-
-
-def array(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def group_norm(x, groups=32, eps=1e-5):
@@ -39,10 +36,10 @@ def test_timestep_embedding_is_cosines_then_sines():
         (48, (16,), 16),
     ],
 )
-def test_group_norm(channels, setting, groups):
-    x = array(2, channels, 4, 5) * 3 + 1
+def test_group_norm_equals_the_formula(channels, setting, groups):
+    x = normal(2, channels, 4, 5) * 3 + 1
     norm = layers.GroupNorm(channels, layers.Groups(*setting))
-    weight, bias = array(channels, seed=1), array(channels, seed=2)
+    weight, bias = normal(channels, seed=1), normal(channels, seed=2)
     norm.weight.assign(jt.array(weight))
     norm.bias.assign(jt.array(bias))
     expected = group_norm(x, groups) * weight[:, None, None] + bias[:, None, None]
@@ -57,8 +54,8 @@ def test_channels_that_do_not_divide_into_groups_are_refused(channels, setting):
         layers.SPADEGroupNorm(channels, 5, 8, layers.Groups(*setting))
 
 
-def test_resampling():
-    x = array(2, 3, 4, 6)
+def test_upsampling_repeats_and_downsampling_averages():
+    x = normal(2, 3, 4, 6)
     np.testing.assert_array_equal(layers.upsample_nearest(jt.array(x)).numpy(), x.repeat(2, 2).repeat(2, 3))
     expected = x.reshape(2, 3, 2, 2, 3, 2).mean(axis=(3, 5))
     np.testing.assert_allclose(layers.downsample_average(jt.array(x)).numpy(), expected, rtol=1e-5, atol=1e-6)
@@ -66,24 +63,24 @@ def test_resampling():
 
 @pytest.mark.parametrize("size", [(4, 3), (8, 6), (5, 7), (16, 12)])
 def test_resize_nearest_takes_the_floor_pixel(size):
-    x = array(1, 2, 8, 6)
+    x = normal(1, 2, 8, 6)
     rows, columns = (np.arange(n) * full // n for n, full in zip(size, (8, 6)))
     np.testing.assert_array_equal(layers.resize_nearest(jt.array(x), size).numpy(), x[:, :, rows][:, :, :, columns])
 
 
 @pytest.mark.parametrize("chunk", [1024, 5])
-def test_attention(chunk, monkeypatch):
+def test_attention_equals_softmax(chunk, monkeypatch):
     monkeypatch.setattr(ops, "ATTENTION_CHUNK", chunk)
-    q, k, v = (array(3, 8, 12, seed=i) for i in range(3))
+    q, k, v = (normal(3, 8, 12, seed=i) for i in range(3))
     weights = softmax(np.einsum("nct,ncs->nts", q, k) / math.sqrt(8), axis=-1)
     expected = np.einsum("nts,ncs->nct", weights, v)
     np.testing.assert_allclose(ops.attention(*map(jt.array, (q, k, v))).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_block_splits_heads_before_q_k_v():
-    x, heads, width = array(1, 64, 2, 3), 2, 32
+    x, heads, width = normal(1, 64, 2, 3), 2, 32
     block = layers.AttentionBlock(64, width)
-    weight, bias = array(192, 64, 1, seed=1) / 8, array(192, seed=2)
+    weight, bias = normal(192, 64, 1, seed=1) / 8, normal(192, seed=2)
     block.qkv.weight.assign(jt.array(weight))
     block.qkv.bias.assign(jt.array(bias))
     block.proj_out.weight.assign(jt.array(np.eye(64, dtype=np.float32)[:, :, None]))
@@ -97,14 +94,14 @@ def test_attention_block_splits_heads_before_q_k_v():
 
 
 def test_attention_block_starts_as_the_identity():
-    x = array(1, 64, 2, 3)
+    x = normal(1, 64, 2, 3)
     np.testing.assert_array_equal(layers.AttentionBlock(64, 32)(jt.array(x)).numpy(), x)
     with pytest.raises(ValueError, match="64 channels"):
         layers.AttentionBlock(64, 48)
 
 
 def test_spade_modulates_the_norm():
-    x, segmap = array(1, 32, 4, 4), array(1, 5, 4, 4)
+    x, segmap = normal(1, 32, 4, 4), normal(1, 5, 4, 4)
     norm = layers.SPADEGroupNorm(32, 5, 8)
     modulation = norm.modulation(jt.array(segmap))
     expected = group_norm(x) * modulation.scale.numpy() + modulation.shift.numpy()
