@@ -41,7 +41,7 @@ def paint(model, config, count: int, title: str) -> tuple[np.ndarray, float]:
     """All images, uint8 [count,H,W,3], and the seconds they took."""
     from tqdm import tqdm
 
-    from jiidm.inference.infer import DEMO_SEED
+    from jiidm.inference.inputs import DEMO_SEED
     from jiidm.pipeline import Pipeline
 
     pipeline = Pipeline(model._replace(config=config))

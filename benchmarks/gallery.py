@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
-    from jiidm.inference.infer import DEMO_SEED
+    from jiidm.inference.inputs import DEMO_SEED
     from jiidm.model.files import SHIPPED, load_model
     from jiidm.pipeline import Pipeline
 

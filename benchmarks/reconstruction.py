@@ -47,7 +47,7 @@ def main() -> None:
     from jiidm.data.images import load_image
     from jiidm.data.synthetic.dataset import landscape
     from jiidm.evaluate.statistics import find_photos
-    from jiidm.inference.infer import DEMO_SEED
+    from jiidm.inference.inputs import DEMO_SEED
     from jiidm.model.files import SHIPPED, load_model
     from jiidm.report.sheets import contact_sheet, table
     from ldm_jittor.pixels import to_images, to_model

@@ -65,7 +65,7 @@ class Bench:
         from jiidm.classes import one_hot
         from jiidm.config import load as configs
         from jiidm.data.images import resize_mask
-        from jiidm.inference.infer import DEMO_SEED
+        from jiidm.inference.inputs import DEMO_SEED
         from jiidm.model.files import SHIPPED, load_model
         from ldm_jittor.denoiser import Denoiser
         from ldm_jittor.pixels import to_model

@@ -33,13 +33,16 @@ def train(arguments) -> int:
 
 
 def infer(arguments) -> int:
-    from jiidm.inference import infer
+    from jiidm.data.identity import made_by
+    from jiidm.inference.folder import OutputFolder
+    from jiidm.inference.infer import paint_folder
+    from jiidm.inference.inputs import check_inputs, write_demo_inputs
 
     if (arguments.masks is None) != (arguments.out is None):
         raise InputError("give MASKS, REFS.json and OUT, or none of them")
-    out = arguments.out or Path("out")
+    folder = OutputFolder(arguments.out or "out")
     # what can be wrong is looked at before Jittor takes its seconds to start
-    jobs = infer.check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
+    jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     start_jittor(arguments.device)
     model_path, config = _choose_model(arguments)
     from jiidm.experiments.released import hooks_for
@@ -49,11 +52,12 @@ def infer(arguments) -> int:
         return _print_footprint(config)
     demo = not jobs
     if demo:
-        jobs = infer.check_inputs(*infer.write_demo_inputs(out, config.data.size), None)
-    identity = infer.identity_of(sha256(model_path), config, arguments.seed)
+        folder.prepare()
+        jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
+    identity = made_by(sha256(model_path), config, arguments.seed)
     # the demo's images are nobody's work, and the demo has to show the model that is there now
-    infer.check_output(out, jobs, identity, repaint=demo)
-    infer.infer(jobs, out, model_path, config, arguments.seed, identity, hooks_for(config))
+    folder.claim(identity, jobs, repaint=demo)
+    paint_folder(folder, jobs, model_path, config, arguments.seed, identity, hooks_for(config))
     return 0
 
 

@@ -30,7 +30,7 @@ def ablate(arguments) -> int:
     if arguments.paper:
         ablation.recolor(painted[-1], jobs, out, ablation.PAPER_CT, arguments.seed)
         names.append(ablation.PAPER_CT)
-    results = [experiment.judge(name, jobs, out, evaluators, real) for name in names]
+    results = [experiment.score_trial(name, jobs, out, evaluators, real) for name in names]
     text = ablation.describe(results, notes + caveats)
     _save(out, "ablation", ablation.as_json(results, painted, arguments.seed), text)
     print(f"{text}\n\nside by side: {ablation.picture(results, jobs, out)}")
@@ -52,7 +52,7 @@ def sweep(arguments) -> int:
     trials = sweep.trials(config, path, arguments.starts)
     jobs, evaluators, real, caveats = _bench(arguments, config, path)
     experiment.paint(list(trials.values()), jobs, out, arguments.seed)
-    results = {start: experiment.judge(t.name, jobs, out, evaluators, real) for start, t in trials.items()}
+    results = {start: experiment.score_trial(t.name, jobs, out, evaluators, real) for start, t in trials.items()}
     points, chosen = sweep.points(config, results), config.inference.rounds[0].start_timestep
     text = sweep.describe(points, evaluators.distance_name, chosen, caveats)
     _save(out, "sweep", sweep.as_json(points, config, chosen), text)

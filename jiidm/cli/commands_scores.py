@@ -12,16 +12,18 @@ from jiidm.errors import InputError
 
 
 def score(arguments) -> int:
-    from jiidm.inference import folder as submission
-    from jiidm.inference import infer, scorecard
+    from jiidm.inference import scorecard
+    from jiidm.inference.folder import OutputFolder
+    from jiidm.inference.inputs import check_inputs
 
     if arguments.inception and not arguments.real:
         raise InputError(f"--inception {arguments.inception}: FID takes real photos too, --real DIR")
     # what can be wrong is looked at before Jittor takes its seconds to start
-    jobs = infer.check_inputs(arguments.masks, arguments.refs, arguments.data)
-    if faults := submission.check(arguments.out, [job.mask for job in jobs]):
+    jobs = check_inputs(arguments.masks, arguments.refs, arguments.data)
+    folder = OutputFolder(arguments.out)
+    if faults := folder.faults(jobs):
         return _refuse(faults)
-    submission.prepare(arguments.out)
+    folder.prepare()
     start_jittor(arguments.device)
     from jiidm.evaluate import score as scoring
 
@@ -75,11 +77,11 @@ def submit(arguments) -> int:
 
 def compare(arguments) -> int:
     from jiidm.experiments import compare
-    from jiidm.inference import infer
+    from jiidm.inference.inputs import check_inputs
 
     if (arguments.masks is None) != (arguments.refs is None):
         raise InputError("give --masks and --refs, or neither")
-    jobs = infer.check_inputs(arguments.masks, arguments.refs, arguments.data) if arguments.masks else []
+    jobs = check_inputs(arguments.masks, arguments.refs, arguments.data) if arguments.masks else []
     print(compare.table(arguments.runs))
     with _writing(arguments.out):
         compare.picture(arguments.runs, jobs, arguments.out)

@@ -117,10 +117,15 @@ def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     fully or whose samples have 16 bits.
     """
     with open_image(path) as image:
-        if image.mode not in _RGB_CONVERTIBLE:
-            raise InputError(f"{path}: mode {image.mode} is not an 8-bit image")
-        array = np.array(to_srgb(upright(image), path))
+        array = photo_array(image, str(path))
     return array if size is None else resize_image(array, size)
+
+
+def photo_array(image: Image.Image, source: str) -> np.ndarray:
+    """What `load_image` makes of an opened file; `source` names it in the InputError for samples of 16 bits."""
+    if image.mode not in _RGB_CONVERTIBLE:
+        raise InputError(f"{source}: mode {image.mode} is not an 8-bit image")
+    return np.array(to_srgb(upright(image), source))
 
 
 def resize_image(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -139,18 +144,28 @@ def load_mask(path: str | os.PathLike, size: tuple[int, int] | None = None) -> n
     for any other mode, for labels outside 0-28 (listing them) and for a file that does not decode fully.
     """
     with open_image(path, ("PNG",)) as image:
-        if image.mode not in ("L", "P"):
-            raise InputError(f"{path}: mode {image.mode}, a mask must be 8-bit single-channel (mode L or P)")
-        if image.mode == "L" and (bits := _png_bit_depth(path)) != 8:
+        if image.mode == "L" and (bits := _png_bit_depth(image)) != 8:
             # Pillow stretches 2- and 4-bit gray to 0-255, which would turn label 1 into 85 or 17.
             raise InputError(f"{path}: {bits}-bit gray, a mask must be 8-bit single-channel")
-        mask = np.array(upright(image))
+        mask = mask_array(image, str(path))
+    return mask if size is None else resize_mask(mask, size)
+
+
+def mask_array(image: Image.Image, source: str) -> np.ndarray:
+    """What `load_mask` makes of an opened file; `source` names it in the InputErrors for its mode and labels."""
+    if image.mode not in ("L", "P"):
+        raise InputError(f"{source}: mode {image.mode}, a mask must be 8-bit single-channel (mode L or P)")
+    return check_labels(np.array(upright(image)), source)
+
+
+def check_labels(mask: np.ndarray, source: str) -> np.ndarray:
+    """The same mask, uint8 [H,W]. Raises InputError, listing them, for labels outside 0-28."""
     bad = np.flatnonzero(np.bincount(mask.ravel(), minlength=NUM_CLASSES))
     bad = bad[bad >= NUM_CLASSES]
     if bad.size:
         shown = ", ".join(map(str, bad[:8])) + (f" and {bad.size - 8} more" if bad.size > 8 else "")
-        raise InputError(f"{path}: label {shown} outside 0-{NUM_CLASSES - 1}")
-    return mask if size is None else resize_mask(mask, size)
+        raise InputError(f"{source}: label {shown} outside 0-{NUM_CLASSES - 1}")
+    return mask
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -242,6 +257,10 @@ def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:
     return np.array(Image.open(file))
 
 
-def _png_bit_depth(path: str | os.PathLike) -> int:
-    with open(path, "rb") as file:
-        return file.read(25)[24]  # signature 8, chunk length and name 8, width and height 8, depth
+def _png_bit_depth(image: Image.Image) -> int:
+    """Of a PNG file whose pixels are not yet decoded."""
+    place = image.fp.tell()
+    image.fp.seek(24)  # signature 8, chunk length and name 8, width and height 8
+    depth = image.fp.read(1)[0]
+    image.fp.seek(place)
+    return depth

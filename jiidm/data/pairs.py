@@ -74,6 +74,15 @@ def find_pairs(root: str | os.PathLike) -> list[Pair]:
     return [Pair(stem, images[stem], labels[stem]) for stem in sorted(images)]
 
 
+def make_data_folders(root: str | os.PathLike) -> None:
+    """Create `root`/imgs and `root`/labels. Raises InputError where they cannot be made."""
+    for folder in (Path(root) / IMAGE_FOLDER, Path(root) / LABEL_FOLDER):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
 def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Survey:
     """Decode every file of a data folder, and count what is there and what is wrong with it.
 

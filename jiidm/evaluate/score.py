@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jiidm.data.images import load_image, load_mask, read_size
+from jiidm.data.images import load_image, load_mask
 from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate import metrics
@@ -21,7 +21,7 @@ from jiidm.evaluate.nima import Aesthetic
 from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.inference import scorecard
-from jiidm.inference.infer import Job
+from jiidm.inference.inputs import Job
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def score(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, r
 
 
 def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> Examined:
-    """Score the outputs of `jobs`, in which `submission.check` has found no fault.
+    """Score the outputs of `jobs`, in which `OutputFolder.faults` has found none.
 
     real: the folder of real photos; without it there is no Frechet distance. Raises InputError where that distance
     cannot be taken: fewer than two images on a side, or images of unequal sizes.
@@ -102,24 +102,20 @@ def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators,
 
 def _cut(jobs: Sequence[Job]) -> list[list[Job]]:
     """Batches of images of one size each."""
-    by_size = itertools.groupby(sorted(jobs, key=_size), _size)
+    by_size = itertools.groupby(sorted(jobs, key=lambda job: job.size), lambda job: job.size)
     groups = [list(group) for _, group in by_size]
     return [group[i : i + BATCH] for group in groups for i in range(0, len(group), BATCH)]
-
-
-def _size(job: Job) -> tuple[int, int]:
-    return read_size(job.mask)
 
 
 def _common_size(batches: Sequence[Sequence[Job]]) -> tuple[int, int]:
     first, last = batches[0][0], batches[-1][-1]
     if first is last:
         raise InputError(f"{first.mask}: the only mask; a Frechet distance needs at least 2 outputs")
-    if _size(first) != _size(last):
+    if first.size != last.size:
         raise InputError(
             f"{first.mask} and {last.mask} are of unequal sizes; a Frechet distance needs outputs of one size"
         )
-    return _size(first)
+    return first.size
 
 
 def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, with_features: bool) -> _Findings:

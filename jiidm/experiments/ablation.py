@@ -16,9 +16,9 @@ from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
 from jiidm.experiments import compare
 from jiidm.experiments.trials import Result, Trial, configure, identity_of, with_rounds
-from jiidm.inference import folder as submission
-from jiidm.inference import infer, scorecard
-from jiidm.inference.infer import Job
+from jiidm.inference import scorecard
+from jiidm.inference.folder import OutputFolder
+from jiidm.inference.inputs import Job
 from jiidm.model.files import MODEL_FILE, stored_config
 from jiidm.report.sheets import table
 from jiidm.train.validation import ranked
@@ -123,14 +123,14 @@ def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) 
     It works on the files, as the released code does, so that the chain need not be sampled again.
     """
     identity = identity_of(trial, seed) | {"final_color_transfer": True}
-    infer.check_output(out / name, jobs, identity)
-    submission.write_manifest(out / name, {"made_by": identity, "model_file": trial.model})
-    missing = {mask.stem for mask in submission.pending([job.mask for job in jobs], out / name)}
-    for job in tqdm([job for job in jobs if job.stem in missing], desc=name, unit="image"):
-        image = load_image(out / trial.name / f"{job.stem}.jpg")
+    painted, folder = OutputFolder(out / trial.name), OutputFolder(out / name)
+    folder.claim(identity, jobs)
+    folder.write_manifest(identity, trial.model, trial.config)
+    for job in tqdm(folder.pending(jobs), desc=name, unit="image"):
+        image = load_image(painted.image(job.stem))
         reference = load_image(job.reference, image.shape[1::-1])
         recolored = color_transfer(image, reference, trial.config.inference.color_space)
-        submission.write(out / name, job.stem, recolored, trial.config.inference.jpeg_quality)
+        folder.write(job.stem, recolored, trial.config.inference.jpeg_quality)
 
 
 class Expectation(NamedTuple):

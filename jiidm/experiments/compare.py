@@ -10,7 +10,7 @@ from jiidm.classes import colorize
 from jiidm.data.images import load_image, load_mask, read_size
 from jiidm.errors import InputError
 from jiidm.inference import scorecard
-from jiidm.inference.infer import Job
+from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
 
 ROWS = 8

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from jiidm.data.identity import claim
 from jiidm.data.images import load_image, load_mask
-from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Pair, find_pairs, read_split
+from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Pair, find_pairs, make_data_folders, read_split
+from jiidm.data.references import next_of_each, write_references
 from jiidm.data.synthetic.dataset import write_dataset
 from jiidm.errors import InputError
-from jiidm.inference.infer import DEMO_SEED, Job, check_inputs
+from jiidm.inference.inputs import DEMO_SEED, Job, check_inputs
 from ldm_jittor.files import atomic_path
 
 FOLDER = "data"
@@ -52,10 +54,8 @@ def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] 
         _claim(folder, {"count": count, "pairs": str(pairs[0].image.parent.parent), "stems": stems})
         _copy(pairs, folder)
     found = find_pairs(folder)
-    references = {pair.label.name: other.image.name for pair, other in zip(found, [*found[1:], found[0]])}
     path = folder / "references.json"
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(references, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_references(path, {pair.label.name: other.image.name for pair, other in next_of_each(found).items()})
     return check_inputs(folder / LABEL_FOLDER, path, None)
 
 
@@ -71,18 +71,8 @@ def _check(pairs: Sequence[Pair]) -> None:
 
 def _claim(folder: Path, origin: dict) -> None:
     """Record where the pairs come from, or see that those there come from the same place."""
-    path = folder / "origin.json"
-    try:
-        for name in (IMAGE_FOLDER, LABEL_FOLDER):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(origin, indent=1, ensure_ascii=False), encoding="utf-8")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be used ({getattr(error, 'strerror', None) or error})") from None
-    if found != origin:
-        raise InputError(f"{path}: the folder holds {found}, not {origin}; choose another --out")
+    make_data_folders(folder)
+    claim(folder / "origin.json", origin, "choose another --out")
 
 
 def _copy(pairs: Sequence[Pair], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `ablate` and `sweep` share: ways to paint the same masks, judged by the same networks."""
+"""What `ablate` and `sweep` share: ways to paint the same masks, scored by the same networks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import numpy as np
 
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
+from jiidm.data.identity import made_by
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
 from jiidm.evaluate import score as scoring
 from jiidm.evaluate.metrics import total_score
 from jiidm.evaluate.score import Evaluators
 from jiidm.experiments.released import hooks_for
-from jiidm.inference import infer, scorecard
-from jiidm.inference.infer import Job
+from jiidm.inference import scorecard
+from jiidm.inference.folder import OutputFolder
+from jiidm.inference.infer import paint_folder
+from jiidm.inference.inputs import Job
 from jiidm.model import files as model
 
 
@@ -89,20 +92,20 @@ def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) ->
     Raises InputError, before anything is painted, where one of them holds images made otherwise.
     """
     identities = [identity_of(trial, seed) for trial in trials]
-    for trial, identity in zip(trials, identities):
-        infer.check_output(out / trial.name, jobs, identity)
-    for trial, identity in zip(trials, identities):
+    folders = [OutputFolder(out / trial.name) for trial in trials]
+    for folder, identity in zip(folders, identities):
+        folder.claim(identity, jobs)
+    for trial, folder, identity in zip(trials, folders, identities):
         print(f"{trial.name}:")
         hooks = hooks_for(trial.config)
-        infer.infer(jobs, out / trial.name, trial.model, trial.config, seed, identity, hooks, trial.from_noise)
+        paint_folder(folder, jobs, trial.model, trial.config, seed, identity, hooks, trial.from_noise)
 
 
 def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
-    """`infer.identity_of`, and what a trial may add to it."""
-    return infer.identity_of(model.sha256(trial.model), trial.config, seed) | {"from_noise": trial.from_noise}
+    return made_by(model.sha256(trial.model), trial.config, seed, trial.from_noise)
 
 
-def judge(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:
+def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:
     """Score `out`/`name`, keep its scores.json as `jiidm score` does, and resample. Raises as `scoring.examine`."""
     card, features, reality = scoring.examine(out / name, jobs, evaluators, real)
     scorecard.save(out / name, card)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jiidm.data.images import open_image, orientation, read_size, save_jpeg
+from jiidm.config.load import to_yaml
+from jiidm.config.schema import Config
+from jiidm.data.identity import differing, renewed, require_same
+from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
+from jiidm.inference.inputs import Job
 from ldm_jittor.files import atomic_path, leftovers
 
 RUN_FOLDER = "_run"
@@ -19,63 +25,103 @@ MANIFEST = "manifest.json"
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
-def prepare(out: str | os.PathLike) -> Path:
-    """Create `out` and `out/_run`, see that both can be listed and written, and return `out/_run`.
+class OutputFolder:
+    """One folder of outputs, which holds images that were made by one and the same thing."""
 
-    Temporary images which a killed run left behind are removed, so one process alone prepares a folder.
-    Raises InputError where a file is in the way or the permissions do not allow it.
-    """
-    out = Path(out)
-    run_folder = out / RUN_FOLDER
-    try:
-        run_folder.mkdir(parents=True, exist_ok=True)
-        for folder in (out, run_folder):
-            os.listdir(folder)
-            tempfile.TemporaryFile(dir=folder).close()
-        for leftover in leftovers(out):
-            leftover.unlink()
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{out}: cannot be the output folder, a file is in the way") from error
-    except OSError as error:
-        raise InputError(f"{out}: cannot be used as output folder ({error.strerror})") from error
-    return run_folder
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.run_folder = self.path / RUN_FOLDER
 
+    def __str__(self) -> str:
+        return str(self.path)
 
-def pending(masks: list[Path], out: str | os.PathLike) -> list[Path]:
-    """The masks without a finished output: a missing, damaged or differently sized one is made again."""
-    return [mask for mask in tqdm(masks, desc="looking for finished images", delay=2) if output_fault(mask, out)]
+    def image(self, stem: str) -> Path:
+        """Where the image of a mask lies."""
+        return self.path / f"{stem}.jpg"
 
+    def prepare(self) -> None:
+        """Create the folder and its `_run`, and see that both can be listed and written.
 
-def write(out: str | os.PathLike, stem: str, array: np.ndarray, quality: int = 95) -> Path:
-    """Write uint8 RGB [H,W,3] as `out/<stem>.jpg`, atomically, and return that path."""
-    path = Path(out) / f"{stem}.jpg"
-    save_jpeg(path, array, quality)
-    return path
+        Temporary files that no process will finish are removed. Raises InputError where a file is in the way or the
+        permissions do not allow it.
+        """
+        try:
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.path, self.run_folder):
+                os.listdir(folder)
+                tempfile.TemporaryFile(dir=folder).close()
+                for leftover in leftovers(folder):
+                    leftover.unlink(missing_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{self}: cannot be the output folder, a file is in the way") from error
+        except OSError as error:
+            raise InputError(f"{self}: cannot be used as output folder ({error.strerror})") from error
 
+    def claim(self, identity: Mapping[str, Any], jobs: Sequence[Job], repaint: bool = False) -> None:
+        """Prepare the folder for images of `jobs` that are made by `identity`, see `jiidm.data.identity.made_by`.
 
-def check(out: str | os.PathLike, masks: list[Path]) -> list[str]:
-    """Every fault of a finished output folder, a line each; an empty list means ready to submit.
+        Raises InputError where it holds images that belong to no mask, or that were made by something else; with
+        `repaint` the latter are removed instead.
+        """
+        self.prepare()
+        refuse_first(self.stray_images(job.stem for job in jobs))
+        before = self._made_by()
+        if before is None:
+            return
+        changed = differing(before, identity)
+        if changed and repaint:
+            print(f"{self} holds images made with {changed[0]}: painting them again")
+            for job in jobs:
+                self.image(job.stem).unlink(missing_ok=True)
+        else:
+            require_same(self.path, before, identity, "choose another output folder")
 
-    Looks for missing, undecodable, non-JPEG, non-RGB and wrongly sized outputs, and for images that belong to
-    no mask. Raises InputError if a mask or the folder cannot be read.
-    """
-    faults = [output_fault(mask, out) for mask in tqdm(masks, desc="checking outputs", delay=2)]
-    return [fault for fault in faults if fault] + stray_images(out, masks)
+    def _made_by(self) -> dict[str, Any] | None:
+        """What the manifest says of the images here; None where there is no manifest."""
+        path = self.run_folder / MANIFEST
+        if not path.exists():
+            return None
+        try:
+            return renewed(json.loads(path.read_text(encoding="utf-8"))["made_by"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
 
+    def write_manifest(self, identity: Mapping[str, Any], model_file: Path, config: Config) -> None:
+        """Write what makes the images as `_run/manifest.json`, and the config as `_run/config.yaml`."""
+        manifest = {"made_by": identity, "model_file": str(model_file)}
+        texts = {MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "config.yaml": to_yaml(config)}
+        for name, text in texts.items():
+            with atomic_path(self.run_folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
-def stray_images(out: str | os.PathLike, masks: list[Path]) -> list[str]:
-    """A line for every image in `out` that belongs to no mask. Raises InputError if the folder cannot be read."""
-    expected = {f"{mask.stem}.jpg" for mask in masks}
-    try:
-        images = [path for path in sorted(Path(out).iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
-    except OSError as error:
-        raise InputError(f"{out}: cannot be listed ({error.strerror})") from error
-    return [f"{path}: an image that belongs to no mask" for path in images if path.name not in expected]
+    def pending(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those without a finished image: a missing, damaged or differently sized one is made again."""
+        return [job for job in tqdm(jobs, desc="looking for finished images", delay=2) if self._fault(job)]
 
+    def write(self, stem: str, image: np.ndarray, quality: int = 95) -> None:
+        """Write uint8 RGB [H,W,3] as the image of a mask, atomically."""
+        save_jpeg(self.image(stem), image, quality)
 
-def output_fault(mask: Path, out: str | os.PathLike) -> str | None:
-    """What is wrong with the output of one mask, or None. Raises InputError if the mask cannot be read."""
-    return image_fault(Path(out) / f"{mask.stem}.jpg", read_size(mask, ("PNG",)))
+    def faults(self, jobs: Sequence[Job]) -> list[str]:
+        """A line for every fault of the finished folder; an empty list means ready to submit.
+
+        Looks for missing, undecodable, non-JPEG, non-RGB and wrongly sized images, and for those that belong to no
+        mask. Raises InputError where the folder cannot be listed.
+        """
+        found = [self._fault(job) for job in tqdm(jobs, desc="checking outputs", delay=2)]
+        return [fault for fault in found if fault] + self.stray_images(job.stem for job in jobs)
+
+    def stray_images(self, stems: Iterable[str]) -> list[str]:
+        """A line for every image here that belongs to none of `stems`. Raises InputError as `faults` does."""
+        expected = {self.image(stem).name for stem in stems}
+        try:
+            images = [path for path in sorted(self.path.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
+        except OSError as error:
+            raise InputError(f"{self}: cannot be listed ({error.strerror})") from error
+        return [f"{path}: an image that belongs to no mask" for path in images if path.name not in expected]
+
+    def _fault(self, job: Job) -> str | None:
+        return image_fault(self.image(job.stem), job.size)
 
 
 def image_fault(path: Path, size: tuple[int, int]) -> str | None:
@@ -95,9 +141,8 @@ def image_fault(path: Path, size: tuple[int, int]) -> str | None:
     return None
 
 
-def write_manifest(out: str | os.PathLike, manifest: dict) -> Path:
-    """Write what the run was made from as `out/_run/manifest.json`, atomically; paths become strings."""
-    path = Path(out) / RUN_FOLDER / MANIFEST
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, default=str) + "\n", "utf-8")
-    return path
+def refuse_first(faults: Sequence[str]) -> None:
+    """Raises InputError for the first of some faults, if there are any, and tells how many more."""
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(f"{faults[0]}{more}")

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from jiidm.data.images import read_jpeg_quality
 from jiidm.errors import InputError
-from jiidm.inference import folder as submission
 from jiidm.inference import scorecard
+from jiidm.inference.folder import RUN_FOLDER, OutputFolder, image_fault
 from ldm_jittor.files import atomic_path
 
 SELECTED = "selects"
@@ -30,14 +30,15 @@ def check(out: str | os.PathLike, masks: Sequence[Path], size: tuple[int, int]) 
     Each must be a JPEG in RGB of `size` (width, height), of quality 90 or more. Raises InputError where the folder
     cannot be listed.
     """
-    strays = submission.stray_images(out, masks)
-    paths = [Path(out) / f"{mask.stem}.jpg" for mask in masks]
+    folder = OutputFolder(out)
+    strays = folder.stray_images(mask.stem for mask in masks)
+    paths = [folder.image(mask.stem) for mask in masks]
     faults = [_fault(path, size) for path in tqdm(paths, desc="checking images", delay=2)]
     return [fault for fault in faults if fault] + strays
 
 
 def _fault(path: Path, size: tuple[int, int]) -> str | None:
-    fault = submission.image_fault(path, size)
+    fault = image_fault(path, size)
     if fault is None and (quality := read_jpeg_quality(path)) < MIN_QUALITY:
         return f"{path}: JPEG quality about {quality}, must be at least {MIN_QUALITY}"
     return fault
@@ -67,7 +68,7 @@ def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]
     Raises InputError for scores of other images.
     """
     stems = sorted(mask.stem for mask in masks)
-    if not (Path(out) / submission.RUN_FOLDER / scorecard.FILE).exists():
+    if not (Path(out) / RUN_FOLDER / scorecard.FILE).exists():
         sizes = {stem: (Path(out) / f"{stem}.jpg").stat().st_size for stem in stems}
         return sorted(stems, key=lambda stem: -sizes[stem]), "largest file, for want of scores (`jiidm score`)"
     images = scorecard.load(out)["images"]

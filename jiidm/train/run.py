@@ -19,7 +19,7 @@ from jiidm.data.pairs import Pair, find_pairs, pair_references, read_split, spli
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, write_dataset
 from jiidm.errors import InputError
 from jiidm.evaluate.statistics import Network
-from jiidm.inference.infer import DEMO_SEED
+from jiidm.inference.inputs import DEMO_SEED
 from jiidm.model.files import MODEL_FILE, Model, load_autoencoder, save_model, sha256, with_stored_scale
 from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 from jiidm.report.sheets import contact_sheet

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
+from jiidm.data.identity import differing, sampling
 from jiidm.data.images import load_image
 from jiidm.data.pairs import Pair
 from jiidm.errors import InputError
@@ -31,10 +32,10 @@ from ldm_jittor.files import atomic_path
 
 LIST_FILE = "distances.json"
 _COMPARED = {
-    "score": "the score",
-    "network": "the network",
-    "images": "the number of images",
-    "sampling": "what `inference` says",
+    "score": "score",
+    "network": "network",
+    "images": "number of images",
+    "sampling": "`inference` section",
 }
 """What has to be equal for distances to compare, by their keys in the list."""
 
@@ -199,20 +200,19 @@ def affordable(config: Config) -> Config:
 
 def _sampling_digest(config: Config) -> str:
     """Of all settings that decide what is painted."""
-    settings = configs.to_dict(config.inference) | configs.to_dict(config.released)
-    for key in ("batch_size", "modulation_memory", "fast_steps", "jpeg_quality"):
-        settings.pop(key)
+    settings = sampling(config)
+    settings.pop("jpeg_quality")  # no file is written
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _check_comparable(folder: Path, entry: dict[str, Any], other: dict[str, Any]) -> None:
     """Raises InputError where two entries were made otherwise; one without step is what a run is about to do."""
-    for key, meaning in _COMPARED.items():
-        if entry[key] != other[key]:
-            steps = f"step {entry['step']} and {'now' if other['step'] is None else other['step']}"
-            values = f"{str(entry[key])[:12]}, {str(other[key])[:12]}"
-            told = f"{folder / LIST_FILE}: the distances of {steps} do not compare, {meaning} differs ({values})"
-            raise InputError(f"{told}; moved away, it starts anew" if other["step"] is None else told)
+    before, now = ({meaning: str(made[key])[:12] for key, meaning in _COMPARED.items()} for made in (entry, other))
+    found = differing(before, now)
+    if found:
+        steps = f"step {entry['step']} and {'now' if other['step'] is None else other['step']}"
+        told = f"{folder / LIST_FILE}: the distances of {steps} do not compare, made with {found[0]}"
+        raise InputError(f"{told}; moved away, it starts anew" if other["step"] is None else told)
 
 
 def _sorted(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from jiidm.data.identity import claim
+from jiidm.data.pairs import make_data_folders
 from jiidm.data.synthetic.canvas import Canvas
 from jiidm.data.synthetic.scenes import paint_scene
 from jiidm.data.synthetic.style import draw_style
@@ -93,20 +95,7 @@ def stored_version(root: str | os.PathLike) -> int | None:
 def _claim(root: Path, settings: dict) -> None:
     """Make the dataset's folders and record its settings; on later calls compare them instead."""
     path = root / "dataset.json"
-    for folder in (root / "imgs", root / "labels"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
-    if not path.exists():
-        if any((root / "imgs").iterdir()) or any((root / "labels").iterdir()):
-            raise InputError(f"{root}: holds images but no dataset.json; choose another folder")
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-    if found != settings:
-        raise InputError(f"{path}: the folder holds {found}, not {settings}; choose another folder")
+    make_data_folders(root)
+    if not path.exists() and (any((root / "imgs").iterdir()) or any((root / "labels").iterdir())):
+        raise InputError(f"{root}: holds images but no dataset.json; choose another folder")
+    claim(path, settings, "choose another folder")

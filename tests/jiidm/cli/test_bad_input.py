@@ -14,7 +14,7 @@ from PIL import Image
 from jiidm import pipeline
 from jiidm.cli import main as cli
 from jiidm.data.images import save_jpeg, save_png
-from jiidm.inference import folder as submission
+from jiidm.inference import folder
 from ldm_jittor import checkpoint
 
 
@@ -226,7 +226,7 @@ def test_an_output_folder_that_the_system_refuses(inputs, smoke_model, tmp_path,
     def refuse(**options):
         raise PermissionError(13, "Permission denied", str(options["dir"]))
 
-    monkeypatch.setattr(submission.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(folder.tempfile, "TemporaryFile", refuse)
     line = refusal(inputs.command(tmp_path / "out", smoke_model))
     assert str(tmp_path / "out") in line and "Permission denied" in line
 

@@ -12,9 +12,9 @@ from jiidm.errors import InputError
 from jiidm.evaluate import metrics
 from jiidm.evaluate import score as scoring
 from jiidm.evaluate.score import Evaluators
-from jiidm.inference import folder as submission
 from jiidm.inference import scorecard
-from jiidm.inference.infer import Job
+from jiidm.inference.folder import OutputFolder
+from jiidm.inference.inputs import Job
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -40,7 +40,7 @@ def make_jobs(root, sizes):
         mask = np.zeros((size[1], size[0]), np.uint8)
         mask[:, size[0] // 2 :] = 1
         images.save_png(root / "masks" / f"{stem}.png", mask)
-        jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg"))
+        jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg", size))
     return jobs
 
 
@@ -140,7 +140,7 @@ class TestCard:
         card = scoring.score(tmp_path / "out", jobs, plain(), None)
         scorecard.save(tmp_path / "out", card)
         assert scorecard.load(tmp_path / "out") == card
-        assert submission.check(tmp_path / "out", [job.mask for job in jobs]) == []
+        assert OutputFolder(tmp_path / "out").faults(jobs) == []
 
 
 class TestFew:

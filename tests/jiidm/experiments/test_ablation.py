@@ -21,7 +21,7 @@ from jiidm.evaluate import score as scoring
 from jiidm.experiments import ablation
 from jiidm.experiments import trials as experiment
 from jiidm.experiments.trials import Result
-from jiidm.inference.infer import Job
+from jiidm.inference.inputs import Job
 from jiidm.model import files as model
 from jiidm.train import validation
 from ldm_jittor import checkpoint
@@ -220,7 +220,7 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.scorecard, "save", lambda *_: None)
     monkeypatch.setattr(bootstrap, "distances", lambda *_: np.linspace(140, 160, bootstrap.RESAMPLES))
     evaluators = scoring.Evaluators(Brightness(), Brightness(), "FID", Redness())
-    result = experiment.judge("row", [None] * 8, tmp_path, evaluators, tmp_path)
+    result = experiment.score_trial("row", [None] * 8, tmp_path, evaluators, tmp_path)
     assert result.interval("FID") == pytest.approx((50.5, 69.5))
     assert result.interval("T") == pytest.approx((scores["T"] - 0.45 * 9.5, scores["T"] + 0.45 * 9.5))
 
@@ -258,7 +258,9 @@ class TestCommand:
         assert load_image(out / "comparison.jpg").shape[1] > 9 * 64
         self.check_recolored(out)
         self.check_resumed(out, models, images)
-        assert "holds images made with another" in self.refused(out, capsys, *models, "--seed", 1)
+        assert "made with another seed (0, now 1); choose another output folder" in self.refused(
+            out, capsys, *models, "--seed", 1
+        )
 
     def check_recolored(self, out):
         references = json.loads((out / "data" / "references.json").read_text())
@@ -293,7 +295,7 @@ class TestCommand:
 
 
 def test_recolouring_keeps_the_images_that_are_there(tmp_path, landscapes, smoke, smoke_model):
-    jobs = [Job(landscapes / "labels" / "synth_000000.png", landscapes / "imgs" / "synth_000001.jpg")]
+    jobs = [Job(landscapes / "labels" / "synth_000000.png", landscapes / "imgs" / "synth_000001.jpg", (64, 48))]
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "synth_000000.jpg").write_bytes((landscapes / "imgs" / "synth_000000.jpg").read_bytes())
     trial = experiment.Trial("paper", smoke_model, smoke)

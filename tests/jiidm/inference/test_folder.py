@@ -4,34 +4,40 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jiidm.config import load as configs
 from jiidm.data import images
+from jiidm.data.identity import made_by
 from jiidm.errors import InputError
-from jiidm.inference import folder as submission
+from jiidm.inference.folder import OutputFolder
+from jiidm.inference.inputs import Job
 
 STEMS = ("a", "b", "c")
 
 
-@pytest.fixture
-def masks(tmp_path):
-    folder = tmp_path / "masks"
-    folder.mkdir()
-    for stem in STEMS:
-        images.save_png(folder / f"{stem}.png", np.zeros((24, 32), np.uint8))
-    return sorted(folder.iterdir())
+JOBS = [Job(Path(f"masks/{stem}.png"), Path("photo.jpg"), (32, 24)) for stem in STEMS]
+"""The files are not there: a folder is checked without them."""
 
 
 @pytest.fixture
-def out(tmp_path, masks):
+def out(tmp_path):
     """A finished output folder."""
-    submission.prepare(tmp_path / "out")
-    for mask in masks:
-        submission.write(tmp_path / "out", mask.stem, photo(), quality=95)
-    return tmp_path / "out"
+    folder = OutputFolder(tmp_path / "out")
+    folder.prepare()
+    for stem in STEMS:
+        folder.write(stem, photo(), quality=95)
+    return folder.path
+
+
+@pytest.fixture
+def record(smoke):
+    """What makes images by the smoke config."""
+    return made_by("a" * 64, smoke, seed=3)
 
 
 def photo(height=24, width=32):
@@ -39,9 +45,9 @@ def photo(height=24, width=32):
 
 
 def test_prepare_makes_the_folder_and_its_run_folder(tmp_path):
-    assert submission.prepare(tmp_path / "deep" / "out") == tmp_path / "deep" / "out" / "_run"
+    OutputFolder(tmp_path / "deep" / "out").prepare()
     assert os.listdir(tmp_path / "deep" / "out") == ["_run"]
-    submission.prepare(tmp_path / "deep" / "out")
+    OutputFolder(tmp_path / "deep" / "out").prepare()
 
 
 @pytest.mark.parametrize("blocker", ["out", "out/_run"])
@@ -49,7 +55,7 @@ def test_a_file_in_the_way_is_refused(tmp_path, blocker):
     (tmp_path / blocker).parent.mkdir(exist_ok=True)
     (tmp_path / blocker).write_text("x")
     with pytest.raises(InputError, match="out.*in the way"):
-        submission.prepare(tmp_path / "out")
+        OutputFolder(tmp_path / "out").prepare()
     assert (tmp_path / blocker).read_text() == "x"
 
 
@@ -60,7 +66,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, call, monkeypatch):
 
     monkeypatch.setattr(call, refuse)  # a changed file mode would not stop a superuser
     with pytest.raises(InputError, match="out: .*Permission denied"):
-        submission.prepare(tmp_path / "out")
+        OutputFolder(tmp_path / "out").prepare()
 
 
 def test_prepare_removes_what_a_killed_run_left(out):
@@ -70,12 +76,12 @@ def test_prepare_removes_what_a_killed_run_left(out):
     subprocess.run([sys.executable, "-c", code, str(out / "a.jpg")])
     assert len(os.listdir(out)) == 5
     (out / ".keep.jpg").write_bytes(b"x")
-    submission.prepare(out)
+    OutputFolder(out).prepare()
     assert sorted(os.listdir(out)) == [".keep.jpg", "_run", "a.jpg", "b.jpg", "c.jpg"]
 
 
-def test_a_finished_folder_is_faultless_and_has_nothing_pending(out, masks):
-    assert submission.check(out, masks) == [] and submission.pending(masks, out) == []
+def test_a_finished_folder_is_faultless_and_has_nothing_pending(out):
+    assert OutputFolder(out).faults(JOBS) == [] and OutputFolder(out).pending(JOBS) == []
 
 
 def _delete(path):
@@ -116,52 +122,80 @@ def _turned(path):
 
 
 @pytest.mark.parametrize("damage", [_delete, _empty, _truncate, _png_inside, _gray, _wrong_size, _turned])
-def test_each_damaged_output_is_named_and_made_again(out, masks, damage):
+def test_each_damaged_output_is_named_and_made_again(out, damage):
     message = damage(out / "b.jpg")
-    faults = submission.check(out, masks)
+    faults = OutputFolder(out).faults(JOBS)
     assert faults[0].startswith(f"{out / 'b.jpg'}: ") and message in faults[0]
-    assert [mask.stem for mask in submission.pending(masks, out)] == ["b"]
-    submission.write(out, "b", photo())
-    assert submission.check(out, masks) == []
+    assert OutputFolder(out).pending(JOBS) == JOBS[1:2]
+    OutputFolder(out).write("b", photo())
+    assert OutputFolder(out).faults(JOBS) == []
 
 
-def test_pending_keeps_the_order_of_the_masks(tmp_path, masks):
-    assert submission.pending(masks[::-1], tmp_path / "nothing") == masks[::-1]
+def test_pending_keeps_the_order_of_the_jobs(tmp_path):
+    assert OutputFolder(tmp_path / "nothing").pending(JOBS[::-1]) == JOBS[::-1]
 
 
 @pytest.mark.parametrize("name", ["d.jpg", "a.png", "a.JPG", "b.jpeg"])
-def test_stray_images_are_reported(out, masks, name):
+def test_stray_images_are_reported(out, name):
     images.save_png(out / f"{name}.png", photo())
     os.rename(out / f"{name}.png", out / name)
-    faults = submission.check(out, masks)
+    faults = OutputFolder(out).faults(JOBS)
     assert faults == [f"{out / name}: an image that belongs to no mask"]
     (out / name).unlink()
 
 
-def test_files_of_another_kind_are_left_alone(out, masks):
+def test_files_of_another_kind_are_left_alone(out):
     (out / "notes.txt").write_text("x")
     images.save_png(out / "_run" / "contact_sheet.png", photo())
-    assert submission.check(out, masks) == []
+    assert OutputFolder(out).faults(JOBS) == []
 
 
-def test_a_missing_folder_or_mask_is_an_input_error(out, masks, tmp_path):
-    with pytest.raises(InputError, match="nowhere"):
-        submission.check(tmp_path / "nowhere", masks)
-    masks[0].write_bytes(b"")
-    with pytest.raises(InputError, match="a.png"):
-        submission.pending(masks, out)
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere: cannot be listed"):
+        OutputFolder(tmp_path / "nowhere").faults(JOBS)
 
 
 def test_writing_is_deterministic(out):
     before = (out / "a.jpg").read_bytes()
-    assert submission.write(out, "a", photo()) == out / "a.jpg"
+    OutputFolder(out).write("a", photo())
     assert (out / "a.jpg").read_bytes() == before
-    submission.write(out, "a", photo(), quality=50)
+    OutputFolder(out).write("a", photo(), quality=50)
     assert len((out / "a.jpg").read_bytes()) < len(before)
 
 
-def test_the_manifest_is_json_in_the_run_folder(out, tmp_path):
-    path = submission.write_manifest(out, {"seed": 3, "masks": tmp_path})
-    assert path == out / "_run" / "manifest.json"
-    assert json.loads(path.read_text()) == {"seed": 3, "masks": str(tmp_path)}
-    assert os.listdir(out / "_run") == ["manifest.json"]
+class TestClaim:
+    """What a folder's images were made by has to be what makes the next ones."""
+
+    def test_a_new_folder_and_one_without_manifest_are_anyones(self, tmp_path, out, record):
+        OutputFolder(tmp_path / "new").claim(record, JOBS)
+        OutputFolder(out).claim(record, JOBS)
+        assert (tmp_path / "new" / "_run").is_dir() and OutputFolder(out).pending(JOBS) == []
+
+    def test_the_same_thing_may_go_on(self, out, record, smoke):
+        OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
+        OutputFolder(out).claim(record, JOBS)
+        assert OutputFolder(out).pending(JOBS) == []
+
+    def test_another_thing_is_told_by_what_differs(self, out, record, smoke):
+        OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
+        with pytest.raises(InputError) as caught:
+            OutputFolder(out).claim(record | {"seed": 4, "from_noise": True}, JOBS)
+        told = "made with another seed (3, now 4) and 1 more; choose another output folder"
+        assert str(caught.value) == f"{out}: {told}"
+
+    def test_with_repaint_the_images_of_another_thing_go(self, out, record, smoke, capsys):
+        OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
+        OutputFolder(out).claim(record | {"seed": 4}, JOBS, repaint=True)
+        assert "another seed (3, now 4): painting them again" in capsys.readouterr().out
+        assert os.listdir(out) == ["_run"]
+
+    def test_images_of_no_mask_are_refused(self, out, record):
+        with pytest.raises(InputError, match=r"a.jpg: an image that belongs to no mask \(and 1 more\)"):
+            OutputFolder(out).claim(record, JOBS[2:])
+
+    def test_the_manifest_is_json_beside_the_config(self, out, record, smoke):
+        OutputFolder(out).write_manifest(record, Path("runs/model.safetensors"), smoke)
+        manifest = json.loads((out / "_run" / "manifest.json").read_text())
+        assert manifest == {"made_by": record, "model_file": "runs/model.safetensors"}
+        assert configs.load_saved(out / "_run" / "config.yaml") == smoke
+        assert sorted(os.listdir(out / "_run")) == ["config.yaml", "manifest.json"]

@@ -14,8 +14,9 @@ from jiidm import pipeline
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.data.images import load_image
-from jiidm.inference import folder as submission
-from jiidm.inference import infer
+from jiidm.inference import inputs as given
+from jiidm.inference.folder import OutputFolder
+from jiidm.inference.inputs import check_inputs
 from ldm_jittor import checkpoint
 
 STEMS = ["m0", "m1", "m2"]
@@ -57,8 +58,7 @@ class TestOutputs:
             ):
                 assert (image.format, image.mode, image.size) == ("JPEG", "RGB", mask.size)
         assert len(set(contents(painted).values())) == 3
-        masks = [original_inputs.masks / f"{stem}.png" for stem in STEMS]
-        assert submission.check(painted, masks) == []
+        assert OutputFolder(painted).faults(check_inputs(*original_inputs, None)) == []
 
     def test_the_last_batch_is_made_though_it_is_not_full(self, painted, smoke):
         assert smoke.inference.batch_size == 2 and len(contents(painted)) == 3
@@ -157,17 +157,17 @@ class TestRerun:
         assert contents(out) == contents(painted)
 
     def test_an_interrupted_call_goes_on(self, painted, inputs, smoke_model, tmp_path, monkeypatch):
-        write, written = submission.write, []
+        write, written = OutputFolder.write, []
 
         def interrupt(*arguments):
             if len(written) == 1:
                 raise KeyboardInterrupt
             written.append(write(*arguments))
 
-        monkeypatch.setattr(submission, "write", interrupt)
+        monkeypatch.setattr(OutputFolder, "write", interrupt)
         assert paint(inputs, tmp_path / "out", smoke_model) == 130
         assert len(contents(tmp_path / "out")) == 1
-        monkeypatch.setattr(submission, "write", write)
+        monkeypatch.setattr(OutputFolder, "write", write)
         assert paint(inputs, tmp_path / "out", smoke_model) == 0
         assert contents(tmp_path / "out") == contents(painted)
 
@@ -233,16 +233,16 @@ class TestRerun:
 class TestDemo:
     def test_another_model_repaints_the_demo(self, smoke_model, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(infer, "DEMO_IMAGES", 1)
+        monkeypatch.setattr(given, "DEMO_IMAGES", 1)
         assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
         first = Path("out/synth_000000.jpg").read_bytes()
         assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu", "--seed", "5"]) == 0
-        assert "another seed: painting them again" in capsys.readouterr().out
+        assert "another seed (0, now 5): painting them again" in capsys.readouterr().out
         assert Path("out/synth_000000.jpg").read_bytes() != first
 
     def test_without_arguments_masks_and_references_are_generated(self, smoke_model, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(infer, "DEMO_IMAGES", 2)
+        monkeypatch.setattr(given, "DEMO_IMAGES", 2)
         assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
         assert sorted(contents("out")) == ["synth_000000.jpg", "synth_000001.jpg"]
         references = json.loads(Path("out/_run/inputs_64x48/references.json").read_text())

@@ -153,9 +153,9 @@ def test_a_resumed_run_forgets_what_it_will_do_again(smoke, pairs, tmp_path):
 @pytest.mark.parametrize(
     "change, word",
     [
-        ("diffusion_training.distance_images=4", "the number of images differs (5, 4)"),
+        ("diffusion_training.distance_images=4", "made with another number of images (5, now 4)"),
         ("inference.rounds.0.num_steps=9", "`inference`"),
-        ("network", "the network differs (bbbbbbbbbbbb, cccccccccccc)"),
+        ("network", "made with another network (bbbbbbbbbbbb, now cccccccccccc)"),
     ],
 )
 def test_a_run_that_would_take_other_distances_is_refused(smoke, pairs, tmp_path, change, word):

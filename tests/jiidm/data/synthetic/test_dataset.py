@@ -169,7 +169,7 @@ def test_write_dataset_refuses_another_generators_and_foreign_folders(tmp_path, 
     with pytest.raises(InputError, match="photos"):
         write_dataset(tmp_path / "photos", 1, (64, 48), progress=False)
     (tmp_path / "old/dataset.json").write_text("{")
-    with pytest.raises(InputError, match="not JSON"):
+    with pytest.raises(InputError, match="cannot be used"):
         write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
 
 

@@ -1,0 +1,96 @@
+"""Made by the same thing, or not: what decided the content of a folder is kept in it as JSON, and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jiidm.config import load as configs
+from jiidm.config.history import modernised
+from jiidm.config.schema import Config
+from jiidm.errors import InputError
+from ldm_jittor.files import atomic_path
+
+_WITHOUT_EFFECT = ("batch_size", "modulation_memory", "fast_steps")
+_NETWORKS = ("autoencoder", "unet", "schedule")
+_LONGEST = 40
+
+
+class Difference(NamedTuple):
+    """One setting that two records do not share; None stands for a setting that a record lacks."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"another {self.key} ({_short(self.before)}, now {_short(self.now)})"
+
+
+def differing(before: Any, now: Any, key: str = "") -> list[Difference]:
+    """Every setting in which two records differ, by its dotted key. A record is what JSON can hold."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        pairs = [(name, before.get(name), now.get(name)) for name in {**now, **before}]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = list(zip(range(len(now)), before, now))
+    else:
+        return [] if before == now else [Difference(key, before, now)]
+    return [found for name, old, new in pairs for found in differing(old, new, f"{key}.{name}" if key else f"{name}")]
+
+
+def require_same(place: str | os.PathLike, before: Any, now: Any, advice: str) -> None:
+    """Raises InputError where what is at `place` was made by another thing than `now`. `advice` says what to do."""
+    found = differing(before, now)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise InputError(f"{place}: made with {found[0]}{more}; {advice}")
+
+
+def claim(path: Path, now: Mapping[str, Any], advice: str) -> None:
+    """Record in the file `path` what makes the content of its folder, or see that the record there is the same.
+
+    Raises InputError where it is not, and where the file cannot be used.
+    """
+    try:
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be used ({getattr(error, 'strerror', None) or error})") from None
+    require_same(path, before, now, advice)
+
+
+def sampling(config: Config) -> dict[str, Any]:
+    """The settings by which given weights turn a mask and a reference into an image.
+
+    They are laid out as the first version's configs were, because training runs keep a digest of them.
+    """
+    settings = {key: value for key, value in configs.to_dict(config.inference).items() if key not in _WITHOUT_EFFECT}
+    noised_at = config.released.noise_timesteps or [None] * len(settings["rounds"])
+    rounds = [{**round_, "noise_timestep": timestep} for round_, timestep in zip(settings["rounds"], noised_at)]
+    return settings | {"rounds": rounds, "jpeg_between_rounds": config.released.jpeg_between_rounds}
+
+
+def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> dict[str, Any]:
+    """What decides the bytes of an output of inference. model: the file's SHA-256."""
+    networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
+    origin = {"model": model, "seed": seed, "from_noise": from_noise, "size": list(config.data.size)}
+    return {**origin, "inference": sampling(config), **networks}
+
+
+def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of `made_by` that an earlier version may have kept, with the settings that have come since.
+
+    Raises KeyError or TypeError for what is no such record.
+    """
+    networks = modernised({key: before[key] for key in _NETWORKS})
+    return {"from_noise": False, **before, **{key: networks[key] for key in _NETWORKS}}
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -1,0 +1,53 @@
+"""What inference starts from: masks with their references, all checked, or generated ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from jiidm.data.images import load_image, load_mask, warn_of_palettes
+from jiidm.data.references import find_masks, load_references, next_of_each, write_references
+from jiidm.data.synthetic.dataset import write_dataset
+
+DEMO_IMAGES = 8
+DEMO_SEED = 2024
+"""Not the seed of any training run: the demo's masks have never been trained on."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to make, for a mask of `size` (width, height)."""
+
+    mask: Path
+    reference: Path
+    size: tuple[int, int]
+
+    @property
+    def stem(self) -> str:
+        return self.mask.stem
+
+
+def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[Job]:
+    """Pair masks with references and decode every file once. Raises InputError for the first that is wrong."""
+    paths = find_masks(masks)
+    images = load_references(references, paths, data_root)
+    warn_of_palettes(paths)
+    jobs = []
+    for path in tqdm(paths, desc="checking masks and references", delay=2):
+        height, width = load_mask(path).shape
+        load_image(images[path.stem])
+        jobs.append(Job(path, images[path.stem], (width, height)))
+    return jobs
+
+
+def write_demo_inputs(run_folder: Path, size: tuple[int, int]) -> tuple[Path, Path]:
+    """Generate masks and photos of `size` (width, height) in a folder within `run_folder`, and a references JSON that
+    gives each mask another one's photo. Returns the masks' folder and the JSON."""
+    folder = run_folder / f"inputs_{size[0]}x{size[1]}"
+    write_dataset(folder, DEMO_IMAGES, size, seed=DEMO_SEED)
+    masks = find_masks(folder / "labels")
+    path = folder / "references.json"
+    write_references(path, {mask.name: f"{other.stem}.jpg" for mask, other in next_of_each(masks).items()})
+    return folder / "labels", path

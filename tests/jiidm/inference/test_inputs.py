@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from jiidm.data.images import load_mask, save_png
+from jiidm.errors import InputError
+from jiidm.inference import inputs as module
+from jiidm.inference.inputs import check_inputs, write_demo_inputs
+
+
+def test_masks_and_references_are_paired_with_the_masks_sizes(inputs):
+    jobs = check_inputs(*inputs, None)
+    assert [(job.stem, job.reference.name, job.size) for job in jobs] == [
+        ("m0", "photo0.jpg", (64, 48)), ("m1", "photo1.jpg", (96, 64)), ("m2", "photo2.jpg", (64, 48)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["labels/m1.png", "imgs/photo2.jpg"])
+def test_the_first_file_that_does_not_decode_is_named(inputs, name):
+    path = inputs.references.parent / name
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(InputError, match=name):
+        check_inputs(*inputs, None)
+
+
+def test_labels_outside_the_classes_are_named(inputs):
+    save_png(inputs.masks / "m2.png", np.full((48, 64), 29, np.uint8))
+    with pytest.raises(InputError, match=r"m2\.png: label 29 outside 0-28"):
+        check_inputs(*inputs, None)
+
+
+def test_each_file_is_decoded_once(inputs, monkeypatch):
+    decoded = []
+    for name in ("load_mask", "load_image"):
+        original = getattr(module, name)
+        spy = lambda path, original=original: decoded.append(path.name) or original(path)  # noqa: E731
+        monkeypatch.setattr(module, name, spy)
+    check_inputs(*inputs, None)
+    assert sorted(decoded) == ["m0.png", "m1.png", "m2.png", "photo0.jpg", "photo1.jpg", "photo2.jpg"]
+
+
+def test_demo_inputs_give_each_mask_another_ones_photo(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "DEMO_IMAGES", 3)
+    masks, references = write_demo_inputs(tmp_path, (64, 48))
+    assert masks.parent == tmp_path / "inputs_64x48" and len(list(masks.iterdir())) == 3
+    assert json.loads(references.read_text()) == {
+        f"synth_{i:06d}.png": f"synth_{(i + 1) % 3:06d}.jpg" for i in range(3)
+    }
+    jobs = check_inputs(masks, references, None)
+    assert all(load_mask(job.mask).shape == (48, 64) and job.size == (64, 48) for job in jobs)
