@@ -120,7 +120,7 @@ class Pipeline:
                 masks, references, functools.partial(_noise, seed, names), rounds, shown, from_noise, hooks, on_step
             )
             for i in chosen:
-                start = starts[i] if names[i] in show_starts else None
+                start = starts[i] if starts is not None and names[i] in show_starts else None
                 yield Result(names[i], images[i], start, masks[i], references[i])
 
     def _generate(

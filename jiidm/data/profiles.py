@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -13,7 +14,7 @@ from jiidm.errors import warn_once
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's modes by a profile's colour space."""
-_BLACK_STAYS_BLACK = 0x2000  # lcms's cmsFLAGS_BLACKPOINTCOMPENSATION, which older Pillows do not name
+_BLACK_STAYS_BLACK: Any = 0x2000  # lcms's cmsFLAGS_BLACKPOINTCOMPENSATION, which older Pillows do not name
 _GRAY = ("L", "LA", "1")
 _FAULTS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jittor as jt
 import numpy as np
@@ -23,18 +23,19 @@ class Released(Hooks):
     def between_rounds(self, x: jt.Var) -> jt.Var:
         if self.quality is None:
             return x
-        return to_model(self._through_files(to_images(x, np.floor)))  # it cuts the decimals off
+        return to_model(_through_files(to_images(x, np.floor), self.quality))  # it cuts the decimals off
 
     def recolored(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        return images if self.quality is None else self._through_files(images)
+        return images if self.quality is None else _through_files(images, self.quality)
 
     def noised_at(self, number: int, timesteps: Sequence[int]) -> int:
         return timesteps[0] if self.noise_timesteps is None else self.noise_timesteps[number]
-
-    def _through_files(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [jpeg_round_trip(image, self.quality) for image in images]
 
 
 def hooks_for(config: Config) -> Hooks:
     """Those of a config's `released` section."""
     return PLAIN if config.released == ReleasedConfig() else Released(config.released)
+
+
+def _through_files(images: Iterable[np.ndarray], quality: int) -> list[np.ndarray]:
+    return [jpeg_round_trip(image, quality) for image in images]
