@@ -27,4 +27,4 @@ def one_line(text: str) -> str:
 @functools.lru_cache(maxsize=4096)  # a photo is read at many steps
 def warn_once(message: str) -> None:
     """Log a warning of one line, the first time that this process has it to say."""
-    logging.getLogger("jiidm").warning("warning: %s", one_line(message))
+    logging.getLogger("jiidm").warning("%s", one_line(message))

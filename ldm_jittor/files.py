@@ -1,19 +1,27 @@
-"""Writing files so that a reader never sees half of one, not even after a power cut."""
+"""Files: written so that a reader never sees half of one, not even after a power cut; texts read with care."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import json
 import os
 import re
 import socket
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 _TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<process>\d+)-\d+\.tmp(\..*)?")
 _HOUR = 3600.0
 _numbers = itertools.count()
+_MAX_TEXT = 32 << 20
+"""Far more than a list of every image of a data set takes."""
+_MAX_DEPTH = 100
+Pairs = Callable[[list[tuple[str, Any]]], Any]
 
 
 @contextlib.contextmanager
@@ -38,6 +46,39 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises OSError where it cannot be read, is no regular file (a pipe or device may never end) or is larger than
+    32 MiB; UnicodeDecodeError where it is not UTF-8.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # opening a pipe would wait for its writer
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(_MAX_TEXT + 1)
+    if len(content) > _MAX_TEXT:
+        raise OSError(errno.EFBIG, f"larger than {_MAX_TEXT >> 20} MiB", str(path))
+    return content.decode("utf-8-sig")
+
+
+def read_json(path: str | os.PathLike, pairs: Pairs | None = None) -> Any:
+    """The value of a JSON file, as of `parse_json`. Raises as `read_text` and `parse_json` do."""
+    return parse_json(read_text(path), pairs)
+
+
+def parse_json(text: str, pairs: Pairs | None = None) -> Any:
+    """The value of JSON text; `pairs` makes something else than a dict of an object.
+
+    Raises ValueError for what is no JSON, is nested more than a hundredfold or holds a number of thousands of digits.
+    """
+    depth = 0  # Python's own limit, which protects the stack, is a million since Jittor is imported
+    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+    return json.loads(text, object_pairs_hook=pairs)
 
 
 def leftovers(folder: str | os.PathLike) -> list[Path]:

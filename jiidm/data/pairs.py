@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from jiidm.classes import CLASS_NAMES, NUM_CLASSES
 from jiidm.classes import one_hot as one_hot  # leaves when its last caller has moved
+from jiidm.data.folders import list_folder, name_faults, same_text
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import write_references
-from jiidm.errors import InputError
+from jiidm.errors import InputError, one_line
 from ldm_jittor.files import atomic_path
 
 IMAGE_FOLDER, LABEL_FOLDER = "imgs", "labels"
@@ -41,7 +42,7 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return one_line(f"{self.path}: {self.message}")
 
 
 @dataclass
@@ -66,12 +67,13 @@ def find_pairs(root: str | os.PathLike) -> list[Pair]:
     Raises InputError if a folder is missing, a file has no partner or there are no pairs.
     """
     images, labels = _files_by_stem(root, IMAGE_FOLDER, ".jpg"), _files_by_stem(root, LABEL_FOLDER, ".png")
-    lonely = _missing_partners(images, labels)
-    if lonely:
-        raise InputError(f"{lonely[0]} ({len(lonely)} such in all; `data check` lists them)")
+    faults = _name_faults(root) or _missing_partners(images, labels)
+    if faults:
+        raise InputError(f"{faults[0]} ({len(faults)} such in all; `data check` lists them)")
     if not images:
         raise InputError(f"{root}: no pairs imgs/<stem>.jpg, labels/<stem>.png")
-    return [Pair(stem, images[stem], labels[stem]) for stem in sorted(images)]
+    pairs = [Pair(image.stem, image, labels[name]) for name, image in images.items()]
+    return sorted(pairs, key=lambda pair: pair.stem)
 
 
 def make_data_folders(root: str | os.PathLike) -> None:
@@ -86,14 +88,14 @@ def make_data_folders(root: str | os.PathLike) -> None:
 def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Survey:
     """Decode every file of a data folder, and count what is there and what is wrong with it.
 
-    Faults: a missing partner, a file of another kind, one that does not decode, a mask of a wrong mode or
-    with labels outside 0-28, an image and mask of different sizes, and sizes other than `size`
-    (width, height) if given. Raises InputError only where the folders themselves are missing.
+    Faults: a missing partner, a file of another kind, a name that is not UTF-8 or the same as another, a file that
+    does not decode, a mask of a wrong mode or with labels outside 0-28, an image and mask of different sizes, and
+    sizes other than `size` (width, height) if given. Raises InputError only where the folders themselves are missing.
     """
     images, labels = _files_by_stem(root, IMAGE_FOLDER, ".jpg"), _files_by_stem(root, LABEL_FOLDER, ".png")
     result = Survey(num_pairs=len(images.keys() & labels.keys()))
     result.faults += _foreign_files(root, IMAGE_FOLDER, ".jpg") + _foreign_files(root, LABEL_FOLDER, ".png")
-    result.faults += _missing_partners(images, labels)
+    result.faults += _name_faults(root) + _missing_partners(images, labels)
     for stem in tqdm(sorted(images.keys() | labels.keys()), desc="checking", unit="pair", delay=1):
         image = _try_load(load_image, images.get(stem), result.faults)
         mask = _try_load(load_mask, labels.get(stem), result.faults)
@@ -156,7 +158,7 @@ def read_split(folder: str | os.PathLike, pairs: Iterable[Pair]) -> tuple[list[P
 
     Raises InputError if a list is missing or names a stem that is not among `pairs`.
     """
-    by_stem = {pair.stem: pair for pair in pairs}
+    by_stem = {same_text(pair.stem): pair for pair in pairs}
     train, validation = (_read_list(Path(folder) / name, by_stem) for name in (TRAIN_LIST, VALIDATION_LIST))
     return train, validation
 
@@ -169,17 +171,25 @@ def _uniform(seed: int, purpose: str, stem: str) -> float:
 def _list_folder(root: str | os.PathLike, folder: str) -> list[Path]:
     path = Path(root) / folder
     try:
-        return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        return list_folder(path)
     except OSError as error:
         raise InputError(f"{path}: cannot list this data folder ({error.strerror})") from error
 
 
 def _files_by_stem(root: str | os.PathLike, folder: str, suffix: str) -> dict[str, Path]:
-    return {path.stem: path for path in _list_folder(root, folder) if path.suffix == suffix}
+    return {same_text(path.stem): path for path in _list_folder(root, folder) if path.suffix.lower() == suffix}
+
+
+def _name_faults(root: str | os.PathLike) -> list[Fault]:
+    faults = []
+    for folder, suffix in ((IMAGE_FOLDER, ".jpg"), (LABEL_FOLDER, ".png")):
+        paths = [path for path in _list_folder(root, folder) if path.suffix.lower() == suffix]
+        faults += [Fault(*fault) for fault in name_faults(paths)]
+    return faults
 
 
 def _foreign_files(root: str | os.PathLike, folder: str, suffix: str) -> list[Fault]:
-    extra = [path for path in _list_folder(root, folder) if path.suffix != suffix]
+    extra = [path for path in _list_folder(root, folder) if path.suffix.lower() != suffix]
     return [Fault(path, f"only *{suffix} files belong in {folder}/") for path in extra]
 
 
@@ -218,7 +228,7 @@ def _read_list(path: Path, by_stem: dict[str, Pair]) -> list[Pair]:
         stems = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot read the split list ({error})") from error
-    unknown = [stem for stem in stems if stem not in by_stem]
+    unknown = [stem for stem in stems if same_text(stem) not in by_stem]
     if unknown:
         raise InputError(f"{path}: no pair for {unknown[0]!r} ({len(unknown)} such in all)")
-    return [by_stem[stem] for stem in stems]
+    return [by_stem[same_text(stem)] for stem in stems]

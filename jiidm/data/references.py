@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from jiidm.data.folders import list_folder, name_faults, same_name
 from jiidm.errors import InputError
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 T = TypeVar("T", bound=Hashable)
 
 
@@ -27,14 +31,19 @@ def write_references(path: str | os.PathLike, references: Mapping[str, str]) -> 
 
 
 def find_masks(folder: str | os.PathLike) -> list[Path]:
-    """All *.png of a folder, hidden ones left out, sorted by name. Raises InputError if there is none."""
+    """All *.png of a folder, *.PNG too, sorted by name; those of the system are left out.
+
+    Raises InputError if there is none, for a name that is not UTF-8 and for two that are the same.
+    """
     folder = Path(folder)
     try:
-        masks = sorted(path for path in folder.iterdir() if path.suffix == ".png" and path.name[0] != ".")
+        masks = [path for path in list_folder(folder) if path.suffix.lower() == ".png"]
     except OSError as error:
         raise InputError(f"{folder}: cannot list the mask folder ({error.strerror})") from error
     if not masks:
         raise InputError(f"{folder}: no *.png masks in this folder")
+    for path, fault in name_faults(masks):
+        raise InputError(f"{path}: {fault}")
     return masks
 
 
@@ -47,7 +56,7 @@ def list_masks(source: str | os.PathLike) -> list[Path]:
     if source.is_dir():
         return find_masks(source)
     masks = [Path(name) for name in sorted(_read_entries(source))]
-    strange = [mask for mask in masks if mask.parts != (f"{mask.stem}.png",) or not mask.name.isprintable()]
+    strange = [mask for mask in masks if mask.parts != (f"{mask.stem}.png",) or _CONTROL.search(mask.name)]
     _refuse(source, "not the name of a mask", list(map(str, strange)))
     if not masks:
         raise InputError(f"{source}: names no masks")
@@ -60,37 +69,43 @@ def load_references(
     """Read {"<mask>.png": "<image>.jpg"} and find each image: {mask stem: image path}, in `masks`' order.
 
     An image is looked for from the JSON's folder as given, then in `imgs/` beside the JSON, then in
-    `data_root`'s `imgs/`, and nowhere outside those. Raises InputError for a file that is not such a JSON,
+    `data_root`'s `imgs/`, and nowhere outside those. Names agree as by `same_name`, which is how macOS and Windows
+    compare them. Raises InputError for a file that is not such a JSON,
     an entry that leads elsewhere (symbolic links followed), an image that is not there, a mask without
     entry, an entry without mask.
     """
     json_path = Path(json_path)
     entries = _read_entries(json_path)
-    names = {mask.name for mask in masks}
-    _refuse(json_path, "no reference for mask", sorted(names - entries.keys()))
-    _refuse(json_path, "reference for a mask that does not exist", [key for key in entries if key not in names])
+    names = {same_name(mask.name): mask.name for mask in masks}
+    image_of = {same_name(key): image for key, image in entries.items()}
+    _refuse(json_path, "no reference for mask", sorted(names[key] for key in names.keys() - image_of.keys()))
+    strange = [key for key in entries if same_name(key) not in names]
+    _refuse(json_path, "reference for a mask that does not exist", strange)
 
     folders = [json_path.parent, json_path.parent / "imgs"]
     if data_root is not None:
         folders.append(Path(data_root) / "imgs")
-    images = {mask.stem: _find_image(json_path, entries[mask.name], folders) for mask in masks}
+    wanted = {mask.stem: image_of[same_name(mask.name)] for mask in masks}
+    spellings = functools.cache(_spellings)
+    images = {stem: _find_image(json_path, name, folders, spellings) for stem, name in wanted.items()}
     found = {stem: image for stem, image in images.items() if image is not None}
     where = f"reference image not found in {', '.join(map(str, folders))}"
-    _refuse(json_path, where, [entries[mask.name] for mask in masks if mask.stem not in found])
+    _refuse(json_path, where, [name for stem, name in wanted.items() if stem not in found])
     return found
 
 
 def _read_entries(json_path: Path) -> dict[str, str]:
     try:
-        entries = json.loads(json_path.read_text(encoding="utf-8-sig"), object_pairs_hook=_Pairs)
+        entries = read_json(json_path, _Pairs)
     except OSError as error:
         raise InputError(f"{json_path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{json_path}: not a JSON file ({error})") from error
     if not isinstance(entries, _Pairs) or not all(isinstance(image, str) for _, image in entries):
         raise InputError(f'{json_path}: must be one JSON object {{"<mask>.png": "<image>.jpg", ...}}')
-    counts = Counter(mask for mask, _ in entries)
-    _refuse(json_path, "more than one reference for mask", [mask for mask, count in counts.items() if count > 1])
+    counts = Counter(same_name(mask) for mask, _ in entries)
+    twice = [mask for mask, count in counts.items() if count > 1]
+    _refuse(json_path, "more than one reference for mask", twice)
     return dict(entries)
 
 
@@ -98,11 +113,16 @@ class _Pairs(list):
     """A JSON object as its list of (key, value), so that duplicate keys are still seen."""
 
 
-def _find_image(json_path: Path, name: str, folders: list[Path]) -> Path | None:
+def _find_image(
+    json_path: Path, name: str, folders: list[Path], spellings: Callable[[Path], dict[str, str]]
+) -> Path | None:
     allowed = [folder.resolve() for folder in folders]
     for folder in folders:
         try:
-            image = (folder / name).resolve()
+            image = folder / name
+            if not image.exists():
+                image = image.with_name(spellings(image.parent).get(same_name(image.name), image.name))
+            image = image.resolve()
             exists = image.is_file()
         except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a null character
             raise InputError(f"{json_path}: reference {name!r} is not a usable file name ({error})") from error
@@ -111,6 +131,14 @@ def _find_image(json_path: Path, name: str, folders: list[Path]) -> Path | None:
         if exists:
             return image
     return None
+
+
+def _spellings(folder: Path) -> dict[str, str]:
+    """The names in a folder by what `same_name` makes of them; empty where it cannot be listed."""
+    try:
+        return {same_name(path.name): path.name for path in folder.iterdir()}
+    except OSError:
+        return {}
 
 
 def _refuse(json_path: Path, message: str, names: list[str]) -> None:

@@ -6,7 +6,7 @@ import socket
 import pytest
 from processes import die_while_writing
 
-from ldm_jittor.files import atomic_path, leftovers
+from ldm_jittor.files import atomic_path, leftovers, read_json, read_text
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path):
@@ -103,3 +103,30 @@ def test_leftovers_of_another_host_are_old(tmp_path):
 def test_a_missing_folder_is_an_oserror(tmp_path):
     with pytest.raises(OSError), atomic_path(tmp_path / "missing" / "a.txt"):
         pass
+
+
+def test_texts_are_read_with_and_without_a_mark(tmp_path):
+    for content in ("é\n".encode(), b"\xef\xbb\xbf" + "é\n".encode()):
+        (tmp_path / "a.txt").write_bytes(content)
+        assert read_text(tmp_path / "a.txt") == "é\n"
+
+
+def test_what_never_ends_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(OSError, match="not a regular file|directory"):
+            read_text(path)
+
+
+def test_a_text_of_100_mb_is_refused_at_once(tmp_path):
+    with open(tmp_path / "a.json", "wb") as file:
+        file.truncate(100 << 20)  # a hole, which takes no room
+    with pytest.raises(OSError, match="larger than 32 MiB"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, "1" * 5000, "{", "nul"])
+def test_json_that_cannot_be_is_a_value_error(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "a.json")

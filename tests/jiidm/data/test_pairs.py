@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,22 @@ def test_pairs_are_sorted_by_stem(root):
     assert pairs == [Pair(s, root / "imgs" / f"{s}.jpg", root / "labels" / f"{s}.png") for s in STEMS]
 
 
-def test_hidden_files_are_left_out(root):
-    (root / "imgs" / "._a.jpg").write_text("x")
+@pytest.mark.parametrize("name", ["._a.jpg", "Thumbs.db", "desktop.ini"])
+def test_hidden_and_system_files_are_left_out(root, name):
+    (root / "imgs" / name).write_text("x")
     assert len(data.find_pairs(root)) == 3 and data.survey(root).faults == []
+
+
+def test_partners_agree_across_unicode_forms_and_capitals(root):
+    apart = unicodedata.normalize("NFD", "été")
+    (root / "imgs" / "a.jpg").rename(root / "imgs" / f"{apart}.JPG")
+    (root / "labels" / "a.png").rename(root / "labels" / "été.PNG")
+    pairs = data.find_pairs(root)
+    assert [pair.stem for pair in pairs] == ["b", "c", apart] and pairs[2].label.name == "été.PNG"
+    assert data.survey(root).faults == []
+    data.write_split(root, pairs, [], seed=0)
+    (root / "train.txt").write_text("été\n")
+    assert data.read_split(root, pairs)[0] == [pairs[2]]
 
 
 def test_pairs_need_both_partners_and_both_folders(root):
@@ -97,6 +111,11 @@ def _label_out_of_range(root):
     return "labels/b.png", "label 255"
 
 
+def _two_of_a_name(root):
+    (root / "labels" / "b.PNG").write_bytes((root / "labels" / "b.png").read_bytes())
+    return "labels/b.png", "the same name as b.PNG"
+
+
 def _misaligned(root):
     images.save_png(root / "labels" / "b.png", np.zeros((8, 6), np.uint8))
     return "labels/b.png", "size 6x8, its image 8x6"
@@ -108,6 +127,7 @@ FAULTS = [
     _add_foreign_file,
     _truncate_image,
     _empty_mask,
+    _two_of_a_name,
     _rgb_mask,
     _label_out_of_range,
     _misaligned,
@@ -120,6 +140,17 @@ def test_each_fault_is_found_and_named_once(root, damage):
     (fault,) = data.survey(root).faults
     assert fault.path == root / name and message in fault.message
     assert str(fault) == f"{root / name}: {fault.message}" and str(root) not in fault.message
+
+
+def test_a_name_that_is_no_text_is_a_fault_that_can_be_printed(root):
+    """As unzip leaves Chinese names of Windows."""
+    for folder, suffix in (("imgs", ".jpg"), ("labels", ".png")):
+        (root / folder / f"b{suffix}").rename(root / folder / os.fsdecode(b"\xb7\xe7" + suffix.encode()))
+    faults = data.survey(root).faults
+    assert [str(fault).encode() for fault in faults] and all("not UTF-8" in fault.message for fault in faults)
+    assert len(faults) == 2
+    with pytest.raises(InputError, match=r"imgs/\\udcb7\\udce7\.jpg: .* \(2 such in all"):
+        data.find_pairs(root)
 
 
 def test_all_faults_are_reported_together(root):

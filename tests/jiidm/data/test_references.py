@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import unicodedata
+from pathlib import Path
 
 import pytest
 
-from jiidm.data.references import find_masks, load_references, next_of_each, write_references
+from jiidm.data.references import find_masks, list_masks, load_references, next_of_each, write_references
 from jiidm.errors import InputError
 
 
@@ -44,6 +48,54 @@ def test_masks_are_sorted_png_files(layout):
     (layout / "labels" / "notes.txt").write_text("x")
     (layout / "labels" / "._a.png").write_text("x")
     assert [mask.name for mask in find_masks(layout / "labels")] == ["a.png", "b.png", "c.png"]
+
+
+def test_masks_in_capitals_are_masks(layout):
+    (layout / "labels" / "b.png").rename(layout / "labels" / "b.PNG")
+    (layout / "imgs" / "a.jpg").rename(layout / "imgs" / "a.JPG")
+    found = load(layout, GOOD)
+    assert {stem: path.name for stem, path in found.items()} == {"a": "b.jpg", "b": "c.jpg", "c": "a.JPG"}
+
+
+@pytest.mark.parametrize("name", ["a.PNG", os.fsdecode(b"\xb7\xe7.png")])
+def test_masks_of_one_name_and_of_no_text_are_refused(layout, name):
+    (layout / "labels" / name).touch()
+    with pytest.raises(InputError, match=re.escape(ascii(name)[1:-1])):
+        find_masks(layout / "labels")
+
+
+@pytest.mark.parametrize("name", ["风景\u30001", "8.00.48\u202fAM"])
+def test_spaces_of_any_kind_are_parts_of_a_name(layout, name):
+    (layout / "labels" / "a.png").rename(layout / "labels" / f"{name}.png")
+    write(layout, {**{key: value for key, value in GOOD.items() if key != "a.png"}, f"{name}.png": "a.jpg"})
+    assert list_masks(layout / "refs.json") == [Path(mask.name) for mask in find_masks(layout / "labels")]
+
+
+def test_names_agree_across_unicode_forms(layout):
+    """macOS takes é apart; a JSON from elsewhere has it in one."""
+    apart = unicodedata.normalize("NFD", "été")
+    (layout / "labels" / "a.png").rename(layout / "labels" / f"{apart}.png")
+    (layout / "imgs" / "a.jpg").rename(layout / "imgs" / f"{apart}.jpg")
+    found = load(layout, {"b.png": "b.jpg", "été.png": "été.jpg", "c.png": "imgs/été.jpg"})
+    assert {stem: path.name for stem, path in found.items()} == {
+        "b": "b.jpg",
+        "c": f"{apart}.jpg",
+        apart: f"{apart}.jpg",
+    }
+    assert "more than one" in error_of(layout, {"été.png": "a.jpg", f"{apart}.png": "a.jpg"})
+
+
+@pytest.mark.parametrize("text", ['{"a": ' * 50_000, '{"a.png": ' + "1" * 5000 + "}", "[" * 100_000])
+def test_deep_and_long_json_is_refused(layout, text):
+    assert "not a JSON file" in error_of(layout, text)
+
+
+def test_a_pipe_and_a_device_are_no_references(layout):
+    masks = find_masks(layout / "labels")
+    os.mkfifo(layout / "pipe.json")
+    for path in (layout / "pipe.json", Path("/dev/zero")):
+        with pytest.raises(InputError, match="not a regular file"):
+            load_references(path, masks)
 
 
 def test_missing_and_empty_mask_folders_are_refused(tmp_path):

@@ -1,0 +1,53 @@
+"""Names in folders: which are looked at, and which of them mean the same."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "@eadir", "__macosx"}
+"""What Windows, macOS and network drives leave in folders, where its name does not begin with a dot."""
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted by name; hidden files and those of the system are left out. Raises OSError."""
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _SYSTEM_FILES)
+
+
+def same_text(text: str) -> str:
+    """One spelling of texts that look the same: macOS takes letters and their accents apart, others join them."""
+    return unicodedata.normalize("NFC", text)
+
+
+def same_name(name: str) -> str:
+    """One spelling of file names that differ in their suffix's case, or as `same_text` says."""
+    root, suffix = os.path.splitext(same_text(name))
+    return root + suffix.lower()
+
+
+def name_faults(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """(path, what is wrong) for files of one kind: names that are no text, and all but one of the same stem."""
+    faults = []
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        if _is_text(path.name):
+            alike[same_text(path.stem)].append(path)
+        else:
+            faults.append(
+                (path, "its name is not UTF-8; `convmv -f gbk -t utf-8`, or `unzip -O gbk`, mends such names")
+            )
+    for first, *others in alike.values():
+        faults += [(path, f"has the same name as {first.name}; rename one") for path in others]
+    return sorted(faults)
+
+
+def _is_text(name: str) -> bool:
+    """Bytes that are no UTF-8 come as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import os
+import unicodedata
+
+import pytest
+
+from jiidm.data.folders import list_folder, name_faults, same_name
+
+SYSTEM_FILES = ("Thumbs.db", "desktop.ini", ".DS_Store", "._a.png", "Icon\r", "ehthumbs.db")
+
+
+def test_what_systems_leave_is_not_listed(tmp_path):
+    for name in ("b.png", "a.png", *SYSTEM_FILES):
+        (tmp_path / name).touch()
+    for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in list_folder(tmp_path)] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a.png", "a.PNG"), ("été.jpg", unicodedata.normalize("NFD", "été.jpg")), ("가.png", "\u1100\u1161.png")],
+)
+def test_names_that_macos_or_windows_would_not_tell_apart_are_the_same(one, other):
+    assert one != other and same_name(one) == same_name(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.png", "A.png"), ("a.b.png", "a.B.png"), ("a/b.png", "b.png")])
+def test_other_names_are_others(one, other):
+    assert same_name(one) != same_name(other)
+
+
+def test_bytes_that_are_no_utf8_are_a_fault(tmp_path):
+    (tmp_path / os.fsdecode("风景.png".encode("gbk"))).touch()
+    (tmp_path / "风景.png").touch()
+    ((path, fault),) = name_faults(list_folder(tmp_path))
+    assert os.fsencode(path.name) == "风景.png".encode("gbk") and "not UTF-8" in fault
+
+
+def test_two_files_of_one_stem_are_a_fault(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "a.PNG", tmp_path / "b.png"]
+    assert [path.name for path, _ in name_faults(paths)] == ["a.PNG"]
