@@ -1,7 +1,7 @@
 """Mean of checkpoint files, one array at a time: memory is that of a few arrays, whatever the files' size.
 
-safetensors reads lazily but writes only what is all in memory. The result has the layout of the first file, though, so
-its header is that file's own with other metadata, and the data follow in the same order.
+safetensors reads lazily, but it writes only what is all in memory. The result has the layout of the first file. So its
+header is that file's with other metadata, and the data follow in the same order.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def average(
     metadata: Mapping[str, Any],
     on_array: Callable[[int], object] | None = None,
 ) -> None:
-    """Write the weighted mean of safetensors files (IIDM's eq. 7) to `target`, which appears only when complete.
+    """Write the weighted mean of safetensors files (IIDM's eq. 7) to `target`, which appears only when it is complete.
 
-    weights: one per file, as `normalised` gives them. Sums are taken in float64, the stored dtype is kept; integers
-    are no weights and have to be equal. `on_array(nbytes)` is called after each array. Raises CheckpointError where
-    `common_layout` does, and for integer arrays that differ.
+    weights: one per file, as `normalised` gives them. Sums are taken in float64, and the stored dtype is kept. Integers
+    are no weights and have to be equal. `on_array(nbytes)` is called after each array.
+    Raises CheckpointError where `common_layout` does, and for integer arrays that differ.
     """
     layout = common_layout(sources)
     Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -63,8 +63,11 @@ def normalised(weights: Sequence[float]) -> list[float]:
 
 
 def common_layout(sources: Sequence[str | os.PathLike]) -> Layout:
-    """The first file's layout. Raises CheckpointError for a file that is no safetensors checkpoint, has an array that
-    cannot be averaged, or differs from the first in names, dtypes or shapes."""
+    """The first file's layout.
+
+    Raises CheckpointError for a file that is no safetensors checkpoint, that has an array which cannot be averaged, or
+    that differs from the first in names, dtypes or shapes.
+    """
     first = _layout(sources[0])
     unknown = [f"{name} is {entry['dtype']}" for name, entry in first.items() if entry["dtype"] not in _KNOWN]
     if unknown:
@@ -116,7 +119,7 @@ def _mean(name: str, sources: Sequence[str | os.PathLike], weights: Sequence[flo
 
 
 def _read(path: str | os.PathLike, name: str) -> np.ndarray:
-    """One array. The file is opened anew, because what was read of a file that stays mapped stays in memory."""
+    """One array. The file is opened anew, because a mapped file keeps in memory what was read of it."""
     with safe_open(path, framework="numpy") as file:
         return file.get_tensor(name)
 

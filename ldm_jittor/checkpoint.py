@@ -1,6 +1,6 @@
 """Checkpoints: safetensors files of named arrays, with config and provenance as JSON in their metadata.
 
-Those of Jittor, PyTorch and diffusers are read too, but never written.
+Files of Jittor, PyTorch and diffusers are read too, but never written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ldm_jittor.files import atomic_path
 from ldm_jittor.formats import torch_files
 
 METADATA_KEY = "ldm_jittor"
-"""All metadata is one JSON text: safetensors writes several keys in random order, and equal models would differ."""
+"""All metadata is one JSON text. safetensors writes several keys in random order, so equal models would differ."""
 _DIFFUSERS_FILES = tuple(f"diffusion_pytorch_model{suffix}" for suffix in (".safetensors", ".fp16.safetensors", ".bin"))
 
 
@@ -47,9 +47,10 @@ def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 
 def load(path: str | os.PathLike) -> Checkpoint:
-    """Read a checkpoint, whose content tells its format: safetensors; or, without metadata, a pickle of Jittor or of
-    arrays, or a PyTorch file, none of whose code is run; or a diffusers folder.
+    """Read a checkpoint: safetensors, or without metadata a pickle of Jittor or of arrays, a PyTorch file, a diffusers
+    folder.
 
+    The content tells the format. No code in a file is run.
     Raises CheckpointError when it is missing, damaged, of no such format, or asks to run code.
     """
     path = weights_file(path)
@@ -64,8 +65,10 @@ def load(path: str | os.PathLike) -> Checkpoint:
 
 
 def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
-    """Only the metadata, without reading the arrays; empty for a format that has none. Raises CheckpointError for
-    what is seen to be no checkpoint without reading it all."""
+    """Only the metadata, without reading the arrays; empty for a format that has none.
+
+    Raises CheckpointError for a file that shows, without reading it all, that it is no checkpoint.
+    """
     path = weights_file(path)
     try:
         if not _is_safetensors(path):
@@ -82,7 +85,7 @@ def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def weights_file(path: str | os.PathLike) -> Path:
-    """`path` itself, or the weights in it where it is a folder as diffusers saves one."""
+    """`path` itself, or the weights in it where it is a folder of diffusers."""
     path = Path(path)
     if not path.is_dir():
         return path
@@ -121,8 +124,8 @@ def state_dict(module: nn.Module) -> dict[str, np.ndarray]:
 def load_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) -> None:
     """Give every parameter of `module` its array, as float32. All names and shapes must agree.
 
-    Raises CheckpointError naming `source` and what is missing, surplus, of another shape or not finite, before anything
-    changes.
+    Raises CheckpointError before anything changes. It names `source`, and what is missing, surplus, of another shape or
+    not finite.
     """
     faults = misfits(module, arrays)
     if faults:
@@ -132,8 +135,10 @@ def load_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) 
 
 
 def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Every array that `module` has and `arrays` lacks, the other way round, that has another shape there, or holds
-    NaN or infinity, as of a training that diverged."""
+    """Every fault of `arrays`: missing, surplus or of another shape in `module`, or with NaN or infinity.
+
+    A training that diverged leaves the latter.
+    """
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
     faults = [f"{name} is missing" for name in shapes if name not in arrays]
     faults += [f"{name} is surplus" for name in arrays if name not in shapes]

@@ -1,4 +1,6 @@
-"""Gradient checkpointing (Chen et al. 2016): keep a block's inputs only, compute the rest again on the way back."""
+"""Gradient checkpointing (Chen et al. 2016): keep only the inputs of a block, and compute the rest again on the way
+back.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ import jittor as jt
 
 
 def recomputed(block: Callable[..., jt.Var], parameters: Sequence[jt.Var], *inputs: jt.Var) -> jt.Var:
-    """block(*inputs), whose activations are not kept for the backward pass but computed again there.
+    """block(*inputs), whose activations are computed again in the backward pass instead of being kept.
 
-    parameters: all that `block` takes gradients of besides its inputs. The gradients are those of block(*inputs).
+    parameters: everything besides its inputs that `block` takes gradients of. The gradients are those of
+    block(*inputs).
     """
     return _Recomputed(block, parameters)(*inputs, *parameters)
 

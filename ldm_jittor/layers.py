@@ -15,13 +15,15 @@ Affine = tuple[jt.Var, jt.Var]
 
 
 class Groups(NamedTuple):
-    """How group norms divide channels: into `number` groups, or fewer where one would have less than `min_channels`."""
+    """How group norms divide channels: into `number` groups, or fewer where a group would have less than
+    `min_channels`.
+    """
 
     number: int = 32
     min_channels: int = 1
 
     def of(self, channels: int) -> int:
-        """The number of groups. Raises ValueError where they cannot be of one size."""
+        """The number of groups. Raises ValueError where they cannot be of equal size."""
         groups = min(self.number, channels // self.min_channels)
         if groups < 1 or channels % groups:
             raise ValueError(f"{channels} channels do not divide into {groups} groups for group norm")
@@ -29,7 +31,7 @@ class Groups(NamedTuple):
 
 
 RELEASED_GROUPS = Groups()
-"""Those of the released models, of SDM, latent-diffusion and diffusers, at every width."""
+"""The groups of the released models, of SDM, latent-diffusion and diffusers, at every width."""
 
 
 class Modulation(NamedTuple):
@@ -40,8 +42,10 @@ class Modulation(NamedTuple):
     shift: jt.Var
     """[M,C,H,W]"""
     null_scale: jt.Var | None = None
-    """The null mask's [1,C,3,3], for samples beyond the M masks: it is constant but at the border of the map, so that
-    corners, edges and middle are all there is to know."""
+    """The null mask's scale [1,C,3,3], for samples beyond the M masks.
+
+    It is constant except at the border of the map. So corners, edges and middle tell all of it.
+    """
     null_shift: jt.Var | None = None
 
 
@@ -79,14 +83,14 @@ def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
         return x
     rows = jt.array([i * h // size[0] for i in range(size[0])], dtype="int32")
     columns = jt.array([j * w // size[1] for j in range(size[1])], dtype="int32")
-    # index tables rather than expressions: Jittor would compile a kernel for every size otherwise
+    # index tables, because Jittor would compile expressions anew for every size
     return x.reindex([b, c, *size], ["i0", "i1", "@e0(i2)", "@e1(i3)"], extras=[rows, columns])
 
 
 class GroupNorm(nn.GroupNorm):
     """Group normalisation, and what follows it, in one pass.
 
-    Called as norm(x) on [B,C,...]; `affine` follows the norm's own scale and shift, `silu` appends the activation.
+    Call it as norm(x) on [B,C,...]. `affine` follows the norm's own scale and shift; `silu` appends the activation.
     """
 
     def __init__(self, channels: int, groups: Groups = RELEASED_GROUPS, eps: float = 1e-5):
@@ -100,7 +104,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class Conv2d(nn.Conv):
-    """Convolution [B,C,H,W] -> [B,O,H',W'], by the kit's own operator where that is faster."""
+    """Convolution [B,C,H,W] -> [B,O,H',W'] by the kit's own operator where that is faster."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding)
@@ -110,7 +114,7 @@ class Conv2d(nn.Conv):
 
 
 class PointwiseConv1d(nn.Module):
-    """1x1 convolution on tokens [B,C,T], the weight stored as [out,in,1] like PyTorch's Conv1d."""
+    """1x1 convolution on tokens [B,C,T]. The weight is stored as [out,in,1], like PyTorch's Conv1d."""
 
     def __init__(self, in_channels: int, out_channels: int):
         conv = Conv2d(in_channels, out_channels, 1)
@@ -124,8 +128,8 @@ class PointwiseConv1d(nn.Module):
 class SPADEGroupNorm(nn.Module):
     """Group norm whose scale and shift are convolved from the mask (Park et al. 2019, SPADE; here on group norm).
 
-    The scale and shift depend on the mask alone, not on the timestep or the latent, so they are computed apart by
-    `modulation` and can be kept for a whole sampling chain.
+    Scale and shift depend on the mask alone, not on the timestep or the latent. So `modulation` computes them apart,
+    and they can be kept for a whole sampling chain.
     """
 
     def __init__(
@@ -153,7 +157,7 @@ class SPADEGroupNorm(nn.Module):
         return 1 + self.mlp_gamma(hidden), self.mlp_beta(hidden)
 
     def execute(self, x: jt.Var, modulation: Modulation, affine: Affine | None = None, silu: bool = False) -> jt.Var:
-        """modulation: as the method gave it. The rest as in GroupNorm."""
+        """modulation: the result of the method. The other arguments are GroupNorm's."""
         scale, shift = affine or (jt.ones((1, self.channels)), jt.zeros((1, self.channels)))
         return ops.group_norm(x, self.num_groups, scale, shift, modulation, eps=self.eps, silu=silu)
 

@@ -1,9 +1,9 @@
-"""A first state for an autoencoder to learn from: its latents are the image's thumbnail, enlarged smoothly.
+"""First weights of an autoencoder: its latents are the image's thumbnail, enlarged smoothly.
 
-From random weights a small autoencoder takes thousands of steps to find that latents may be averages of colours, since
-every group norm on the way takes away the level of what it normalises. Here the residual branches start at zero, and
-the colours pass all layers in quadruples of channels (c, -c, K, -K). A group of such has the mean zero and, c being
-small against K, the deviation K / sqrt(2), so that its norm is a constant factor; and silu(c) - silu(-c) = c.
+A small autoencoder with random weights needs thousands of steps to find that latents may be averages of colours,
+because every group norm on the way takes away the level of its input. Here the residual branches start at zero. The
+colours pass all layers in quadruples of channels (c, -c, K, -K). A group of quadruples has the mean zero and, since c
+is small against K, the deviation K / sqrt(2). So its norm is a constant factor, and silu(c) - silu(-c) = c.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ldm_jittor.layers import zero_init
 
 COLORS = 3
 CARRIED = 16
-"""Channels: a quadruple per colour and one without, to fill groups of 4, 8 and 16 channels with whole quadruples."""
+"""Channels: a quadruple per colour, and one more, so that groups of 4, 8 and 16 channels hold whole quadruples."""
 LEVEL = 4.0
 """K, for colours in [-1, 1]."""
 _POINT = np.array([[1.0]])
@@ -39,7 +39,7 @@ _SMOOTH = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
 def start_as_thumbnail(autoencoder: VQModel | AutoencoderKL) -> None:
     """Set the weights so that the latents of x [B,3,H,W] are x averaged over f x f pixels, and decode enlarges them.
 
-    Whatever else there is in the channels stays random. Takes 3 latent channels or more, and 16 or more elsewhere.
+    The other channels stay random. This takes 3 latent channels or more, and 16 or more elsewhere.
     Raises ValueError, before anything changes, where quadruples do not fill the groups of the last norms.
     """
     for norm in (autoencoder.encoder.norm_out, autoencoder.decoder.norm_out):
@@ -65,7 +65,7 @@ def start_as_thumbnail(autoencoder: VQModel | AutoencoderKL) -> None:
 
 
 def _carry(conv: nn.Conv, kernel: np.ndarray, level: np.ndarray) -> None:
-    """Every carried channel from itself: c and -c by `kernel`, K and -K by `level`."""
+    """Every carried channel comes from itself: c and -c by `kernel`, K and -K by `level`."""
     kernels = [_placed(conv, kernel if channel % 4 < 2 else level) for channel in range(CARRIED)]
     _set(conv, CARRIED, np.eye(CARRIED)[:, :, None, None] * np.stack(kernels)[:, None])
 
@@ -77,7 +77,7 @@ def _spread(conv: nn.Conv) -> None:
 
 
 def _gather(conv: nn.Conv) -> None:
-    """Quadruples, after norm and SiLU, to colours: times the deviation by which the norm has divided."""
+    """Quadruples, after norm and SiLU, to colours, multiplied by the deviation that the norm has divided by."""
     signs = np.kron(np.eye(COLORS, CARRIED // 4), [[1.0, -1.0, 0.0, 0.0]]) * LEVEL / math.sqrt(2)
     _set(conv, COLORS, signs[:, :, None, None] * _placed(conv, _POINT))
 

@@ -1,6 +1,6 @@
 """The SPADE-conditioned U-Net, top to bottom, with the parameter names of the released model.
 
-Layout: guided-diffusion's U-Net (Dhariwal & Nichol 2021), whose middle and decoder blocks take the mask through
+The layout is guided-diffusion's U-Net (Dhariwal & Nichol 2021). Its middle and decoder blocks take the mask through
 SPADE (Semantic Diffusion Model, Wang et al. 2022). Encoder blocks do not see the mask.
 """
 
@@ -31,11 +31,13 @@ Modulations = dict[SPADEGroupNorm, Modulation]
 
 
 class MaskPyramid:
-    """The mask at every level's size. Asked for a norm's modulation it computes it, again each time: what training
-    with gradient checkpointing wants, where Modulations are what sampling keeps."""
+    """The mask at every level's size. It computes a norm's modulation whenever it is asked for it.
+
+    Training uses this, so that gradient checkpointing can compute it again. Sampling keeps `Modulations`.
+    """
 
     def __init__(self, masks: Sequence[jt.Var], levels: dict[SPADEGroupNorm, int], guided: bool):
-        """masks: [B,num_classes,H/2**level,W/2**level] at `level`. levels: where each norm works."""
+        """masks: [B,num_classes,H/2**level,W/2**level] at `level`. levels: the level at which each norm works."""
         self.masks = masks
         self.levels = levels
         self.guided = guided
@@ -57,7 +59,7 @@ class ResBlock(nn.Module):
             GroupNorm(in_channels, groups), nn.SiLU(), Conv2d(in_channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, 2 * out_channels))
-        # the identity stands where the released layout has a dropout, so that the convolution keeps its name
+        # the released layout has a dropout in place of the identity: so the convolution keeps its name
         self.out_layers = nn.Sequential(
             GroupNorm(out_channels, groups),
             nn.SiLU(),
@@ -78,8 +80,10 @@ class ResBlock(nn.Module):
 
 
 class SPADEResBlock(nn.Module):
-    """Middle and decoder block: as ResBlock, both norms modulated by the mask. `up` doubles the input's sides, which
-    are those of `level` (log2 of the downsampling)."""
+    """Middle and decoder block: as ResBlock, with both norms modulated by the mask.
+
+    `level` is the log2 of the input's downsampling. `up` doubles the input's sides.
+    """
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class SPADEResBlock(nn.Module):
 
     @property
     def norm_levels(self) -> dict[SPADEGroupNorm, int]:
-        """The two norms, and the level of the maps that each sees."""
+        """The two norms, and the level of the maps that each of them sees."""
         return {self.in_norm: self.level, self.out_norm: self.level - self.up}
 
     def execute(self, x: jt.Var, emb: jt.Var, modulations: Modulations | MaskPyramid) -> jt.Var:
@@ -121,7 +125,7 @@ class SPADEResBlock(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """What the encoder keeps one skip of, or the decoder takes one for: its layers in turn."""
+    """Layers in turn. The encoder keeps one skip of each stage, and the decoder takes one for each."""
 
     def execute(self, modulations: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var) -> jt.Var:
         """emb [R,emb_channels], inputs [B,C,H,W] each, taken side by side -> [B,C',H',W']."""
@@ -139,10 +143,11 @@ class Stage(nn.Sequential):
 class UNet(nn.Module):
     """Predicts the noise of a latent under a mask, and with `out_channels = 2 * in_channels` its variance too.
 
-    `attention_downsamples` are the downsampling factors (1, 2, 4, ...) with self-attention; `channel_mult` has one
-    entry per resolution. Group norms have `norm_groups` groups, or fewer where one would have less than
-    `norm_min_channels` channels. Setting the attribute `gradient_checkpointing` makes training take less memory and
-    more time. Raises ValueError for a width that does not divide into groups, or into heads.
+    `attention_downsamples` are the downsampling factors (1, 2, 4, ...) with self-attention. `channel_mult` has one
+    entry per resolution. Group norms have `norm_groups` groups, or fewer where a group would have less than
+    `norm_min_channels` channels. With the attribute `gradient_checkpointing` set, training takes less memory and more
+    time.
+    Raises ValueError for a width that does not divide into groups, or into heads.
     The released model is
     UNet(3, 256, 6, 2, (4, 8, 16), (1, 1, 2, 3, 4), num_classes=29, num_head_channels=64).
     """
@@ -226,11 +231,11 @@ class UNet(nn.Module):
         return SPADEResBlock(in_channels, self.emb_channels, out_channels, *mask, self.groups, level, up)
 
     def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> Modulations:
-        """What the network needs of the mask, for latents of `size` (height, width).
+        """What the network needs of the mask, for latents of `size` (height, width). It serves every timestep.
 
         segmap: one-hot mask [B,num_classes,H,W] of any resolution, zeros for the null mask. With `guided` the network
-        can be called on more than B samples, of which those beyond B are under the null mask. The result can be reused
-        for every timestep. Raises ValueError when `size` does not halve evenly down to the last level.
+        can be called on more than B samples. Those beyond B are under the null mask.
+        Raises ValueError where `size` does not halve evenly down to the last level.
         """
         pyramid = self._pyramid(segmap, size, guided)
         return {norm: pyramid[norm] for norm in pyramid.levels}
@@ -250,7 +255,7 @@ class UNet(nn.Module):
         return MaskPyramid(masks, self._norm_levels(), guided)
 
     def _norm_levels(self) -> dict[SPADEGroupNorm, int]:
-        """Every SPADE norm, and the level (log2 of the downsampling) of the maps it sees."""
+        """Every SPADE norm, and the level (log2 of the downsampling) of the maps that it sees."""
         stages = (self.middle_block, *self.output_blocks)
         blocks = [layer for stage in stages for layer in stage if isinstance(layer, SPADEResBlock)]
         return {norm: level for block in blocks for norm, level in block.norm_levels.items()}
@@ -263,8 +268,11 @@ class UNet(nn.Module):
         *,
         modulations: Modulations | None = None,
     ) -> jt.Var:
-        """x [B,in_channels,H,W], 0-based training timesteps [B], or [1] for all, segmap [B,num_classes,h,w] or the
-        result of `modulations` -> [B,out_channels,H,W]."""
+        """x [B,in_channels,H,W] -> [B,out_channels,H,W].
+
+        timesteps: 0-based training timesteps [B], or [1] for all samples. Give the mask as segmap [B,num_classes,h,w],
+        or as the result of `modulations`.
+        """
         mask = self._pyramid(segmap, x.shape[2:]) if modulations is None else modulations
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [R, 4 * model_channels]
         h, skips = x, []

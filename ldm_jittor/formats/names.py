@@ -1,9 +1,9 @@
 """Other projects' weights in our layout: which networks a file holds, and diffusers' autoencoders renamed.
 
-Our names are the released ones: those of taming-transformers and latent-diffusion for the autoencoder, those of
-Semantic Diffusion Model (github.com/WeilunWang/semantic-diffusion-model) for the U-Net. Only diffusers spells them
-otherwise. Both directions read one table: a module's name is matched against one side's template and spelled by the
-other's. An attention's projections are 1x1 convolutions here, linear layers there.
+Our names are the released ones: for the autoencoder those of taming-transformers and latent-diffusion, for the U-Net
+those of Semantic Diffusion Model (github.com/WeilunWang/semantic-diffusion-model). Only diffusers has other names. Both
+directions read one table: a module's name is matched against one side's template and spelled by the other's. An
+attention's projections are 1x1 convolutions here and linear layers there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PREFIXES = {
     "autoencoder": ("autoencoder.", "first_stage_model.", "ema.", "model.", ""),
     "unet": ("unet.", "ema.", "model.", ""),
 }
-"""Where a file may hold a network, best first: inference runs on averages."""
+"""Prefixes under which a file may hold a network. The best comes first: inference runs on averages."""
 _TRAINING_ONLY = ("loss.", "model_ema.")
 _DIFFUSERS_SETTINGS = {"norm_num_groups": 32, "act_fn": "silu"}
 
@@ -68,9 +68,10 @@ class Network(NamedTuple):
 def networks(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Network], list[str]]:
     """The networks among `arrays`, by kind ("autoencoder", "unet"), and the names that belong to neither.
 
-    Of an autoencoder's own training, losses (`loss.`) and average (`model_ema.`) belong to neither: latent-diffusion
-    too runs the plain weights. Surplus names stay in their network, for `checkpoint.misfits` to find. Raises
-    ValueError as `from_diffusers_vq` does.
+    An autoencoder's training leaves losses (`loss.`) and averages (`model_ema.`), which belong to neither:
+    latent-diffusion too runs the plain weights. Surplus names stay in their network, where `checkpoint.misfits` finds
+    them.
+    Raises ValueError as `from_diffusers_vq` does.
     """
     found, taken = {}, set()
     for kind, mark in _MARKS.items():
@@ -93,7 +94,7 @@ def _autoencoder(state: State) -> Network:
 
 
 def check_diffusers_config(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for what a diffusers autoencoder's weights do not show and our layers do not do."""
+    """Raises ValueError for a setting of diffusers that our layers do not have and that no weight shows."""
     for key, ours in _DIFFUSERS_SETTINGS.items():
         if config.get(key, ours) != ours:
             raise ValueError(f"{key} is {config[key]}, only {ours} is supported")

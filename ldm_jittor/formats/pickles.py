@@ -1,10 +1,12 @@
-"""Pickles read as descriptions: nothing they name is imported, nothing they ask for is called.
+"""Pickles read as descriptions: nothing that they name is imported, and nothing that they ask for is called.
 
-A pickle is a program for a small stack machine. Two of its instructions give code to run: a *global* imports a module,
-and a *call* (REDUCE and its kin) runs what was imported. Here a global is only its name, a call only a record of that
-name and the arguments, so that no file can run anything. Calls that no checkpoint of arrays makes are refused all the
-same, because what such a file stands for is not weights. An object that is merely allocated and given attributes, as
-Lightning's callbacks and hyperparameters are, becomes a record too and is left to the reader to ignore.
+A pickle is a program for a small stack machine. Two of its instructions give code to run. A *global* imports a module.
+A *call* (REDUCE and its kin) runs what was imported. Here a global is only its name, and a call is only a record of
+that name and the arguments. So no file can run anything.
+
+Calls that no checkpoint of arrays makes are refused all the same, because such a file holds no weights. Lightning's
+callbacks and hyperparameters are objects that are merely allocated and given attributes. They become records too, which
+the reader ignores.
 """
 
 from __future__ import annotations
@@ -35,11 +37,11 @@ CALLS = frozenset(
         "pathlib.WindowsPath",
     )
 )
-"""What a checkpoint may describe a call of."""
+"""The calls that a checkpoint may describe."""
 _EMPTY = {"collections.OrderedDict": dict, "collections.defaultdict": dict, "builtins.bytes": bytes}
 """Calls that make an empty container, which other instructions then fill."""
 _MAX_NAME = 200
-"""Of a class or a dtype. A text can be asked for again by two bytes, so that none is scanned that is longer."""
+"""For the name of a class or dtype. Two bytes can ask for a text again, so no longer text is scanned."""
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
@@ -64,7 +66,7 @@ class Global(NamedTuple):
 class Record:
     """An object as the pickle describes it: what would be called, with which arguments, and its state after that.
 
-    `kind` is None where nothing would be called: an object of whatever class, to be ignored.
+    `kind` is None where nothing would be called. Such an object is ignored, whatever its class.
     """
 
     def __init__(self, kind: Global | None, arguments: tuple):
@@ -77,8 +79,8 @@ def read(file: BinaryIO, persistent_load: Callable[[Any], Any] | None = None) ->
     """The pickle at the file's position, as dicts, lists, tuples, numbers, texts, bytes and Records.
 
     Sets come back as lists. persistent_load: what to make of references to data outside the pickle. The file is left
-    just behind the pickle. Raises UnpicklingError, with one line, for a damaged pickle and for one that asks for a
-    call that is not among CALLS.
+    just behind the pickle. Raises UnpicklingError, with one line, for a damaged pickle, and for one that asks for a
+    call outside CALLS.
     """
     try:
         return _Machine(persistent_load).run(file)
@@ -95,8 +97,10 @@ def shown(text: str) -> str:
 
 
 class _Machine:
-    """The pickle machine. Instructions that move values are tried first, then those that fill containers, then those
-    that name code."""
+    """The pickle machine.
+
+    It tries instructions that move values first, then those that fill containers, then those that name code.
+    """
 
     def __init__(self, persistent_load: Callable[[Any], Any] | None):
         self.persistent_load = persistent_load
@@ -206,8 +210,11 @@ class _Machine:
 
 
 def _mapping(items: list[Any]) -> dict[str, Any]:
-    """Keys and values, in turns, as a dict. Keys that are no texts name no array; they are left out, and never hashed:
-    the hash of a tuple that holds itself twice, a hundred times over, takes for ever, and integers can collide."""
+    """Keys and values, in turns, as a dict. Keys that are no texts name no array, so they are left out and never
+    hashed.
+
+    The hash of a tuple that holds itself twice, a hundred times over, takes for ever, and integers can collide.
+    """
     return {key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)}
 
 

@@ -55,9 +55,9 @@ class Storage(NamedTuple):
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a file by name: those of its `state_dict` if it has one, else all, nested names joined by dots.
 
-    Only storages of such arrays are read. Arrays may be read-only; bfloat16 becomes float32. Raises OSError where it
-    cannot be opened, and UnpicklingError, with one line, for a file that is damaged, asks to run code, or holds no
-    arrays.
+    Only storages of such arrays are read. Arrays may be read-only, and bfloat16 becomes float32.
+    Raises OSError where the file cannot be opened, and UnpicklingError, with one line, for a file that is damaged, asks
+    to run code, or holds no arrays.
     """
     with open(path, "rb") as file:
         try:
@@ -155,7 +155,7 @@ def _key(key: Any) -> str:
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    """`values` after seeing that they are sides, steps or counts, and not too many."""
+    """`values`, once it is clear that they are sides, steps or counts, and not too many."""
     if not isinstance(values, tuple) or len(values) > _MAX_DIMENSIONS:
         raise UnpicklingError("damaged: an array without a shape")
     if not all(type(value) is int and 0 <= value < 1 << 48 for value in values):
@@ -226,7 +226,7 @@ def _array(
 
 
 def _tensor(numbers: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
-    """A view of a storage, after seeing that it stays inside and repeats nothing."""
+    """A view of a storage, once it is clear that it stays inside and repeats nothing."""
     if len(size) != len(stride):
         raise UnpicklingError(f"damaged: a tensor of size {size} with strides {stride}")
     last = offset + sum((side - 1) * step for side, step in zip(size, stride))
