@@ -1,4 +1,4 @@
-"""What a user of the kit is meant to read: one exception, and warnings. Each is one line."""
+"""What users of the kit read: one exception, and warnings. Each is one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong. The message is one line naming the file and the value."""
+    """The user gave something wrong. The message is one line that names the file and the value."""
 
     def __init__(self, message: str):
         super().__init__(one_line(message))

@@ -1,4 +1,4 @@
-"""Algorithm 2: rounds of colour transfer, encoding, noising, denoising under the mask, decoding; all in memory."""
+"""Algorithm 2: rounds of colour transfer, encoding, noising, denoising under the mask and decoding, all in memory."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ class Result(NamedTuple):
 
 
 class Hooks:
-    """Where another program's habits may enter the rounds. These change nothing."""
+    """The places where another program's habits enter the rounds. These change nothing."""
 
     def between_rounds(self, x: jt.Var) -> jt.Var:
-        """What the next round gets for the last one's result x, [B,3,H,W] in [-1, 1]."""
+        """The input of the next round for the result x of the last one, [B,3,H,W] in [-1, 1]."""
         return x
 
     def recolored(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        """What follows gets for the images, uint8 RGB [H,W,3], that colour transfer has made."""
+        """The images, uint8 RGB [H,W,3], that go on after colour transfer has made `images`."""
         return images
 
     def noised_at(self, number: int, timesteps: Sequence[int]) -> int:
-        """The timestep whose noise level the start of round `number`, from 0, has."""
+        """The timestep whose noise level the start of round `number`, counted from 0, gets."""
         return timesteps[0]
 
 
@@ -100,11 +100,11 @@ class Pipeline:
         hooks: Hooks = PLAIN,
         on_step: Callable[[], None] | None = None,
     ) -> Iterator[Result]:
-        """The results of `inputs`, in order; of those named in `wanted` only, if it is given.
+        """The results of `inputs`, in order; with `wanted` only those named there.
 
         Batches are cut from all inputs and generated whole, so a result is the same to the byte whichever are wanted.
-        rounds: in place of the config's. show_starts: names whose result has its `start`. from_noise: the first round
-        starts from noise alone, as the plain diffusion model that the paper compares with; references then decide
+        rounds: take the place of the config's. show_starts: names whose result has its `start`. from_noise: the first
+        round starts from noise alone, as the plain diffusion model that the paper compares with; references then decide
         colour transfers only. on_step is called after every denoising step of a batch.
         Raises InputError for a file that is no mask or photo.
         """
@@ -169,7 +169,7 @@ class Pipeline:
         return to_images(x), starts
 
     def _batches(self, inputs: Sequence[Input], wanted: Container[str] | None) -> list[Sequence[Input]]:
-        """Those that hold a wanted input."""
+        """The batches that hold a wanted input."""
         size = self.batch_size
         batches = [inputs[i : i + size] for i in range(0, len(inputs), size)]
         return [batch for batch in batches if wanted is None or any(input_.name in wanted for input_ in batch)]
@@ -180,5 +180,5 @@ def _resized(load: Callable, resize: Callable, source: Path | np.ndarray, size: 
 
 
 def _noise(seed: int, names: Sequence[str], shape: Sequence[int], number: int, step: int | str) -> jt.Var:
-    """Standard normal [B,...], each sample's own draw for a step of a round."""
+    """Standard normal [B,...]: each sample's own draw for a step of a round."""
     return jt.array(np.stack([normal(tuple(shape[1:]), seed, name, number, step) for name in names]))

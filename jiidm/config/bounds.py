@@ -1,4 +1,4 @@
-"""Fields with bounds: what a single value of a config must be, beside its type. `load` checks it."""
+"""Fields with bounds: what a single value of a config must be, besides its type. `convert` checks it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Bound(NamedTuple):
 
 
 def bounded(holds: Callable[[Any], bool], expected: str, default: Any) -> Any:
-    """A dataclass field whose value has to satisfy `holds`; null does where the type allows it."""
+    """A dataclass field whose value has to satisfy `holds`. Null does so where the type allows it."""
     return dataclasses.field(default=default, metadata={_KEY: Bound(holds, expected)})
 
 
@@ -29,12 +29,12 @@ def positive(default: Any) -> Any:
 
 
 def between(low: float, high: float, default: Any) -> Any:
-    """Both ends included."""
+    """Both ends are allowed."""
     return bounded(lambda value: low <= value <= high, f"{low} to {high}", default)
 
 
 def below_one(default: Any) -> Any:
-    """A share that can be 0 but not all."""
+    """A share that can be 0 but not 1."""
     return bounded(lambda value: 0 <= value < 1, "0 to below 1", default)
 
 

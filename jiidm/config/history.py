@@ -1,4 +1,4 @@
-"""Keys that earlier versions of the kit had: what they mean in saved configs, and what to tell who still uses one."""
+"""Keys of earlier versions of the kit: what they mean in saved configs, and what to tell users of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RENAMED: dict[str, str] = {
     "inference.jpeg_between_rounds": "released.jpeg_between_rounds",
     "inference.rounds.N.noise_timestep": "released.noise_timesteps",
 }
-"""Old key -> new key, each `section.name`. Where the old one stands in lists, its numbers are written N."""
+"""Old key -> new key, each `section.name`. N stands for the numbers of an old key's list items."""
 
 
 def told_of(key: str) -> str:
@@ -19,7 +19,7 @@ def told_of(key: str) -> str:
 
 
 def modernised(tree: Any) -> Any:
-    """The tree of a saved config with today's keys; one that is no config is left for others to refuse."""
+    """The tree of a saved config with today's keys. A tree that is no config stays as it is, for others to refuse."""
     if not isinstance(tree, dict):
         return tree
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
@@ -33,7 +33,7 @@ def modernised(tree: Any) -> Any:
 
 
 def _collect_noise_timesteps(tree: dict[str, Any]) -> None:
-    """From each round's noise_timestep, null where it is that of the start, to one list for all rounds."""
+    """Collect each round's noise_timestep, null where it is that of the start, into one list for all rounds."""
     rounds = tree["inference"].get("rounds") if isinstance(tree.get("inference"), dict) else None
     if isinstance(rounds, list) and all(isinstance(round_, dict) for round_ in rounds):
         rounds = tree["inference"]["rounds"] = [dict(round_) for round_ in rounds]

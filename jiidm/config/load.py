@@ -52,7 +52,7 @@ def to_yaml(config: Config) -> str:
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
-    """Apply `key.subkey=value` assignments, the value in YAML syntax.
+    """Apply `key.subkey=value` assignments, with the value in YAML syntax.
 
     Raises InputError as `load_config` does, and for a key that has no effect in this config.
     """
@@ -73,7 +73,7 @@ def fast(config: Config) -> Config:
     """The same rounds in few steps: by dpmpp_2m in at most `inference.fast_steps` each, even in log-SNR.
 
     Starts, guidance and colour transfer stay. Raises InputError where this saves no step, and for ddpm rounds, whose
-    images are made of the noise drawn on the way.
+    images come from the noise drawn on the way.
     """
     rounds, most = config.inference.rounds, config.inference.fast_steps
     if any(spec.sampler == "ddpm" for spec in rounds):
@@ -89,15 +89,15 @@ def fast(config: Config) -> Config:
 
 
 def _find(name: str | os.PathLike, folder: Path) -> Path:
-    """The file of a shipped config by its name, of any other by its path from `folder`."""
+    """The file of a shipped config by its name, or of any other by its path from `folder`."""
     is_shipped = not Path(name).suffix and (CONFIG_DIR / f"{name}.yaml").is_file()
     return CONFIG_DIR / f"{name}.yaml" if is_shipped else folder / name
 
 
 def _read_with_base(path: Path, variants: list[Path]) -> dict[str, Any]:
-    """The tree of a file, laid over that of its base; `variants` are the files that start from this one.
+    """The tree of a file, laid over that of its base. `variants` are the files that start from this one.
 
-    Types and bounds are checked here already, so that a message names the file in which the value stands.
+    Types and bounds are checked here already, so that a message names the file with the value.
     """
     tree = yaml_files.read(path)
     base = tree.pop("base", _NO_BASE) if isinstance(tree, dict) else _NO_BASE
@@ -114,7 +114,7 @@ def _read_with_base(path: Path, variants: list[Path]) -> dict[str, Any]:
 
 
 def _laid_over(base: Any, tree: Any) -> Any:
-    """Mappings are joined key by key; everything else, lists too, is replaced."""
+    """Mappings are joined key by key. Everything else is replaced, lists too."""
     if not (isinstance(base, dict) and isinstance(tree, dict)):
         return tree
     return {**base, **{key: _laid_over(base.get(key), value) for key, value in tree.items()}}

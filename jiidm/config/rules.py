@@ -1,4 +1,4 @@
-"""What a config's values must be together. What each of them must be alone stands with its field in `schema`."""
+"""What a config's values must be together. What each must be alone stands with its field in `schema`."""
 
 from __future__ import annotations
 
@@ -111,4 +111,4 @@ EFFECT_DEPENDS_ON: dict[str, tuple[str, Callable[[Config], bool]]] = {
         lambda config: any(round_.color_transfer for round_ in config.inference.rounds),
     ),
 }
-"""Keys that have an effect only beside another: when, in words and as a test. `--set` refuses them elsewhere."""
+"""Keys that have an effect only beside another one: when, in words and as a test. `--set` refuses them elsewhere."""

@@ -1,4 +1,4 @@
-"""What a config holds: frozen dataclasses, one per section of the YAML file, with their defaults and bounds."""
+"""The content of a config: frozen dataclasses, one per section of the YAML file, with defaults and bounds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jiidm.config.bounds import at_least, below_one, between, bounded, positive,
 @dataclass(frozen=True)
 class DataConfig:
     size: tuple[int, int] = (512, 384)
-    """Width and height at which the model works; files of another size are resized."""
+    """Width and height at which the model works. Files of another size are resized."""
     validation_fraction: float = bounded(lambda share: 0 < share < 1, "a number between 0 and 1", default=0.05)
     synthetic_count: int = at_least(1, default=2000)
-    """Pictures to generate when a training run is given no data."""
+    """Landscapes to generate when a training run is given no data."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,14 @@ class AutoencoderTraining:
     learning_rate: float = positive(default=1e-4)
     warmup_steps: int = at_least(0, default=1000)
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    """After the warm-up; cosine falls to zero at max_steps, which pays in short runs."""
+    """The course after the warm-up. Cosine falls to zero at max_steps, which pays in short runs."""
     regularization_weight: float = at_least(0, default=1.0)
     """Weight of the codebook loss, or of the KL."""
     quantization_start: int = at_least(0, default=0)
-    """The step from which a VQ autoencoder quantises, with codes at latents of that time. From the first, codes have
-    to follow latents that move quickly, which short runs do not recover from."""
+    """The step from which a VQ autoencoder quantises. The first codes are latents of that time.
+
+    Codes from the first step on have to follow latents that move quickly. Short runs do not recover from that.
+    """
     discriminator_start: int = at_least(0, default=50_000)
     discriminator_weight: float = at_least(0, default=0.75)
 
@@ -102,31 +104,31 @@ class AutoencoderTraining:
 class DiffusionTraining:
     max_steps: int = at_least(1, default=300_000)
     batch_size: int = at_least(1, default=16)
-    """Samples per optimiser step, over all accumulation steps."""
+    """Samples per optimizer step, over all accumulation steps."""
     accumulation_steps: int = at_least(1, default=1)
     gradient_checkpointing: bool = False
-    """Keep less for the backward pass and compute it again: half the activations' memory for a third more time."""
+    """Keep less for the backward pass and compute it again: half the activations' memory, a third more time."""
     learning_rate: float = positive(default=1e-4)
     warmup_steps: int = at_least(0, default=1000)
     lr_schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = at_least(0, default=0.0)
     ema_decay: float = below_one(default=0.9999)
     mask_dropout: float = below_one(default=0.2)
-    """Share of samples trained with the null mask, for classifier-free guidance."""
+    """Share of samples that are trained with the null mask, for classifier-free guidance."""
     log_every: int = at_least(1, default=100)
     validate_every: int = at_least(1, default=5000)
     checkpoint_every: int = at_least(1, default=10_000)
     distance_every: int | None = at_least(0, default=None)
-    """Steps between two Frechet distances of painted validation masks to their photos; null or 0: none are taken."""
+    """Steps between two Frechet distances of painted validation masks to their photos. Null or 0: none are taken."""
     distance_images: int = at_least(2, default=200)
-    """Masks painted for one, or as many as there are."""
+    """Masks painted for one distance, or as many as there are."""
     keep_best: int = at_least(2, default=2)
-    """How many of the checkpoints with a distance are kept besides the last, two or more: those of the smallest."""
+    """How many checkpoints are kept besides the last, two or more: those of the smallest distances."""
 
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """The network that judges painted images by their masks, and its training: `jiidm train segmenter`."""
+    """The network that reads masks off painted images, and its training: `jiidm train segmenter`."""
 
     variant: Literal["tiny", "b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
     size: tuple[int, int] = (512, 384)
@@ -150,8 +152,11 @@ class Round:
     color_transfer: bool = False
     """Give the round's input the reference's colours first."""
     spacing: Literal["trailing", "linspace", "logsnr"] = "trailing"
-    """Evenly in time, stopping short of timestep 0 or including it, or evenly in log-SNR, which suits dpmpp_2m in few
-    steps; see NoiseSchedule.timesteps."""
+    """How the steps are spaced, see NoiseSchedule.timesteps.
+
+    "trailing" is even in time and stops short of timestep 0; "linspace" includes it. "logsnr" is even in log-SNR, which
+    suits dpmpp_2m in few steps.
+    """
 
 
 @dataclass(frozen=True)
@@ -159,11 +164,11 @@ class InferenceConfig:
     rounds: tuple[Round, ...] = (Round(600, 20),)
     batch_size: int = at_least(1, default=4)
     modulation_memory: float = positive(default=2.0)
-    """GiB for what is computed from a batch's masks once and kept; a batch that needs more is split."""
+    """GiB for what is computed once from a batch's masks and kept. A batch that needs more is split."""
     clip_x0: float | None = positive(default=None)
     """Bound on predicted clean latents in standard deviations, or null."""
     fast_steps: int = at_least(1, default=10)
-    """Most steps that a round of `--fast` takes."""
+    """The most steps that a round of `--fast` takes."""
     color_space: Literal["lab8", "lalphabeta"] = "lab8"
     jpeg_quality: int = between(1, 100, default=95)
 
@@ -175,8 +180,10 @@ class ReleasedConfig:
     jpeg_between_rounds: int | None = between(1, 100, default=None)
     """Quality of the JPEG files through which it hands images to the next round. Null: no files."""
     noise_timesteps: tuple[int, ...] | None = None
-    """For each round the timestep whose noise level its input gets. Null: that of start_timestep, which is what the
-    network expects."""
+    """For each round the timestep whose noise level its input gets.
+
+    Null: that of start_timestep, which the network expects.
+    """
 
 
 @dataclass(frozen=True)

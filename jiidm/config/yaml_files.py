@@ -1,4 +1,4 @@
-"""YAML as configs use it: safe, and with every key once, where PyYAML would silently take the last."""
+"""YAML as configs use it: safe, and with every key once. PyYAML would silently take the last one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's Table 2 on a model of one's own: what each part of IIDM adds, on the same masks, references and noise."""
+"""The paper's Table 2 on your own model: what each part of IIDM adds, with the same masks, references and noise."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ PAPER_TABLE_2 = {  # M, A, FID, S, T as printed
 
 
 def trials(given: Config, single: Path, averaged: Path | None, paper: Path | None) -> list[Trial]:
-    """The rows that sampling makes; `PAPER_CT` follows from `PAPER` by `recolor`.
+    """The rows that sampling makes. `PAPER_CT` follows from `PAPER` by `recolor`.
 
-    given: whose rounds are taken apart. single: the best checkpoint as a model, of the first four rows. averaged: the
-    mean of the two best. paper: a model of the paper's schedule, which paints by the round it was saved with.
+    given: the config whose rounds are taken apart. single: the best checkpoint as a model, for the first four rows.
+    averaged: the mean of the two best. paper: a model of the paper's schedule, which paints by the round it was saved
+    with.
     Raises InputError for fewer than two rounds, and where the models do not fit.
     """
     config = configure(single, given)
@@ -73,8 +74,10 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
 
 
 def _from_noise(config: Config) -> Round:
-    """The first round's sampler and steps, from the schedule's last timestep; where abar ends at 0, which no network
-    can predict noise at, from the round's own start."""
+    """The first round's sampler and steps, from the schedule's last timestep.
+
+    No network can predict noise where abar is 0. A schedule that ends there starts at the round's own start.
+    """
     first = config.inference.rounds[0]
     start = first.start_timestep if config.schedule.ends_in_noise else config.schedule.num_timesteps - 1
     return dataclasses.replace(first, start_timestep=start, color_transfer=False)
@@ -99,8 +102,10 @@ def _paper_config(path: Path, config: Config) -> Config:
 
 
 def best_checkpoints(run: Path) -> tuple[Path, Path | None]:
-    """Of a finished run the checkpoint of the smallest Frechet distance, and the mean of the two best, the run's model;
-    of one that took fewer than two distances the model alone.
+    """The checkpoint of a finished run with the smallest Frechet distance, and the run's model, the mean of the two
+    best.
+
+    A run that took fewer than two distances has the model alone.
 
     Raises InputError as `ranked` does, where the checkpoint is gone, and where the model is another mean, as after the
     run went on; CheckpointError where it is missing.
@@ -118,9 +123,9 @@ def best_checkpoints(run: Path) -> tuple[Path, Path | None]:
 
 
 def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) -> None:
-    """Give a trial's finished images their references' colours: `out`/<trial> -> `out`/`name`, missing ones only.
+    """Give a trial's finished images their references' colours: `out`/<trial> -> `out`/`name`, only the missing ones.
 
-    It works on the files, as the released code does, so that the chain need not be sampled again.
+    It works on the files, as the released code does, so the chain need not be sampled again.
     """
     identity = identity_of(trial, seed) | {"final_color_transfer": True}
     painted, folder = OutputFolder(out / trial.name), OutputFolder(out / name)
@@ -170,7 +175,7 @@ def expectations(results: Sequence[Result]) -> list[Expectation]:
 
 
 def describe(results: Sequence[Result], notes: Sequence[str]) -> str:
-    """Table 2 of these results, which orderings hold, and the paper's own table, as Markdown; `notes` say of what."""
+    """Table 2 of these results, the orderings that hold, and the paper's own table, as Markdown, after the `notes`."""
     columns = [c for c in scorecard.COLUMNS if any(c in result.scores for result in results)]
     rows = [[result.name, *(result.cell(column) for column in columns), ROWS[result.name]] for result in results]
     count = results[0].card["outputs"]["count"]

@@ -1,4 +1,4 @@
-"""Several output folders against each other: a table of their scores, and their images side by side."""
+"""Compare several output folders: a table of their scores, and their images side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = 8
 
 
 def table(runs: Sequence[Path]) -> str:
-    """The runs' scores, a row each, and what keeps them from being comparable.
+    """The runs' scores, a row each, and the reasons why they may not compare.
 
     Raises InputError for a run without scores, or whose scores are of other images than it holds now.
     """
@@ -32,7 +32,7 @@ def table(runs: Sequence[Path]) -> str:
 
 
 def _essence(used: object) -> str:
-    """What of an evaluator decides scores: all but what its file and folder are called."""
+    """The part of an evaluator that decides scores: everything but the names of its file and folder."""
     kept = json.loads(
         json.dumps(used), object_hook=lambda part: {k: part[k] for k in part if k not in ("name", "folder")}
     )
@@ -40,10 +40,11 @@ def _essence(used: object) -> str:
 
 
 def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:
-    """Draw reference, mask and each run's image side by side, as the paper's Figures 5 and 6.
+    """Draw reference, mask and each run's image side by side, as the paper's Figures 5 and 6 do.
 
-    Eight masks at most, evenly spread over those that every run has painted; without `jobs` only the runs' images.
-    Raises InputError where the runs have none in common or an image is damaged, OSError where `path` cannot be written.
+    The picture has eight masks at most, spread evenly over those that every run has painted. Without `jobs` it has the
+    runs' images only. Raises InputError where the runs have none in common or an image is damaged, OSError where `path`
+    cannot be written.
     """
     painted = [{image.stem for image in run.glob("*.jpg")} for run in runs]
     known = {job.stem: job for job in jobs}

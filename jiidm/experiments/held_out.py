@@ -1,4 +1,4 @@
-"""Masks and references for experiments, none of which the model was trained on: OUT/data, an ordinary data folder."""
+"""Masks and references for experiments, which the model was not trained on: OUT/data, an ordinary data folder."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ SELECTED = (
 
 
 def run_pairs(run: Path, provenance: dict) -> list[Pair] | None:
-    """The validation pairs of a training run on a user's photos, or None for one on generated landscapes: those are
-    had afresh, so that checkpoints have not been chosen by them. Raises InputError where the photos are gone."""
+    """The validation pairs of a training run on a user's photos, or None for a run on generated landscapes.
+
+    Landscapes are generated afresh, so that no checkpoint was chosen by them. Raises InputError where the photos are
+    gone.
+    """
     if (run / "data").is_dir():
         return None
     return read_split(run / "split", find_pairs(provenance.get("data", run / "data")))[1]
 
 
 def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] | None) -> list[Job]:
-    """Fill `out`/data with `count` pairs, evenly spread over `pairs` or, without any, landscapes generated at `size`;
-    each mask gets the next one's photo as reference, the last the first's (`out`/data/references.json).
+    """Fill `out`/data with `count` pairs, spread evenly over `pairs`, or without any with landscapes of `size`.
+
+    Each mask gets the next one's photo as reference, the last the first's (`out`/data/references.json).
 
     Raises InputError for fewer than two pairs, a damaged one, masks of unequal sizes, and an `out` that holds others.
     """
@@ -43,7 +47,7 @@ def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] 
         count = min(count, len(pairs))
         pairs = [pairs[i * len(pairs) // count] for i in range(count)]
     if count < 2:
-        raise InputError(f"{count} masks: an experiment takes 2 or more, for each gets another's photo as reference")
+        raise InputError(f"{count} masks: an experiment needs 2 or more, since each gets another's photo as reference")
     folder = out / FOLDER
     if pairs is None:
         _claim(folder, {"count": count, "pairs": f"generated, seed {DEMO_SEED}, {size[0]}x{size[1]}"})

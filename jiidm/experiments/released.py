@@ -14,7 +14,7 @@ from ldm_jittor.pixels import to_images, to_model
 
 
 class Released(Hooks):
-    """Its rounds are runs of a script that hand each other JPEG files, and noise one entry of its chain too high."""
+    """The released rounds are runs of a script. They hand each other JPEG files, and add noise one entry too high."""
 
     def __init__(self, config: ReleasedConfig):
         self.quality = config.jpeg_between_rounds
@@ -33,7 +33,7 @@ class Released(Hooks):
 
 
 def hooks_for(config: Config) -> Hooks:
-    """Those of a config's `released` section."""
+    """The hooks of a config's `released` section."""
     return PLAIN if config.released == ReleasedConfig() else Released(config.released)
 
 

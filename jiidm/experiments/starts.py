@@ -1,4 +1,4 @@
-"""Where the rounds of configs start, as a table: what is left of the reference there, and what the way back costs."""
+"""The starts of configs' rounds as a table: what is left of the reference there, and what the way back costs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ HEADER = ("config", "schedule", "round", "start", "noise of", "sqrt(abar)", "sam
 
 
 def describe_starts(names: Sequence[str]) -> str:
-    """A row per round, one per config and one for it under `--fast`, for shipped configs or YAML files.
+    """A row per round, one per config, and one for its `--fast`, for shipped configs or YAML files.
 
-    start: first timestep of the loop. noise of: the timestep of the noise level, where it is another. sqrt(abar): the
-    share of the reference in the noised latent. passes: through the network per image, two a step with guidance.
+    start: the first timestep of the loop. noise of: the timestep of the noise level, where it is another one.
+    sqrt(abar): the share of the reference in the noised latent. passes: through the network per image, two a step with
+    guidance.
     Raises InputError as `load_config` does.
     """
     rows: list[tuple] = []

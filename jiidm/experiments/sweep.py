@@ -1,4 +1,4 @@
-"""The start timestep's trade-off: a low one keeps the reference's colours, a high one follows the mask."""
+"""The trade-off of the start timestep: a low one keeps the reference's colours, a high one follows the mask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ldm_jittor.files import atomic_path
 
 
 class Point(NamedTuple):
-    """What the first round scores from one start."""
+    """The scores of the first round from one start."""
 
     start: int
     kept: float
@@ -26,10 +26,10 @@ class Point(NamedTuple):
 
 
 def trials(given: Config, model: Path, starts: Sequence[int]) -> dict[int, Trial]:
-    """The first round alone from each of `starts` and from its own, in as many steps as it has, or in start + 1 where
-    those are fewer; its colour transfer and the config's `released` section left out.
+    """The first round alone, from each of `starts` and from its own.
 
-    Raises InputError for a start outside the schedule, and as `configure` does.
+    It takes as many steps as it has, or start + 1 where those are fewer. Its colour transfer and the config's
+    `released` section are left out. Raises InputError for a start outside the schedule, and as `configure` does.
     """
     config = dataclasses.replace(configure(model, given), released=ReleasedConfig())
     first = dataclasses.replace(config.inference.rounds[0], color_transfer=False)
@@ -46,7 +46,7 @@ def points(config: Config, results: dict[int, Result]) -> list[Point]:
 
 
 def describe(found: Sequence[Point], distance_name: str, chosen: int, notes: Sequence[str]) -> str:
-    """A row per start, as Markdown, the config's own marked; `notes` say of what."""
+    """A table with a row per start, as Markdown, after the `notes`. The config's own start is marked."""
     scores = ("S", "M", distance_name)
     rows = [
         [f"{p.start}{' (chosen)' if p.start == chosen else ''}", p.kept, *(p.result.cell(score) for score in scores)]
@@ -71,8 +71,10 @@ def as_json(found: Sequence[Point], config: Config, chosen: int) -> dict[str, An
 
 
 def plot(found: Sequence[Point], distance_name: str, chosen: int, path: Path) -> None:
-    """Draw S, M and the Frechet distance against the start as a PNG, a panel each, with bands of their intervals; a
-    line marks the chosen start."""
+    """Draw S, M and the Frechet distance against the start as a PNG, in a panel each, with bands of their intervals.
+
+    A line marks the chosen start.
+    """
     from matplotlib.figure import Figure  # takes half a second
 
     figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")

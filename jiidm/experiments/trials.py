@@ -1,4 +1,4 @@
-"""What `ablate` and `sweep` share: ways to paint the same masks, scored by the same networks."""
+"""What `ablate` and `sweep` share: ways to paint the same masks, which the same networks score."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Trial(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a trial's images score, and what resamples of them would."""
+    """The scores of a trial's images, and those of resamples of them."""
 
     name: str
     card: dict[str, Any]
     draws: dict[str, np.ndarray]
-    """Score -> its value in each of `bootstrap.RESAMPLES` resamples; pairs with those of any other trial."""
+    """For each score its values in the `bootstrap.RESAMPLES` resamples. They pair with those of any other trial."""
 
     @property
     def scores(self) -> dict[str, float]:
@@ -61,7 +61,7 @@ class Result(NamedTuple):
 
 
 def configure(path: Path, given: Config) -> Config:
-    """The config that a model file holds, with the rounds and all else of `given.inference` and `given.released`.
+    """The config in a model file, with the rounds and everything else of `given.inference` and `given.released`.
 
     Raises InputError where `given` describes another model, and as `model.stored_config` does.
     """
@@ -89,7 +89,7 @@ def with_rounds(config: Config, rounds: Sequence[Round], source: str) -> Config:
 def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
     """Paint every missing image of every trial in `out`/<its name>, an ordinary output folder.
 
-    Raises InputError, before anything is painted, where one of them holds images made otherwise.
+    Raises InputError, before anything is painted, where a folder holds images that were made otherwise.
     """
     identities = [identity_of(trial, seed) for trial in trials]
     folders = [OutputFolder(out / trial.name) for trial in trials]
@@ -106,7 +106,7 @@ def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
 
 
 def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:
-    """Score `out`/`name`, keep its scores.json as `jiidm score` does, and resample. Raises as `scoring.examine`."""
+    """Score `out`/`name`, save its score card as `jiidm score` does, and resample. Raises as `scoring.examine`."""
     card, features, reality = scoring.examine(out / name, jobs, evaluators, real)
     scorecard.save(out / name, card)
     chosen = bootstrap.resamples(len(jobs))

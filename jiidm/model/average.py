@@ -1,4 +1,4 @@
-"""One checkpoint of several: the weighted mean of files that mean the same, IIDM's Eq. 7."""
+"""One checkpoint from several: the weighted mean of files whose weights mean the same (IIDM's Eq. 7)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def write_mean(
     config: Config | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the mean of `sources` to `target`, with each one's name, SHA-256 and weight in its provenance.
+    """Write the mean of `sources` to `target`, with the name, SHA-256 and weight of each in its provenance.
 
-    weights: positive, of sum one. notes: what else the provenance tells of each source. config: in place of the first
-    source's; provenance: in place of what all sources' says. Raises CheckpointError or InputError for files that do not
-    fit together and for a target that cannot be written.
+    weights: positive, of sum one. notes: further provenance of each source. config: takes the place of the first
+    source's;
+    provenance: takes the place of what all sources' say alike. Raises CheckpointError or InputError for files that do
+    not fit together, and for a target that cannot be written.
     """
     averaging.common_layout(sources)
     metadata = _common_metadata(sources)
@@ -48,8 +49,11 @@ def write_mean(
 
 
 def _common_metadata(sources: Sequence[Path]) -> dict[str, Any]:
-    """The first file's config, or a segmenter's preprocessing, if it has one. Raises InputError where another file's
-    gives the weights another meaning; how the models were trained and are used may differ."""
+    """The first file's config, or a segmenter's preprocessing, if it has one.
+
+    Raises InputError where another file's gives the weights another meaning. How the models were trained and are used
+    may differ.
+    """
     found = [_read(source) for source in sources]
     first, *others = map(_meaning, sources, found)
     for source, other in zip(sources[1:], others):
@@ -61,7 +65,7 @@ def _common_metadata(sources: Sequence[Path]) -> dict[str, Any]:
 
 
 def _common_provenance(sources: Sequence[Path]) -> dict[str, Any]:
-    """What the provenance of all sources says alike, such as their data."""
+    """What the provenances of all sources say alike, such as their data."""
     first, *others = (checkpoint.load_metadata(source).get("provenance", {}) for source in sources)
     return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 

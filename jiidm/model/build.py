@@ -1,4 +1,4 @@
-"""From config sections to core objects: the only bridge between the two."""
+"""From config sections to core objects. No other module builds these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of any readable file -> one file of this kit, compared name by name with a config."""
+"""From networks in any readable file to one file of this kit, compared name by name with a config."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ class Part(NamedTuple):
 def convert(
     sources: Sequence[Path], target: Path, config_name: str | None, overrides: Sequence[str], only: str | None
 ) -> list[str]:
-    """Write the networks of `sources` to `target`: both as a model that inference runs on, one alone under its bare
-    names, a U-Net's being SDM's. `only`: "autoencoder" or "unet", to write no other.
+    """Write the networks of `sources` to `target`.
+
+    Both networks make a model that inference runs on. One alone is written under its bare names; a U-Net's are SDM's.
+    `only`, "autoencoder" or "unet", leaves the other out.
 
     Returns everything in which names and shapes differ from the config; then nothing is written. Raises InputError or
     CheckpointError for what cannot be read, two networks of a kind, or a target that exists.
@@ -60,7 +62,7 @@ def check_absent(target: Path) -> None:
 
 
 def _collect(sources: Sequence[Path]) -> dict[str, Part]:
-    """The networks by kind; tells what was found, and what was left out."""
+    """The networks by kind. It prints what it found and what it left out."""
     parts: dict[str, Part] = {}
     for source in sources:
         found, others = read_networks(source)

@@ -1,6 +1,6 @@
-"""The file inference runs on: autoencoder and averaged U-Net together, config and provenance inside.
+"""Model files: autoencoder and averaged U-Net together, with config and provenance inside.
 
-Other files' networks are read too, wherever their names and shapes are those of a config.
+Other files' networks are read too, where their names and shapes are those of a config.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ def save_model(
 
 
 def export_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Write a model or a segmenter again in half precision, half the size. Raises CheckpointError or InputError when
-    `source` is neither."""
+    """Write a model or a segmenter again in half precision, which is half the size.
+
+    Raises CheckpointError or InputError when `source` is neither.
+    """
     stored = checkpoint.load(source)
     if "preprocessing" not in stored.metadata:  # which a segmenter has instead of a config
         stored_config(source)
@@ -78,8 +80,10 @@ def load_model(path: str | os.PathLike, config: Config | None = None) -> Model:
 
 
 def load_autoencoder(path: str | os.PathLike, config: AutoencoderConfig) -> VQModel | AutoencoderKL:
-    """Build an autoencoder with the weights of any file that `read_networks` reads. Raises CheckpointError when they
-    are unreadable or do not fit the config."""
+    """Build an autoencoder with the weights of any file that `read_networks` reads.
+
+    Raises CheckpointError when they are unreadable or do not fit the config.
+    """
     found, _ = read_networks(path)
     autoencoder = build_autoencoder(config)
     _fill(autoencoder, "autoencoder", found, path)
@@ -94,9 +98,9 @@ def _fill(module: jt.Module, kind: str, found: dict[str, Network], path: str | o
 
 
 def read_networks(path: str | os.PathLike) -> tuple[dict[str, Network], list[str]]:
-    """The networks in a file of this kit, a released one, of latent-diffusion, SDM or diffusers (its folder), by kind
-    ("autoencoder", "unet"), and the names of arrays that belong to neither.
+    """The networks in a file, by kind ("autoencoder", "unet"), and the names of arrays that belong to neither.
 
+    The file is of this kit, released, or of latent-diffusion, SDM or diffusers (a folder).
     Raises CheckpointError when it is unreadable or holds no network.
     """
     arrays = checkpoint.load(path).arrays
@@ -126,7 +130,7 @@ def _check_settings(path: Path) -> None:
 
 
 def stored_config(path: str | os.PathLike) -> Config:
-    """The config a model file was saved with. Raises CheckpointError or InputError when there is none."""
+    """The config in a model file. Raises CheckpointError or InputError when there is none."""
     metadata = checkpoint.load_metadata(path)
     if "config" not in metadata:
         raise InputError(f"{path}: holds no config; give one with --config, or make a model of it with `jiidm convert`")
@@ -134,8 +138,10 @@ def stored_config(path: str | os.PathLike) -> Config:
 
 
 def with_stored_scale(config: Config, path: str | os.PathLike) -> Config:
-    """The config with the latent scale of the one in the file, if it holds one: that is measured in training, and
-    belongs to the weights. Raises InputError for a stored config that is none."""
+    """The config with the latent scale of the one in the file, if the file holds one.
+
+    The scale is measured in training, so it belongs to the weights. Raises InputError for a stored config that is none.
+    """
     if "config" not in checkpoint.load_metadata(path):
         return config
     scale = stored_config(path).autoencoder.latent_scale
@@ -149,7 +155,7 @@ def find_model(runs: Path = RUNS) -> Path:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """Of the file, or of the weights in a diffusers folder."""
+    """SHA-256 of the file, or of the weights in a diffusers folder."""
     digest = hashlib.sha256()
     with open(checkpoint.weights_file(path), "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

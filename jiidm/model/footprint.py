@@ -1,4 +1,4 @@
-"""What a config costs, told before anything runs."""
+"""What a config costs, known before anything runs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from ldm_jittor.unet import UNet
 GIB = 2**30
 FLOAT = 4
 FIXED = GIB // 4
-"""Python, its libraries, Jittor, and the scratch memory of convolutions: `jiidm infer` with the demo model has little
-else."""
+"""Python, its libraries, Jittor, and the scratch memory of convolutions.
+
+`jiidm infer` with the demo model takes little else.
+"""
 MAPS_PER_BLOCK = 12
 """Feature maps of a residual block's output size that training keeps for its backward pass: a rough estimate."""
 LIVE_MAPS = 5
 """Feature maps of full size alive at once while decoding: fitted to the peak of benchmarks/decode.py --size full."""
 RECOMPUTED_SHARE = 0.36
-"""Of those maps with gradient checkpointing: benchmarks/train_step.py --size mid, batch 16 less batch 4."""
+"""The share of those maps that gradient checkpointing keeps: benchmarks/train_step.py --size mid, batch 16 less batch
+4.
+"""
 
 
 def fitting_batch(config: Config, unet: UNet) -> int:
-    """Images painted together: as many as configured, or as `inference.modulation_memory` holds."""
+    """How many images go together: as many as configured, or as `inference.modulation_memory` holds."""
     width, height = config.latent_size
     image_bytes = 4 * unet.modulation_elements((height, width))
     return max(1, min(config.inference.batch_size, int(config.inference.modulation_memory * 2**30 / image_bytes)))
 
 
 def describe(config: Config) -> str:
-    """Parameter counts and estimated memory, as a few lines. Builds both networks, without computing anything."""
+    """Parameter counts and estimated memory, as a few lines. It builds both networks and computes nothing."""
     autoencoder, unet = build_autoencoder(config.autoencoder), build_unet(config)
     counts = [sum(parameter.numel() for parameter in module.parameters()) for module in (autoencoder, unet)]
     training = config.diffusion_training

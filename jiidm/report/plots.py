@@ -16,10 +16,10 @@ from ldm_jittor.files import atomic_path
 def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> None:
     """Draw a training log, lines of {"step": ..., "loss": ..., "val_loss": ...}, as a PNG.
 
-    Raw losses are pale, their exponential average solid, validation losses dots, Frechet distances squares with an
-    axis of their own; other keys are ignored. A step logged twice, as after a resume, counts with its last value; a
-    half-written last line is left out. Raises InputError for any other line that is not such JSON and for a log
-    without any loss.
+    Raw losses are pale, their exponential average is solid. Validation losses are dots. Frechet distances are squares
+    with an axis of their own. Other keys are ignored. A step that was logged twice, as after a resume, counts with its
+    last value. A half-written last line is left out.
+    Raises InputError for any other line that is not such JSON, and for a log without any loss.
     """
     from matplotlib.figure import Figure  # takes half a second
 

@@ -30,10 +30,10 @@ def contact_sheet(
 ) -> list[Path]:
     """Draw rows of images, uint8 RGB [H,W,3] of one size per row, under a header of one caption per column.
 
-    Tiles are shrunk to at most 256 pixels wide; `labels` puts a line, such as the file stem, above each row.
-    Writes PNG or JPEG by the suffix of `path`. More than `rows_per_sheet` rows continue in `<stem>-2<suffix>`
-    and so on. Returns the files written. Raises ValueError if rows, captions and labels differ in length, and
-    InputError for another suffix.
+    Tiles are shrunk to at most 256 pixels wide. `labels` puts a line, such as the file stem, above each row. The suffix
+    of `path` chooses PNG or JPEG. More than `rows_per_sheet` rows continue in `<stem>-2<suffix>` and so on.
+    Returns the files written. Raises ValueError if rows, captions and labels differ in length, and InputError for
+    another suffix.
     """
     if not rows or any(len(row) != len(captions) for row in rows):
         raise ValueError(f"every row needs {len(captions)} images, one per caption")
@@ -51,7 +51,7 @@ def contact_sheet(
 
 
 def sample_grid(images: Sequence[np.ndarray], path: str | os.PathLike, columns: int | None = None) -> None:
-    """Lay out uint8 RGB images [H,W,3] of one size on a nearly square grid; PNG or JPEG by suffix."""
+    """Lay out uint8 RGB images [H,W,3] of one size on a nearly square grid. The suffix chooses PNG or JPEG."""
     columns = columns or math.ceil(math.sqrt(len(images)))
     height, width = images[0].shape[:2]
     rows = math.ceil(len(images) / columns)

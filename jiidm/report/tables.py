@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """An aligned markdown table; numbers are right-aligned, floats shown to 4 significant digits."""
+    """An aligned Markdown table. Numbers are right-aligned; floats have 4 significant digits."""
     cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     numeric = [all(isinstance(cell, (int, float)) for cell in column) for column in zip(*rows)]
     numeric = numeric or [False] * len(header)
