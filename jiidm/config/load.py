@@ -160,7 +160,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         raise InputError(f"--set {assignment}: no such setting; {told}") from None
     try:
         parent[place] = yaml_files.parse(value)
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
 
 

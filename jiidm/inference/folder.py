@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from jiidm.config.load import to_yaml
 from jiidm.config.schema import Config
+from jiidm.data.folders import list_folder
 from jiidm.data.identity import differing, renewed, require_same
 from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
 from jiidm.inference.inputs import Job
-from ldm_jittor.files import atomic_path, leftovers
+from ldm_jittor.files import atomic_path, leftovers, read_json
 
 RUN_FOLDER = "_run"
 MANIFEST = "manifest.json"
@@ -82,8 +83,8 @@ class OutputFolder:
         if not path.exists():
             return None
         try:
-            return renewed(json.loads(path.read_text(encoding="utf-8"))["made_by"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return renewed(read_json(path)["made_by"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
 
     def write_manifest(self, identity: Mapping[str, Any], model_file: Path, config: Config) -> None:
@@ -92,7 +93,7 @@ class OutputFolder:
         texts = {MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "config.yaml": to_yaml(config)}
         for name, text in texts.items():
             with atomic_path(self.run_folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON's own escapes
 
     def pending(self, jobs: Iterable[Job]) -> list[Job]:
         """Those without a finished image: a missing, damaged or differently sized one is made again."""
@@ -115,7 +116,7 @@ class OutputFolder:
         """A line for every image here that belongs to none of `stems`. Raises InputError as `faults` does."""
         expected = {self.image(stem).name for stem in stems}
         try:
-            images = [path for path in sorted(self.path.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
+            images = [path for path in list_folder(self.path) if path.suffix.lower() in _IMAGE_SUFFIXES]
         except OSError as error:
             raise InputError(f"{self}: cannot be listed ({error.strerror})") from error
         return [f"{path}: an image that belongs to no mask" for path in images if path.name not in expected]

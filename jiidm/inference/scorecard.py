@@ -12,7 +12,7 @@ from typing import Any
 from jiidm.errors import InputError
 from jiidm.inference.folder import RUN_FOLDER
 from jiidm.report.sheets import table
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 FILE = "scores.json"
 COLUMNS = ("M", "A", "FID", "fd_seg", "S", "T")
@@ -35,7 +35,7 @@ def load(out: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(out) / RUN_FOLDER / FILE
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
         current = digest(out, card["images"]) == card["outputs"]["sha256"]
         numbers = list(card["scores"].values())
         numbers += [image[key] for image in card["images"].values() for key in {"M", "S", *image}]

@@ -28,7 +28,7 @@ from jiidm.model.average import write_mean
 from jiidm.model.files import Model
 from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 from jiidm.seeding import generator
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 LIST_FILE = "distances.json"
 _COMPARED = {
@@ -223,13 +223,13 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     """The list, best first; empty where there is none. Raises InputError for a file that is no such list."""
     path = folder / LIST_FILE
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path)
         kinds = {"step": int, "distance": (int, float), "score": str, "network": str, "images": int, "sampling": str}
         if not all(isinstance(entry[key], kind) for entry in entries for key, kind in kinds.items()):
             raise ValueError("a value of another type")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a list of distances ({error})") from None
     return _sorted(entries)
 
