@@ -1,4 +1,4 @@
-"""IIDM in three lines of Python: a facade over the model's file, the device and `jiidm.pipeline`."""
+"""IIDM in three lines of Python: a facade over the model file, the device and `jiidm.pipeline`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class IIDMPipeline:
     """
 
     def __init__(self, pipeline: Pipeline, device: str):
-        """device: "cpu" or "cuda", for which Jittor was prepared. `from_pretrained` is the usual way to one."""
+        """device: "cpu" or "cuda", for which Jittor was prepared. Use `from_pretrained` instead as a rule."""
         self._pipeline = pipeline
         self.device = device
 
@@ -52,9 +52,9 @@ class IIDMPipeline:
     def from_pretrained(cls, path: str | os.PathLike | None = None, device: str = "auto") -> IIDMPipeline:
         """Load a model: a file, the folder of a finished training run, or, without a path, the one that ships.
 
-        device: "cpu", "cuda", or "auto" for CUDA where it works. It is chosen before Jittor is loaded, so CUDA cannot
-        be had in a process that has loaded Jittor without it. Raises InputError for a path or device that is not there,
-        CheckpointError for a file that holds no model.
+        device: "cpu", "cuda", or "auto" for CUDA where it works. It is chosen before Jittor is loaded. So a process
+        that has loaded Jittor without CUDA cannot use CUDA. Raises InputError for a path or device that is not there,
+        and CheckpointError for a file that holds no model.
         """
         if path is not None and not Path(path).exists():
             raise InputError(f"{path}: no such file or folder")
@@ -82,11 +82,12 @@ class IIDMPipeline:
         """The image, uint8 RGB [h,w,3] of the mask's size.
 
         mask: a PNG's path, a PIL image of mode L or P, or uint8 [h,w]; class ids 0-28. reference: a photo's path, a PIL
-        image or uint8 RGB [h,w,3], of any size. rounds: in place of the model's own, each a Round or a mapping as in
-        YAML. reference_mask: is checked like a mask; IIDM itself makes no use of it. name: what the noise belongs to
-        besides the seed; without it the stem of the mask's path, or "". So `pipe(mask_path, photo_path, seed=s)` gives
-        what `jiidm infer --seed s` gives before JPEG.
-        Raises InputError, before anything is computed, naming the argument and its value.
+        image or uint8 RGB [h,w,3], of any size. rounds: take the place of the model's own; each is a Round or a mapping
+        as in YAML.
+        reference_mask: is checked like a mask; IIDM itself does not use it. name: the noise belongs to it and the seed.
+        Without it the stem of the mask's path counts, or "". So `pipe(mask_path, photo_path, seed=s)` gives what `jiidm
+        infer --seed s` gives before JPEG.
+        Raises InputError, before anything is computed, that names the argument and its value.
         """
         mask_pixels = _read_mask(mask, "mask")
         photo = _read_photo(reference, "reference")
@@ -140,7 +141,7 @@ def _decoded(decode: Callable[[Image.Image, str], np.ndarray], image: Image.Imag
 
 
 def _checked(value: Any, argument: str, expected: str, fits: Callable[[tuple[int, ...]], bool]) -> np.ndarray:
-    """The array, if it is what is expected."""
+    """The array, if it is what `expected` says."""
     if not isinstance(value, np.ndarray):
         raise InputError(f"{argument}: {reprlib.repr(value)}, expected a path, a PIL image or {expected}")
     if value.dtype != np.uint8 or not fits(value.shape) or not value.size:
