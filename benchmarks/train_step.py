@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Sequence
 
 import cli
@@ -25,7 +26,7 @@ def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
     jittor_side.start(device)
     import jittor as jt
 
-    from jiidm.train.loop import Trainer
+    from jiidm.train.optimizer import Optimizer
     from ldm_jittor.ema import EMA
     from ldm_jittor.losses import diffusion_loss
     from ldm_jittor.schedules import NoiseSchedule
@@ -33,21 +34,26 @@ def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
 
     unet, schedule = jittor_side.load_random(UNet(**sizes.unet_arguments(size))), NoiseSchedule.linear()
     unet.gradient_checkpointing = checkpointed
-    trainer, ema, step = Trainer(unet), EMA(unet, decay=0.9999), itertools.count()
+    optimizer, ema, step = Optimizer(unet, lambda _: sizes.LEARNING_RATE), EMA(unet, decay=0.9999), itertools.count()
     z0, eps = jt.array(sizes.latents(size, batch)), jt.array(sizes.latents(size, batch, seed=2))
     segmap, timesteps = jt.array(sizes.segmaps(size, batch)), sizes.timesteps(batch)
 
-    def losses():
+    def loss_of_a_batch():
         z = schedule.add_noise(z0, eps, timesteps)
         output = unet(z, jt.array(timesteps.astype(np.float32)), segmap)
-        yield diffusion_loss(output, z0, z, eps, timesteps, schedule).total
+        return diffusion_loss(output, z0, z, eps, timesteps, schedule).total
 
     def work():
-        [loss] = trainer.step(losses(), 1, next(step), sizes.LEARNING_RATE)
+        loss = loss_of_a_batch()
+        optimizer.backward(loss)
+        value = loss.item()
+        if not math.isfinite(value + optimizer.gradient_norm()):  # as the training loop does before each update
+            raise FloatingPointError(value)
+        optimizer.step(next(step))
         ema.update(unet)
         jt.sync_all(True)
-        moments = dict(zip(trainer.names, trainer.optimizer.param_groups[0]["m"]))
-        return {"loss": np.array(loss), **{name: moments[name].numpy() for name in sizes.GRADIENTS}}
+        moments = optimizer.moments["first_moment"]
+        return {"loss": np.array(value), **{name: moments[name].numpy() for name in sizes.GRADIENTS}}
 
     return work
 

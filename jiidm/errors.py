@@ -1,9 +1,10 @@
-"""What users of the kit read: one exception, and warnings. Each is one line."""
+"""What users of the kit read: exceptions and warnings. Each is one line."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import signal
 import unicodedata
 
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -15,6 +16,14 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end. `status` is its exit status, 128 and the signal's number."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
 
 
 def one_line(text: str) -> str:

@@ -32,7 +32,8 @@ LOADS_JITTOR = {
     *("jiidm.pipeline", "jiidm.data.latents", "jiidm.experiments.starts"),
     *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score")),
-    *(f"jiidm.train.{name}" for name in ("loop", "autoencoder", "diffusion", "segmenter", "validation", "run")),
+    *(f"jiidm.train.{name}" for name in ("stage", "optimizer", "checkpoints", "loop", "validation", "run")),
+    *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
     "jiidm.__main__",  # runs the command line
 }

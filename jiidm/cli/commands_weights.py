@@ -31,7 +31,7 @@ def average(arguments) -> int:
     runtime.prepare("cpu")
     from jiidm.model import average as averages
     from jiidm.model.convert import check_absent
-    from jiidm.train import validation
+    from jiidm.train.checkpoints import average_best
 
     sources, target, best = arguments.sources, arguments.out, arguments.best
     if best is not None and (best < 2 or len(sources) > 1):
@@ -41,7 +41,7 @@ def average(arguments) -> int:
     check_absent(target)
     weights = _shares(arguments.weights, best or len(sources))
     if best:
-        validation.average_best(sources[0], target, weights)
+        average_best(sources[0], target, weights)
         return 0
     averages.write_mean(sources, target, weights)
     print(f"{target}: {' + '.join(f'{weight:.3g} x {source}' for source, weight in zip(sources, weights))}")

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jiidm.cli import commands, commands_ablation, commands_scores, commands_weights
-from jiidm.errors import InputError
+from jiidm.cli import commands, commands_ablation, commands_scores, commands_weights, console
+from jiidm.errors import InputError, Stopped
 from ldm_jittor.errors import CheckpointError
 
 DEFAULT_CONFIG = "demo"
@@ -19,12 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 2 for bad input, which is told in one line on stderr."""
     arguments = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     try:
-        return arguments.run(arguments) or 0
+        with console.showing_log():
+            return arguments.run(arguments) or 0
     except (InputError, CheckpointError) as error:
         return _refuse(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\ninterrupted; the same command goes on from what is saved", file=sys.stderr)
-        return 130
+        return stop.status if isinstance(stop, Stopped) else 130
 
 
 def _joined(argv: Sequence[str]) -> list[str]:

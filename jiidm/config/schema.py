@@ -98,6 +98,8 @@ class AutoencoderTraining:
     """
     discriminator_start: int = at_least(0, default=50_000)
     discriminator_weight: float = at_least(0, default=0.75)
+    checkpoint_every: int = at_least(1, default=500)
+    """Steps between two saved states, from which an interrupted run goes on."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class SegmenterConfig:
     warmup_steps: int = at_least(0, default=1500)
     lr_schedule: Literal["constant", "cosine"] = "cosine"
     weight_decay: float = at_least(0, default=0.01)
+    checkpoint_every: int = at_least(1, default=500)
+    """Steps between two saved states, and two looks at the validation pairs."""
 
 
 @dataclass(frozen=True)

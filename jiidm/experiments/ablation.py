@@ -10,19 +10,18 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from jiidm.color import color_transfer
-from jiidm.config.load import with_rounds
 from jiidm.config.schema import Config, Round
 from jiidm.data.images import load_image
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
 from jiidm.experiments import compare
-from jiidm.experiments.trials import Result, Trial, configure, identity_of
+from jiidm.experiments.trials import Result, Trial, configure, identity_of, with_rounds
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
 from jiidm.model.files import MODEL_FILE, stored_config
 from jiidm.report.sheets import table
-from jiidm.train.validation import ranked
+from jiidm.train.checkpoints import ranked
 from ldm_jittor.checkpoint import load_metadata
 
 DM, I2I, RF, CT, ME = "DM", "I2I", "I2I+RF", "I2I+RF+CT", "I2I+RF+CT+ME"
@@ -134,7 +133,7 @@ def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) 
     folder.write_manifest(identity, trial.model, trial.config)
     for job in tqdm(folder.pending(jobs), desc=name, unit="image"):
         image = load_image(painted.image(job.stem))
-        reference = load_image(job.reference, job.size)
+        reference = load_image(job.reference, image.shape[1::-1])
         recolored = color_transfer(image, reference, trial.config.inference.color_space)
         folder.write(job.stem, recolored, trial.config.inference.jpeg_quality)
 
@@ -169,8 +168,7 @@ def expectations(results: Sequence[Result]) -> list[Expectation]:
         found.append(Expectation(text, margin > 0, margin, bootstrap.interval(margin, draws)))
     for name in (I2I, RF, CT, ME):
         if name in by_name:
-            margin = by_name[name].scores["M"] - LEAST_ACCURACY
-            draws = by_name[name].draws["M"] - LEAST_ACCURACY
+            margin, draws = (values["M"] - LEAST_ACCURACY for values in (by_name[name].scores, by_name[name].draws))
             text = f"M({name}) >= {LEAST_ACCURACY:g}"
             found.append(Expectation(text, margin >= 0, margin, bootstrap.interval(margin, draws)))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,6 @@ from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import AutoencoderKL, LatentSpace, VQModel
 from ldm_jittor.errors import CheckpointError
-from ldm_jittor.files import read_json
 from ldm_jittor.formats.names import Network, check_diffusers_config, networks
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
@@ -121,11 +121,11 @@ def _check_settings(path: Path) -> None:
     if not path.is_file():
         return
     try:
-        settings = read_json(path)
+        settings = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("not a mapping")
         check_diffusers_config(settings)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,33 +17,27 @@ from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.data.images import load_image
 from jiidm.data.pairs import Pair
-from jiidm.data.prefetch import load_ahead
 from jiidm.model.build import build_autoencoder
-from jiidm.report.sheets import plot_losses, sample_grid
+from jiidm.report.sheets import sample_grid
 from jiidm.seeding import generator, normal
-from jiidm.train.log import RunLog
-from jiidm.train.loop import (
-    Trainer,
-    deferred_interrupt,
-    learning_rate_at,
-    load_state,
-    micro_batches,
-    sample_index,
-    save_state,
-)
+from jiidm.train.loop import fit
+from jiidm.train.optimizer import Optimizer, learning_rate_at
+from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
 from ldm_jittor import checkpoint
-from ldm_jittor.autoencoder import VQModel
+from ldm_jittor.autoencoder import AutoencoderKL, VQModel
 from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, hinge_loss
 from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.thumbnail_init import start_as_thumbnail
 
-LOG_EVERY = 20
-SAVE_EVERY = 500
+logger = logging.getLogger(__name__)
+
+AUTOENCODER_FILE = "autoencoder.safetensors"
 ADAM_BETAS = (0.9, 0.99)
+DISCRIMINATOR_BETAS = (0.5, 0.9)
+"""VQGAN's (Esser et al. 2021): less momentum for the adversarial game. The autoencoder learns faster with more."""
 MEASURED_IMAGES = 64
 """Training images whose latents seed the codebook, and say what they have to be multiplied by in the end."""
-CRITIC_BETAS = (0.5, 0.9)
-"""VQGAN's (Esser et al. 2021): less momentum for the adversarial game. The autoencoder learns faster with more."""
+VALIDATION_IMAGES, SHOWN_IMAGES = 16, 8
 
 
 def train_autoencoder(
@@ -53,119 +48,105 @@ def train_autoencoder(
     With the weights the file holds `provenance` and the config, its latent scale replaced by one over the latents'
     standard deviation: what diffusion learns in them depends on it.
     """
-    training = config.autoencoder_training
-    jt.set_global_seed(config.seed)
-    autoencoder, discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()
-    trainer = Trainer(autoencoder, ADAM_BETAS)
-    critic = Trainer(discriminator, CRITIC_BETAS)
-    state_path = folder / "autoencoder_state.safetensors"
-    saved = load_state(state_path, ("autoencoder", "discriminator"))
-    first_step = 0
-    if saved:
-        parts, metadata = saved
-        trainer.load_state(parts["autoencoder"], str(state_path))
-        critic.load_state(parts["discriminator"], str(state_path))
-        first_step = metadata["step"]
-    else:
-        try:
-            start_as_thumbnail(autoencoder)
-        except ValueError as error:
-            print(f"autoencoder: starts from random weights, for {error}")
-
-    def save(step: int) -> None:
-        parts = {"autoencoder": trainer.state(), "discriminator": critic.state()}
-        save_state(state_path, parts, {"step": step})
-
-    batches = load_ahead(partial(_load_crops, config, train), range(first_step, training.max_steps))
-    log = RunLog(folder, "autoencoder", first_step, training.max_steps)
-    with log, deferred_interrupt() as interrupted:
-        for step, crops in batches:
-            if step == training.quantization_start and isinstance(autoencoder, VQModel):
-                _seed_codebook(autoencoder, config, train)
-            values = _step(config, trainer, critic, crops, step)
-            log.advance(values["loss"])
-            done = step + 1
-            if done % LOG_EVERY == 0 or done == training.max_steps:
-                log.record(done, **values)
-            if done % SAVE_EVERY == 0 or interrupted.is_set():
-                save(done)
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-    psnr = _evaluate(config, autoencoder, validation, folder)
-    print(f"autoencoder: reconstruction PSNR {psnr:.1f} dB on {min(len(validation), 16)} validation images")
-    plot_losses(folder / "autoencoder.jsonl", folder / "autoencoder_loss.png")
-    scale = 1 / float(_latents(autoencoder, config, train).std())
+    stage = AutoencoderStage(config, train, provenance)
+    steps = fit(stage, folder)
+    psnr = _reconstruct(config, stage.network, validation, folder)
+    shown = min(len(validation), VALIDATION_IMAGES)
+    logger.info("autoencoder: reconstruction PSNR %.1f dB on %d validation images", psnr, shown)
+    scale = 1 / float(_latents(stage.network, config, train).std())
     config = dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
-    metadata = {
-        "config": configs.to_dict(config),
-        "step": training.max_steps,
-        "psnr": psnr,
-        "provenance": provenance,
-    }
-    checkpoint.save(folder / "autoencoder.safetensors", checkpoint.state_dict(autoencoder), metadata)
-    state_path.unlink(missing_ok=True)
+    metadata = {"config": configs.to_dict(config), "step": steps, "psnr": psnr, "provenance": provenance}
+    checkpoint.save(folder / AUTOENCODER_FILE, checkpoint.state_dict(stage.network), metadata)
+    (folder / stage.state_file).unlink(missing_ok=True)
 
 
-def _load_crops(config: Config, pairs: Sequence[Pair], step: int) -> list[np.ndarray]:
-    """The crops of a step, uint8 [h,w,3], flipped at random; all drawn from (seed, sample number)."""
-    width, height = config.autoencoder_training.crop_size
-    crops = []
-    for number in micro_batches(step, config.autoencoder_training.batch_size, 1)[0]:
-        image = load_image(pairs[sample_index(number, len(pairs), config.seed)].image, config.data.size)
-        rng = generator(config.seed, "crop", number)
-        top = int(rng.integers(image.shape[0] - height + 1))
-        left = int(rng.integers(image.shape[1] - width + 1))
-        crop = image[top : top + height, left : left + width]
-        crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
-    return crops
+class AutoencoderStage(Stage):
+    """VQGAN's losses (Esser et al. 2021): the autoencoder's turn, then the discriminator's once it takes part."""
+
+    name, state_file, plot_file = "autoencoder", "autoencoder_state.safetensors", "autoencoder_loss.png"
+    log_every = 20
+
+    def __init__(self, config: Config, train: Sequence[Pair], provenance: dict[str, Any]):
+        training = config.autoencoder_training
+        jt.set_global_seed(config.seed)
+        self.config, self.train, self.provenance = config, train, provenance
+        self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
+        self.network, self.discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()
+        rate = partial(learning_rate_at, settings=training)
+        self.optimizer = Optimizer(self.network, rate, ADAM_BETAS)
+        self.discriminator_optimizer = Optimizer(self.discriminator, rate, DISCRIMINATOR_BETAS)
+        self.optimizers = {"autoencoder": self.optimizer, "discriminator": self.discriminator_optimizer}
+
+    def begin(self, step: int) -> bool:
+        if step == 0:
+            try:
+                start_as_thumbnail(self.network)
+            except ValueError as error:
+                logger.info("autoencoder: starts from random weights, for %s", error)
+        return False
+
+    def load_batch(self, step: int) -> list[np.ndarray]:
+        """The crops of a step, uint8 [h,w,3], flipped at random; all drawn from (seed, sample number)."""
+        config = self.config
+        width, height = config.autoencoder_training.crop_size
+        crops = []
+        for number in micro_batches(step, config.autoencoder_training.batch_size)[0]:
+            pair = self.train[sample_index(number, len(self.train), config.seed)]
+            image = load_image(pair.image, config.data.size)
+            rng = generator(config.seed, "crop", number)
+            top = int(rng.integers(image.shape[0] - height + 1))
+            left = int(rng.integers(image.shape[1] - width + 1))
+            crop = image[top : top + height, left : left + width]
+            crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+        return crops
+
+    def losses(self, batch: list[np.ndarray], step: int) -> Iterator[tuple[Optimizer, Losses]]:
+        training, x = self.config.autoencoder_training, to_model(batch)
+        vq = isinstance(self.network, VQModel)
+        if vq and step == training.quantization_start:
+            self._seed_codebook()
+        quantize = {"quantize": step >= training.quantization_start} if vq else {}
+        reconstruction, regularization = self.network(x, self._posterior_noise(x, step), **quantize)
+        adversarial = step >= training.discriminator_start
+        loss = autoencoder_loss(
+            x,
+            reconstruction,
+            regularization,
+            training.regularization_weight,
+            self.network.last_layer,
+            self.discriminator(reconstruction) if adversarial else None,
+            training.discriminator_weight,
+        )
+        fake = reconstruction.detach()
+        terms = {"loss": loss.total, "reconstruction": loss.reconstruction, "regularization": loss.regularization}
+        if adversarial:
+            terms["adversarial_weight"] = loss.adversarial_weight
+        yield self.optimizer, iter([terms])
+        if adversarial:
+            hinge = hinge_loss(self.discriminator(x), self.discriminator(fake))
+            yield self.discriminator_optimizer, iter([{"discriminator": hinge}])
+
+    def _posterior_noise(self, x: jt.Var, step: int) -> jt.Var:
+        side = self.config.autoencoder.downsample
+        shape = (x.shape[0], self.config.autoencoder.latent_channels, x.shape[2] // side, x.shape[3] // side)
+        return jt.array(normal(shape, self.config.seed, "posterior", step))
+
+    def _seed_codebook(self) -> None:
+        """Put the codes at latents of real images: from taming's tiny uniform start, most would never be used."""
+        z = _latents(self.network, self.config, self.train)
+        vectors = z.transpose(0, 2, 3, 1).reshape(-1, z.shape[1])
+        codes = self.config.autoencoder.codebook_size
+        rows = generator(self.config.seed, "codebook").choice(len(vectors), codes, replace=len(vectors) < codes)
+        self.network.quantize.embedding.weight.assign(jt.array(vectors[rows]))
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], counters: Mapping[str, Any], source: str) -> None:
+        # older files do not count the updates
+        late = max(0, counters["step"] - self.config.autoencoder_training.discriminator_start)
+        updates = counters.get("updates", {"autoencoder": counters["step"], "discriminator": late})
+        super().load_state(arrays, {**counters, "updates": updates}, source)
 
 
-def _step(
-    config: Config, trainer: Trainer, critic: Trainer, crops: Sequence[np.ndarray], step: int
-) -> dict[str, float]:
-    """One update of the autoencoder and, once it takes part, one of the discriminator."""
-    training, x = config.autoencoder_training, to_model(crops)
-    side = config.autoencoder.downsample
-    shape = (len(crops), config.autoencoder.latent_channels, x.shape[2] // side, x.shape[3] // side)
-    noise = jt.array(normal(shape, config.seed, "posterior", step))
-    quantize = {"quantize": step >= training.quantization_start} if isinstance(trainer.module, VQModel) else {}
-    reconstruction, regularization = trainer.module(x, noise, **quantize)
-    adversarial = step >= training.discriminator_start
-    loss = autoencoder_loss(
-        x,
-        reconstruction,
-        regularization,
-        training.regularization_weight,
-        trainer.module.last_layer,
-        critic.module(reconstruction) if adversarial else None,
-        training.discriminator_weight,
-    )
-    frozen = reconstruction.detach()
-    trainer.step(iter([loss.total]), 1, step, learning_rate_at(step, training))
-    values = {
-        "loss": loss.total.item(),
-        "reconstruction": loss.reconstruction.item(),
-        "regularization": loss.regularization.item(),
-    }
-    if adversarial:
-        hinge = hinge_loss(critic.module(x), critic.module(frozen))
-        values["discriminator"] = critic.step(
-            iter([hinge]), 1, step - training.discriminator_start, learning_rate_at(step, training)
-        )[0]
-        values["adversarial_weight"] = loss.adversarial_weight.item()
-    return values
-
-
-def _seed_codebook(autoencoder: VQModel, config: Config, pairs: Sequence[Pair]) -> None:
-    """Put the codes at latents of real images: from taming's tiny uniform start, most would never be used."""
-    z = _latents(autoencoder, config, pairs)
-    vectors = z.transpose(0, 2, 3, 1).reshape(-1, z.shape[1])
-    codes = config.autoencoder.codebook_size
-    rows = generator(config.seed, "codebook").choice(len(vectors), codes, replace=len(vectors) < codes)
-    autoencoder.quantize.embedding.weight.assign(jt.array(vectors[rows]))
-
-
-def _latents(autoencoder, config: Config, pairs: Sequence[Pair]) -> np.ndarray:
+def _latents(autoencoder: VQModel | AutoencoderKL, config: Config, pairs: Sequence[Pair]) -> np.ndarray:
     """Unscaled latents [N,C,h,w] of up to `MEASURED_IMAGES` of the pairs, chosen at random."""
     count = min(MEASURED_IMAGES, len(pairs))
     chosen = [pairs[sample_index(i, len(pairs), config.seed)].image for i in range(count)]
@@ -176,14 +157,14 @@ def _latents(autoencoder, config: Config, pairs: Sequence[Pair]) -> np.ndarray:
     return np.concatenate(latents)
 
 
-def _evaluate(config: Config, autoencoder, pairs: Sequence[Pair], folder: Path) -> float:
-    """Mean PSNR in dB over up to 16 images; `folder`/reconstructions.png shows 8 of them above their copies."""
-    images = [load_image(pair.image, config.data.size) for pair in pairs[:16]]
+def _reconstruct(config: Config, autoencoder: VQModel | AutoencoderKL, pairs: Sequence[Pair], folder: Path) -> float:
+    """Mean PSNR in dB over the first pairs; `folder`/reconstructions.png shows some of them above their copies."""
+    images = [load_image(pair.image, config.data.size) for pair in pairs[:VALIDATION_IMAGES]]
     copies = []
     with jt.no_grad():
         for image in images:
             copies.append(to_images(autoencoder.decode(autoencoder.encode(to_model([image]))))[0])
-    shown = min(8, len(images))
+    shown = min(SHOWN_IMAGES, len(images))
     sample_grid(images[:shown] + copies[:shown], folder / "reconstructions.png", columns=shown)
     errors = [np.mean((a.astype(float) - b.astype(float)) ** 2) for a, b in zip(images, copies)]
     return float(np.mean([10 * np.log10(255**2 / max(error, 1e-10)) for error in errors]))

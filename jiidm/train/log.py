@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
+
+from ldm_jittor.files import atomic_path
 
 
 class RunLog:
@@ -22,8 +26,9 @@ class RunLog:
         self._board = _open_board(Path(folder) / "tensorboard" / name)
         self._bar = tqdm(total=max_steps, initial=first_step, desc=name, unit="step", smoothing=0.05)
 
-    def advance(self, loss: float) -> None:
-        """One more step done, with this loss."""
+    def advance(self, losses: Mapping[str, float] | None) -> None:
+        """One more step done, with these losses, the first of which is shown; None for a step that was skipped."""
+        loss = next(iter(losses.values())) if losses else math.nan
         self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         self._bar.update()
 
@@ -57,7 +62,8 @@ class RunLog:
                     kept.append(line + "\n")
             except ValueError:
                 continue  # the half-written last line of a killed run
-        self.path.write_text("".join(kept), encoding="utf-8")
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def _open_board(folder: Path):

@@ -1,133 +1,121 @@
-"""What both training loops share: optimisers that accumulate and resume, batches loaded ahead, sample order."""
+"""The training loop: every stage's steps are taken here, and so is everything that keeps a long run safe."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import jittor as jt
 import numpy as np
-from jittor import nn
 
-from jiidm.config.schema import AutoencoderTraining, DiffusionTraining
-from jiidm.seeding import generator
-from ldm_jittor import checkpoint
-from ldm_jittor.errors import CheckpointError
+from jiidm.data.prefetch import load_ahead
+from jiidm.errors import InputError
+from jiidm.report.plots import plot_losses
+from jiidm.train.checkpoints import load_state, save_state
+from jiidm.train.log import RunLog
+from jiidm.train.signals import DeferredSignals
+from jiidm.train.stage import Stage
 
-
-@contextlib.contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """While the block runs Ctrl-C only sets the event, for the loop to stop between two steps, where parameters,
-    moments, averages and counters belong together. A second Ctrl-C interrupts at once."""
-    asked = threading.Event()
-    previous = signal.getsignal(signal.SIGINT)
-
-    def note(*_) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, previous)
-
-    if previous is not signal.SIG_IGN:  # a job in the background is not to be stopped by Ctrl-C
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, previous)
+MOST_SKIPPED = 3
+"""So many steps in a row without a finite loss and gradient end the run."""
 
 
-@functools.lru_cache(maxsize=2)
-def _epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    return generator(seed, "order", epoch).permutation(num_samples)
+def fit(stage: Stage, folder: Path) -> int:
+    """Train `stage` to its max_steps in `folder`, from its state file if there is one. Returns the steps done.
+
+    A step whose loss or gradients are not finite changes nothing: it is skipped and counted. Signals (see `signals`)
+    stop the run at the end of a step that counts, with the state saved; the same call then goes on.
+    Raises InputError where `MOST_SKIPPED` steps in a row or the last one are skipped, CheckpointError for a state that
+    does not fit, and Stopped.
+    """
+    path = folder / stage.state_file
+    first_step, skipped_steps = _resume(stage, path)
+    saved, skipped_in_a_row = first_step, 0
+    window: list[dict[str, float]] = []
+    batches = load_ahead(stage.load_batch, range(first_step, stage.max_steps))
+    with RunLog(folder, stage.name, first_step, stage.max_steps) as log, DeferredSignals() as signals:
+        if stage.begin(first_step):
+            _evaluate(stage, first_step, log, folder, signals)
+
+        for step, batch in batches:
+            done = step + 1
+            losses = _update(stage, batch, step)
+            log.advance(losses)
+
+            if losses is None:
+                skipped_steps, skipped_in_a_row = skipped_steps + 1, skipped_in_a_row + 1
+                log.record(done, skipped_steps=skipped_steps)
+                if skipped_in_a_row == MOST_SKIPPED or done == stage.max_steps:
+                    raise InputError(_diverged(stage, done, skipped_in_a_row, path, saved))
+                continue
+            skipped_in_a_row = 0
+
+            if stage.ema is not None:
+                stage.ema.update(stage.network)
+            window.append(losses)
+            if stage.due(done, stage.log_every):
+                log.record(done, **_mean(window))
+                window = []
+            if stage.checkpoint_due(done) or signals.asked:
+                _save(stage, path, done, skipped_steps)
+                saved = done
+            signals.stop_if_asked()
+            _evaluate(stage, done, log, folder, signals)
+    return max(first_step, stage.max_steps)
 
 
-def sample_index(number: int, num_samples: int, seed: int) -> int:
-    """Which training sample is the `number`-th drawn; every epoch is a new permutation."""
-    epoch, position = divmod(number, num_samples)
-    return int(_epoch_order(num_samples, seed, epoch)[position])
+def _update(stage: Stage, batch: Any, step: int) -> dict[str, float] | None:
+    """One step: every optimizer of the stage takes its turn. Returns the mean losses, or None for a skipped step."""
+    buffers = {name: optimizer.buffers() for name, optimizer in stage.optimizers.items()}
+    values = defaultdict(list)
+    for optimizer, losses in stage.losses(batch, step):
+        for terms in losses:  # one graph lives at a time
+            optimizer.backward(next(iter(terms.values())) / stage.accumulation_steps)
+            for name, value in terms.items():
+                values[name].append(value.item())
+        if not np.isfinite([optimizer.gradient_norm(), *sum(values.values(), [])]).all():
+            optimizer.discard()
+            for name, other in stage.optimizers.items():
+                other.restore(buffers[name])
+            return None
+        optimizer.step(step)
+    return {name: math.fsum(numbers) / len(numbers) for name, numbers in values.items()}
 
 
-def micro_batches(step: int, batch_size: int, accumulation_steps: int) -> list[range]:
-    """The numbers of a step's samples, one range per accumulation step."""
-    size = batch_size // accumulation_steps
-    first = step * batch_size
-    return [range(first + i * size, first + (i + 1) * size) for i in range(accumulation_steps)]
+def _evaluate(stage: Stage, step: int, log: RunLog, folder: Path, signals: DeferredSignals) -> None:
+    """Let the stage measure what belongs to the step, and draw the log's curves when there is something new."""
+    measured = stage.evaluate(step, signals.stop_if_asked)
+    if measured:
+        log.record(step, **measured)
+    if measured or step == stage.max_steps:
+        with contextlib.suppress(InputError):  # a log without losses yet has no curves
+            plot_losses(log.path, folder / stage.plot_file)
 
 
-def learning_rate_at(step: int, training: AutoencoderTraining | DiffusionTraining) -> float:
-    """The learning rate of the update after `step` others: linear warm-up, then constant or a half cosine to zero."""
-    warm = min(1.0, (step + 1) / max(1, training.warmup_steps))
-    if training.lr_schedule == "constant":
-        return training.learning_rate * warm
-    return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / training.max_steps))
+def _mean(window: list[dict[str, float]]) -> dict[str, float]:
+    """Of each value over the steps that have it: a discriminator joins late."""
+    names = dict.fromkeys(name for losses in window for name in losses)
+    return {name: float(np.mean([losses[name] for losses in window if name in losses])) for name in names}
 
 
-class Trainer:
-    """AdamW on the parameters of one module, resumable, with gradient accumulation."""
-
-    def __init__(self, module: nn.Module, betas=(0.9, 0.999), weight_decay: float = 0.0):
-        self.module = module
-        self.names = [name for name, _ in module.named_parameters()]
-        parameters = [parameter for _, parameter in module.named_parameters()]
-        self.optimizer = nn.AdamW(parameters, 0.0, betas=betas, weight_decay=weight_decay)
-
-    def step(self, losses: Iterator[jt.Var], count: int, step: int, learning_rate: float) -> list[float]:
-        """One update from the mean of `count` losses, drawn one after the other so that only one graph lives.
-
-        step: updates done so far. Returns the losses as floats.
-        """
-        self.optimizer.lr = learning_rate
-        values = []
-        for loss in losses:
-            self.optimizer.backward(loss / count)
-            jt.sync(self.optimizer.param_groups[0]["grads"])
-            values.append(loss.item())
-        # Jittor counts every backward pass as a step, which would throw Adam's bias correction off
-        self.optimizer.n_step = step + 1
-        self.optimizer.step()
-        jt.sync_all()
-        # Jittor would hold them until the next ones are there: one copy of all parameters more at the peak
-        del self.optimizer.param_groups[0]["grads"]
-        return values
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Parameters and both Adam moments, as named arrays."""
-        group = self.optimizer.param_groups[0]
-        moments = {"first_moment": group["m"], "second_moment": group["values"]}
-        arrays = checkpoint.with_prefix("parameters", checkpoint.state_dict(self.module))
-        for name, values in moments.items():
-            arrays.update(checkpoint.with_prefix(name, {n: v.numpy() for n, v in zip(self.names, values)}))
-        return arrays
-
-    def load_state(self, arrays: dict[str, np.ndarray], source: str) -> None:
-        """Restore what `state` gave. Raises CheckpointError when it does not fit."""
-        checkpoint.load_into(self.module, checkpoint.under_prefix("parameters", arrays), source)
-        group = self.optimizer.param_groups[0]
-        for name, values in (("first_moment", group["m"]), ("second_moment", group["values"])):
-            saved = checkpoint.under_prefix(name, arrays)
-            missing = [parameter_name for parameter_name in self.names if parameter_name not in saved]
-            if missing:
-                raise CheckpointError(f"{source}: {name} of {missing[0]} is missing")
-            for parameter_name, value in zip(self.names, values):
-                value.assign(jt.array(saved[parameter_name]))
+def _save(stage: Stage, path: Path, step: int, skipped_steps: int) -> None:
+    arrays, counters = stage.state()
+    told = {"step": step, "skipped_steps": skipped_steps, **counters, "provenance": dict(stage.provenance)}
+    save_state(path, arrays, told)
 
 
-def save_state(path: str | os.PathLike, parts: dict[str, dict[str, np.ndarray]], metadata: dict[str, Any]) -> None:
-    """Write several parts' arrays to one resumable checkpoint."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, part in parts.items():
-        arrays.update(checkpoint.with_prefix(name, part))
-    checkpoint.save(path, arrays, metadata)
+def _resume(stage: Stage, path: Path) -> tuple[int, int]:
+    """Restore what `_save` wrote; returns the steps done and those of them that were skipped."""
+    stored = load_state(path)
+    if stored is None:
+        return 0, 0
+    stage.load_state(stored.arrays, stored.metadata, str(path))
+    return stored.metadata["step"], stored.metadata.get("skipped_steps", 0)
 
 
-def load_state(path: Path, names: Sequence[str]) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]] | None:
-    """The parts and metadata `save_state` wrote, or None where there is no such file yet."""
-    if not path.exists():
-        return None
-    stored = checkpoint.load(path)
-    return {name: checkpoint.under_prefix(name, stored.arrays) for name in names}, stored.metadata
+def _diverged(stage: Stage, step: int, skipped: int, path: Path, saved: int) -> str:
+    steps = f"step {step}" if skipped == 1 else f"steps {step - skipped + 1} to {step}"
+    good = f"{path} holds the last good state, step {saved}" if path.exists() else "no state has been saved yet"
+    return f"{stage.name}: the loss or its gradients are not finite in {steps}; {good}; try a lower learning rate"

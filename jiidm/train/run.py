@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import tempfile
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jittor as jt
 import numpy as np
 
-from jiidm.classes import colorize
-from jiidm.config import load as configs
 from jiidm.config.schema import Config
-from jiidm.data.images import load_image
 from jiidm.data.latents import LatentDataset, encode_dataset
-from jiidm.data.pairs import Pair, find_pairs, pair_references, read_split, split, survey, write_split
+from jiidm.data.pairs import Pair, find_pairs, read_split, split, survey, write_split
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, write_dataset
 from jiidm.errors import InputError
 from jiidm.evaluate.statistics import Network
 from jiidm.inference.inputs import DEMO_SEED
-from jiidm.model.files import MODEL_FILE, Model, load_autoencoder, save_model, sha256, with_stored_scale
-from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
-from jiidm.report.sheets import contact_sheet
-from jiidm.train import validation
-from jiidm.train.autoencoder import train_autoencoder
-from jiidm.train.diffusion import train_diffusion
+from jiidm.model.files import MODEL_FILE, load_autoencoder, save_model, sha256, with_stored_scale
+from jiidm.pipeline import PLAIN, Hooks
+from jiidm.train import settings, validation
+from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
+from jiidm.train.checkpoints import average_best, ranked
+from jiidm.train.diffusion import STATE_FILE, DiffusionStage
+from jiidm.train.loop import fit
 from jiidm.train.segmenter import SEGMENTER_FILE, train_segmenter
 from jiidm.train.validation import Validation
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
-from ldm_jittor.files import atomic_path
 
-SAMPLE_ROWS = 4
+logger = logging.getLogger(__name__)
+
 AVERAGED = 2
 """How many of the best checkpoints make the model."""
 MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training")
+"""Another one of these makes another run."""
+MODEL_CHANGEABLE = ("diffusion_training", "inference", "released")
+"""Changes in these are kept as the run's history."""
 SEGMENTER_SECTIONS = ("seed", "data", "segmenter")
 
 
@@ -53,119 +55,63 @@ def train(
     `inception_file` for distances of validation images, if the config asks for any. `hooks` are those of the pipeline.
     The model is the mean of the two checkpoints of the smallest distances (Eq. 7), or of fewer than two the last
     average.
-    Raises InputError for faulty data, or a folder that holds another run.
+    Raises InputError for faulty data, or a folder that holds another run; and as `fit` does.
     """
-    _refuse_other_run(config, folder, MODEL_SECTIONS)
+    settings.claim(config, folder, MODEL_SECTIONS)
     judge = _load_judge(config, inception_file)
     root = data or _generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs = _prepare_data(config, root, folder)
     distances = _distances(config, validation_pairs, folder, judge, hooks)
-    _keep_config(config, folder)
-
     provenance = _provenance(len(train_pairs), data)
-    autoencoder_path = folder / "autoencoder.safetensors"
-    if autoencoder_file is None and not autoencoder_path.exists():
+    if history := settings.keep(config, folder, _steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
+        provenance["settings_history"] = history
+
+    if autoencoder_file is None and not (folder / AUTOENCODER_FILE).exists():
         train_autoencoder(config, train_pairs, validation_pairs, folder, provenance)
-    source = autoencoder_file or autoencoder_path
+    source = autoencoder_file or folder / AUTOENCODER_FILE
     config = with_stored_scale(config, source)
-    autoencoder = load_autoencoder(source, config.autoencoder)
+    space = LatentSpace(load_autoencoder(source, config.autoencoder), config.autoencoder.latent_scale)
 
     # latents belong to the weights that made them
     latents = folder / "latents" / sha256(source)[:12]
     pairs = [*train_pairs, *validation_pairs]
-    encode_dataset(autoencoder, pairs, latents, config.data.size, config.autoencoder.downsample)
-    train_stems, validation_stems = ([pair.stem for pair in part] for part in (train_pairs, validation_pairs))
-    scale = config.autoencoder.latent_scale
+    encode_dataset(space.autoencoder, pairs, latents, config.data.size, config.autoencoder.downsample)
 
-    def show_samples(model: Model, picture: Path) -> None:
-        _sample_sheet(model, train_pairs, validation_pairs, picture, hooks)
-
-    averages, steps = train_diffusion(
+    stage = DiffusionStage(
         config,
-        LatentDataset(latents, train_stems, scale),
-        LatentDataset(latents, validation_stems, scale),
+        LatentDataset(latents, [pair.stem for pair in train_pairs], space.scale),
+        LatentDataset(latents, [pair.stem for pair in validation_pairs], space.scale),
         folder,
-        LatentSpace(autoencoder, scale),
+        space,
         provenance,
-        show_samples,
+        partial(validation.sample_sheet, train_pairs, validation_pairs, hooks),
         distances,
     )
-    provenance = {"steps": steps, **provenance}
-    path = folder / MODEL_FILE
-    if distances and _has_best(folder):
-        validation.average_best(folder, path, [1 / AVERAGED] * AVERAGED, config, provenance)
-    else:
-        if distances:
-            print(f"{path}: the last averaged weights, for there are no two checkpoints with a distance")
-        save_model(path, config, checkpoint.state_dict(autoencoder), averages, provenance)
-    return path
-
-
-def _has_best(folder: Path) -> bool:
-    """Whether the best checkpoints are there to be averaged."""
-    best = validation.ranked(folder)[:AVERAGED]
-    return len(best) == AVERAGED and all(entry.path.is_file() for entry in best)
-
-
-def _load_judge(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
-    """The name and the network of the distance that training takes, if it takes any."""
-    if config.diffusion_training.distance_every:
-        return validation.load_network(inception_file)
-    if inception_file:
-        raise InputError(f"{inception_file}: no distance is taken; set diffusion_training.distance_every")
-    return None
-
-
-def _distances(
-    config: Config, pairs: list[Pair], folder: Path, judge: tuple[str, Network] | None, hooks: Hooks
-) -> Validation | None:
-    if judge is None:
-        return None
-    if len(pairs) < 2:
-        print("validation: no distance to the photos is taken of a single image")
-        return None
-    distances = Validation(config, pairs, folder, *judge, hooks)
-    print(f"validation: {distances.describe()}")
-    return distances
+    steps = fit(stage, folder)
+    return _write_model(stage, folder, {"steps": steps, **provenance})
 
 
 def train_judge(config: Config, data: Path | None, folder: Path) -> Path:
     """Train a segmenter in `folder` as `train` trains a model; returns the finished file's path. Raises as it does."""
-    _refuse_other_run(config, folder, SEGMENTER_SECTIONS)
+    settings.claim(config, folder, SEGMENTER_SECTIONS)
     path = folder / SEGMENTER_FILE
     if not path.exists():
         root = data or _generate(config, config.segmenter.size, folder / "data")
         train_pairs, validation_pairs = _prepare_data(config, root, folder)
-        _keep_config(config, folder)
+        settings.keep(config, folder, 0, ())
         provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
         train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
     return path
 
 
-def _refuse_other_run(config: Config, folder: Path, sections: Sequence[str]) -> None:
-    """Create the run folder, or see that the config found there trains the same model."""
-    path = folder / "config.yaml"
-    if path.exists():
-        before = configs.load_saved(path)
-        for section in sections:
-            if getattr(before, section) != getattr(config, section):
-                raise InputError(f"{path}: this run was started with another {section}; choose another --run folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the training run there ({error.strerror})") from None
-
-
-def _keep_config(config: Config, folder: Path) -> None:
-    with atomic_path(folder / "config.yaml") as temporary:
-        temporary.write_text(configs.to_yaml(config), encoding="utf-8")
+def _steps_done(state: Path) -> int:
+    return checkpoint.load_metadata(state)["step"] if state.exists() else 0
 
 
 def _generate(config: Config, size: tuple[int, int], root: Path) -> Path:
     if config.seed == DEMO_SEED:
         raise InputError(f"seed {DEMO_SEED} is kept for landscapes that no model has been trained on; choose another")
-    print(f"no data given: generating {config.data.synthetic_count} landscapes in {root}")
+    logger.info("no data given: generating %d landscapes in %s", config.data.synthetic_count, root)
     write_dataset(root, config.data.synthetic_count, size, seed=config.seed)
     return root
 
@@ -183,32 +129,34 @@ def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair],
     if not train_pairs or not validation_pairs:
         raise InputError(f"{root}: {found.num_pairs} pairs are too few to train and validate on")
     write_split(split_folder, train_pairs, validation_pairs, config.seed)
-    print(f"data: {len(train_pairs)} training and {len(validation_pairs)} validation pairs in {root}")
+    counts = len(train_pairs), len(validation_pairs)
+    logger.info("data: %d training and %d validation pairs in %s", *counts, root)
     return train_pairs, validation_pairs
 
 
-def _sample_sheet(
-    model: Model, train_pairs: list[Pair], validation_pairs: list[Pair], picture: Path, hooks: Hooks
-) -> None:
-    """Paint the first validation masks in the styles of their references and lay them out."""
-    config = model.config
-    images = {pair.image.name: pair.image for pair in train_pairs}
-    references = pair_references(train_pairs, validation_pairs, config.seed)
-    shown = validation_pairs[:SAMPLE_ROWS]
-    inputs = [Input(pair.stem, pair.label, images[references[pair.label.name]]) for pair in shown]
-    names = {pair.stem for pair in shown}
-    results = Pipeline(model).stream(inputs, seed=config.seed, show_starts=names, hooks=hooks)
-    rows = [
-        [result.reference, colorize(result.mask), result.start, result.image, load_image(pair.image, config.data.size)]
-        for pair, result in zip(shown, results)
-    ]
-    picture.parent.mkdir(exist_ok=True)
-    contact_sheet(rows, picture, ["reference", "mask", "noisy start", "result", "mask's own photo"])
+def _load_judge(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
+    """The name and the network of the distance that training takes, if it takes any."""
+    if config.diffusion_training.distance_every:
+        return validation.load_network(inception_file)
+    if inception_file:
+        raise InputError(f"{inception_file}: no distance is taken; set diffusion_training.distance_every")
+    return None
+
+
+def _distances(
+    config: Config, pairs: list[Pair], folder: Path, judge: tuple[str, Network] | None, hooks: Hooks
+) -> Validation | None:
+    if judge is None:
+        return None
+    if len(pairs) < 2:
+        logger.info("validation: no distance to the photos is taken of a single image")
+        return None
+    distances = Validation(config, pairs, folder, *judge, hooks)
+    logger.info("validation: %s", distances.describe())
+    return distances
 
 
 def _provenance(num_images: int, data: Path | None) -> dict[str, Any]:
-    import jittor as jt
-
     source = f"generator version {GENERATOR_VERSION}" if data is None else os.fspath(data)
     return {
         "images": num_images,
@@ -217,3 +165,16 @@ def _provenance(num_images: int, data: Path | None) -> dict[str, Any]:
         "jittor": jt.__version__,
         "numpy": np.__version__,
     }
+
+
+def _write_model(stage: DiffusionStage, folder: Path, provenance: dict[str, Any]) -> Path:
+    """Write the run's model: the mean of its best checkpoints if they are there, else the last averaged weights."""
+    path, best = folder / MODEL_FILE, ranked(folder)[:AVERAGED] if stage.distances else []
+    if len(best) == AVERAGED and all(entry.path.is_file() for entry in best):
+        average_best(folder, path, [1 / AVERAGED] * AVERAGED, stage.config, provenance)
+        return path
+    if stage.distances:
+        logger.info("%s: the last averaged weights, for there are no two checkpoints with a distance", path)
+    autoencoder = checkpoint.state_dict(stage.model.space.autoencoder)
+    save_model(path, stage.config, autoencoder, stage.ema.state_dict(), provenance)
+    return path

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,18 @@ from jiidm.classes import CLASS_NAMES, NUM_CLASSES
 from jiidm.config.schema import Config
 from jiidm.data.images import load_image, load_mask, resize_image, resize_mask
 from jiidm.data.pairs import Pair
-from jiidm.data.prefetch import load_ahead
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer, upsample_bilinear
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, normalized
-from jiidm.report.sheets import plot_losses, table
+from jiidm.report.tables import table
 from jiidm.seeding import generator
-from jiidm.train.log import RunLog
-from jiidm.train.loop import (
-    Trainer,
-    deferred_interrupt,
-    learning_rate_at,
-    load_state,
-    micro_batches,
-    sample_index,
-    save_state,
-)
+from jiidm.train.loop import fit
+from jiidm.train.optimizer import Optimizer, learning_rate_at
+from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
 from ldm_jittor import checkpoint
 
+logger = logging.getLogger(__name__)
+
 SEGMENTER_FILE = "segmenter.safetensors"
-LOG_EVERY = 20
-VALIDATE_EVERY = 500
 VALIDATION_IMAGES = 64
 LOSS_STRIDE = 2
 """The loss looks at every second row and column, a new choice each step: a quarter of the work, the same mean."""
@@ -48,62 +41,58 @@ def train_segmenter(
 ) -> None:
     """Train until max_steps, from `folder`/segmenter_state if it exists, and write `folder`/segmenter.safetensors.
 
-    Prints what is found of each class in the validation pairs. `provenance` goes into the file, and the accuracy too.
+    Tells what is found of each class in the validation pairs. `provenance` goes into the file, and the accuracy too.
     """
-    training = config.segmenter
-    jt.set_global_seed(config.seed)
-    network = SegFormer(Architecture(*PRESETS[training.variant], NUM_CLASSES))
-    segmenter = Segmenter(network, {**PREPROCESSING, "resize": list(training.size)})
-    trainer = Trainer(network, weight_decay=training.weight_decay)
-    state_path = folder / "segmenter_state.safetensors"
-    first_step = _resume(trainer, state_path)
-
-    batches = load_ahead(partial(_load_batch, config, train), range(first_step, training.max_steps))
-    window: list[float] = []
-    log = RunLog(folder, "segmenter", first_step, training.max_steps)
-    with log, deferred_interrupt() as interrupted:
-        for step, (images, masks) in batches:
-            loss = _loss(segmenter, images, masks, generator(config.seed, "grid", step))
-            window += trainer.step(iter([loss]), 1, step, learning_rate_at(step, training))
-            log.advance(window[-1])
-            done = step + 1
-            if done % LOG_EVERY == 0 or done == training.max_steps:
-                log.record(done, loss=float(np.mean(window)))
-                window = []
-            if done % VALIDATE_EVERY == 0 or interrupted.is_set():
-                save_state(state_path, {"trainer": trainer.state()}, {"step": done})
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            if done % VALIDATE_EVERY == 0:
-                confusion = confusion_matrix(segmenter, validation[:VALIDATION_IMAGES])
-                log.record(done, pixel_accuracy=pixel_accuracy(confusion))
-    plot_losses(log.path, folder / "segmenter_loss.png")
-    confusion = confusion_matrix(segmenter, validation)
+    stage = SegmenterStage(config, train, validation, provenance)
+    fit(stage, folder)
+    confusion = confusion_matrix(stage.segmenter, validation)
     accuracy = pixel_accuracy(confusion)
-    print(f"{class_table(confusion)}\npixel accuracy on {len(validation)} validation images: {100 * accuracy:.2f} %")
-    metadata = {"preprocessing": segmenter.preprocessing, "provenance": {**provenance, "pixel_accuracy": accuracy}}
-    checkpoint.save(folder / SEGMENTER_FILE, checkpoint.state_dict(network), metadata)
-    state_path.unlink(missing_ok=True)
+    logger.info("%s", class_table(confusion))
+    logger.info("pixel accuracy on %d validation images: %.2f %%", len(validation), 100 * accuracy)
+    provenance = {**provenance, "pixel_accuracy": accuracy}
+    metadata = {"preprocessing": stage.segmenter.preprocessing, "provenance": provenance}
+    checkpoint.save(folder / SEGMENTER_FILE, checkpoint.state_dict(stage.network), metadata)
+    (folder / stage.state_file).unlink(missing_ok=True)
 
 
-def _resume(trainer: Trainer, path: Path) -> int:
-    """Restore what is saved; returns the steps done."""
-    saved = load_state(path, ("trainer",))
-    if saved is None:
-        return 0
-    parts, metadata = saved
-    trainer.load_state(parts["trainer"], str(path))
-    return metadata["step"]
+class SegmenterStage(Stage):
+    """Cross-entropy of the masks' classes, on augmented pairs."""
 
+    name, state_file, plot_file = "segmenter", "segmenter_state.safetensors", "segmenter_loss.png"
+    log_every = 20
 
-def _load_batch(config: Config, pairs: Sequence[Pair], step: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    examples = []
-    for number in micro_batches(step, config.segmenter.batch_size, 1)[0]:
-        pair = pairs[sample_index(number, len(pairs), config.seed)]
-        rng = generator(config.seed, "augment", number)
-        examples.append(augment(load_image(pair.image), load_mask(pair.label), config.segmenter.size, rng))
-    images, masks = zip(*examples)
-    return list(images), list(masks)
+    def __init__(self, config: Config, train: Sequence[Pair], validation: Sequence[Pair], provenance: dict[str, Any]):
+        training = config.segmenter
+        jt.set_global_seed(config.seed)
+        self.config, self.train, self.validation, self.provenance = config, train, validation, provenance
+        self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
+        self.network = SegFormer(Architecture(*PRESETS[training.variant], NUM_CLASSES))
+        self.segmenter = Segmenter(self.network, {**PREPROCESSING, "resize": list(training.size)})
+        rate = partial(learning_rate_at, settings=training)
+        self.optimizer = Optimizer(self.network, rate, weight_decay=training.weight_decay)
+        self.optimizers = {"trainer": self.optimizer}
+
+    def load_batch(self, step: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Images uint8 [h,w,3] and masks uint8 [h,w], augmented; every draw from (seed, sample number)."""
+        examples = []
+        for number in micro_batches(step, self.config.segmenter.batch_size)[0]:
+            pair = self.train[sample_index(number, len(self.train), self.config.seed)]
+            rng = generator(self.config.seed, "augment", number)
+            examples.append(augment(load_image(pair.image), load_mask(pair.label), self.config.segmenter.size, rng))
+        images, masks = zip(*examples)
+        return list(images), list(masks)
+
+    def losses(self, batch: tuple[list[np.ndarray], list[np.ndarray]], step: int) -> Iterator[tuple[Optimizer, Losses]]:
+        images, masks = batch
+        loss = segmentation_loss(self.segmenter, images, masks, generator(self.config.seed, "grid", step))
+        yield self.optimizer, iter([{"loss": loss}])
+
+    def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+        """Pixel accuracy on some of the validation pairs."""
+        if not self.checkpoint_due(step):
+            return {}
+        confusion = confusion_matrix(self.segmenter, self.validation[:VALIDATION_IMAGES])
+        return {"pixel_accuracy": pixel_accuracy(confusion)}
 
 
 def augment(
@@ -135,13 +124,15 @@ def _recolor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
-def _loss(segmenter: Segmenter, images: list[np.ndarray], masks: list[np.ndarray], rng: np.random.Generator) -> jt.Var:
+def segmentation_loss(
+    segmenter: Segmenter, images: list[np.ndarray], masks: list[np.ndarray], rng: np.random.Generator
+) -> jt.Var:
     """Mean cross-entropy in nats of the upsampled logits, on a random grid of pixels."""
     rows, columns = (slice(int(start), None, LOSS_STRIDE) for start in rng.integers(LOSS_STRIDE, size=2))
-    masks = np.stack(masks)
+    labels = np.stack(masks)
     logits = segmenter.network(normalized(images, segmenter.preprocessing))
-    logits = upsample_bilinear(logits, masks.shape[1:], rows, columns)
-    return nn.cross_entropy_loss(logits, jt.array(masks[:, rows, columns].astype(np.int32)))
+    logits = upsample_bilinear(logits, labels.shape[1:], rows, columns)
+    return nn.cross_entropy_loss(logits, jt.array(labels[:, rows, columns].astype(np.int32)))
 
 
 def confusion_matrix(segmenter: Segmenter, pairs: Sequence[Pair]) -> np.ndarray:

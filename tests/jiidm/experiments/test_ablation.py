@@ -23,7 +23,7 @@ from jiidm.experiments import trials as experiment
 from jiidm.experiments.trials import Result
 from jiidm.inference.inputs import Job
 from jiidm.model import files as model
-from jiidm.train import validation
+from jiidm.train import checkpoints
 from ldm_jittor import checkpoint
 
 
@@ -127,9 +127,9 @@ class TestModels:
         entries = [{"step": step, "distance": distance, **made_with} for step, distance in ((100, 2.5), (300, 1.5))]
         (tmp_path / "checkpoints").mkdir()
         for step, source in ((100, smoke_model), (300, other_model)):
-            shutil.copy(source, validation.checkpoint_path(tmp_path, step))
+            shutil.copy(source, checkpoints.checkpoint_path(tmp_path, step))
         (tmp_path / "distances.json").write_text(json.dumps(entries))
-        validation.average_best(tmp_path, tmp_path / "model.safetensors", [0.5, 0.5])
+        checkpoints.average_best(tmp_path, tmp_path / "model.safetensors", [0.5, 0.5])
         return tmp_path
 
     def test_the_best_checkpoint_and_the_mean(self, run):
@@ -215,7 +215,7 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
     """Of resamples every distance is too large: at 100, where T stops counting it, T would have no spread."""
     images = {f"{i}": {"M": 90.0, "A": 50.0, "S": 40.0} for i in range(8)}
     scores = {"M": 90.0, "A": 50.0, "S": 40.0, "FID": 60.0, "T": 0.9 * (10 + 0.3 * 70 + 20)}
-    examined = scoring.Examined({"scores": scores, "images": images}, np.zeros((8, 1)), (np.zeros(1), np.eye(1)))
+    examined = scoring.Examined({"scores": scores, "images": images}, None, None)
     monkeypatch.setattr(scoring, "examine", lambda *_: examined)
     monkeypatch.setattr(experiment.scorecard, "save", lambda *_: None)
     monkeypatch.setattr(bootstrap, "distances", lambda *_: np.linspace(140, 160, bootstrap.RESAMPLES))

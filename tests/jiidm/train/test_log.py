@@ -15,7 +15,7 @@ def steps_of(path):
 def write_log(folder, first_step, max_steps, stop=None):
     log = RunLog(folder, "train", first_step, max_steps)
     for step in range(first_step, stop or max_steps):
-        log.advance(1.0 / (step + 1))
+        log.advance({"loss": 1.0 / (step + 1)})
         log.record(step + 1, loss=1.0 / (step + 1))
     log.close()
 

@@ -1,186 +1,314 @@
+"""The training loop on a stage of one line: its turns, what it saves, how it stops, and what it does with NaN."""
+
 from __future__ import annotations
+
+import json
+import signal
 
 import jittor as jt
 import numpy as np
 import pytest
+from arrays import normal
 from jittor import nn
 
-from jiidm.config.schema import DiffusionTraining
-from jiidm.train import loop as training
-from jiidm.train.loop import Trainer, learning_rate_at, micro_batches, sample_index
-from ldm_jittor.checkpoint import load_into, under_prefix
-from ldm_jittor.errors import CheckpointError
+from jiidm.errors import InputError, Stopped
+from jiidm.train.loop import fit
+from jiidm.train.optimizer import Optimizer
+from jiidm.train.signals import STOPPING
+from jiidm.train.stage import Stage
+from ldm_jittor import checkpoint
+from ldm_jittor.ema import EMA
+
+X, Y = normal(12, 8, 3), normal(12, 8, 2, seed=1)
 
 
-class Line(nn.Module):
-    def __init__(self, weight):
-        self.linear = nn.Linear(3, 2)
-        self.linear.weight.assign(jt.array(weight))
-        self.linear.bias.assign(jt.array(np.array([0.5, -0.5], np.float32)))
+class Net(nn.Module):
+    """A line behind a batch norm, whose averages move in every forward pass."""
+
+    def __init__(self):
+        self.norm, self.linear = nn.BatchNorm(3), nn.Linear(3, 2)
 
     def execute(self, x):
-        return self.linear(x)
+        return self.linear(self.norm(x.reshape(-1, 3, 1, 1)).reshape(-1, 3))
 
 
-NAMES = ["linear.weight", "linear.bias"]
-RNG = np.random.default_rng(0)
-WEIGHT = RNG.standard_normal((2, 3)).astype(np.float32)
-X = RNG.standard_normal((4, 8, 3)).astype(np.float32)
-Y = RNG.standard_normal((4, 8, 2)).astype(np.float32)
+class Game(Stage):
+    """Two networks take turns; the inputs of the steps in `broken` are NaN."""
+
+    name, state_file, plot_file = "game", "game_state.safetensors", "game_loss.png"
+    max_steps, log_every, checkpoint_every, accumulation_steps = 12, 1, 4, 2
+    provenance = {"data": "none"}
+
+    def __init__(self, broken=(), stop_at=None, stop_by=signal.SIGINT):
+        jt.set_global_seed(0)
+        self.network, self.other = Net(), Net()
+        self.optimizers = {n: Optimizer(m, lambda _: 0.1) for n, m in (("first", self.network), ("second", self.other))}
+        self.ema = EMA(self.network, 0.5)
+        self.broken, self.stop_at, self.stop_by = broken, stop_at, stop_by
+        self.events, self.evaluated, self.began = [], [], None
+
+    def begin(self, step):
+        self.began = step
+        return False
+
+    def load_batch(self, step):
+        x = X[step] * np.float32(np.nan) if step in self.broken else X[step]
+        return list(zip(np.split(x, 2), np.split(Y[step], 2)))
+
+    def losses(self, batch, step):
+        if step == self.stop_at:
+            signal.raise_signal(self.stop_by)
+        for name, optimizer in self.optimizers.items():
+            self.events.append((step, name, {n: o.updates for n, o in self.optimizers.items()}))
+            yield optimizer, self.micro_losses(optimizer.module, batch, step, name)
+
+    def micro_losses(self, network, batch, step, name):
+        for x, y in batch:
+            loss = ((network(jt.array(x)) - jt.array(y)) ** 2).mean()
+            yield {"loss": loss, "doubled": 2 * loss} if name == "first" else {"other": loss}
+
+    def evaluate(self, step, stop_if_asked):
+        self.evaluated.append(step)
+        return {"val_loss": 0.5} if step == 6 else {}
 
 
-def squared_error(module, x, y):
-    return ((module(jt.array(x)) - jt.array(y)) ** 2).mean()
+def state_of(folder):
+    return checkpoint.load(folder / "game_state.safetensors")
 
 
-def take_steps(trainer, steps, pieces=1, rates=(0.1,) * 4):
-    for step in steps:
-        parts = zip(np.split(X[step], pieces), np.split(Y[step], pieces))
-        trainer.step((squared_error(trainer.module, x, y) for x, y in parts), pieces, step, rates[step])
+def records_of(folder):
+    return [json.loads(line) for line in (folder / "game.jsonl").read_text().splitlines()]
 
 
-def parameters_of(trainer):
-    return {name: value.numpy() for name, value in trainer.module.named_parameters()}
+def assert_same_state(folder, other):
+    ours, theirs = state_of(folder).arrays, state_of(other).arrays
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
-def adamw_by_hand(rates, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8):
-    """Loshchilov & Hutter 2019, algorithm 2, in float64, on the mean squared error of x W^T + b.
-
-    Returns the parameters and the first moments, which unlike the parameters tell the gradients' scale.
-    """
-    p = [WEIGHT.astype(np.float64), np.array([0.5, -0.5])]
-    m, v = [0.0, 0.0], [0.0, 0.0]
-    for t, rate in enumerate(rates, 1):
-        residual = 2 * (X[t - 1] @ p[0].T + p[1] - Y[t - 1]) / Y[t - 1].size
-        for i, gradient in enumerate((residual.T @ X[t - 1], residual.sum(0))):
-            m[i] = betas[0] * m[i] + (1 - betas[0]) * gradient
-            v[i] = betas[1] * v[i] + (1 - betas[1]) * gradient**2
-            corrected = m[i] / (1 - betas[0] ** t), v[i] / (1 - betas[1] ** t)
-            p[i] = p[i] - rate * (corrected[0] / (np.sqrt(corrected[1]) + eps) + weight_decay * p[i])
-    return dict(zip(NAMES, p)), dict(zip(NAMES, m))
+def all_values(stage):
+    arrays, _ = stage.state()
+    return np.concatenate([array.ravel() for array in arrays.values()])
 
 
-def assert_close(actual, expected, tolerance):
-    assert actual.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_allclose(actual[name], expected[name], atol=tolerance, rtol=0, err_msg=name)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("game")
+    assert fit(Game(), folder) == 12
+    return folder
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 4])
-def test_updates_equal_adamw_whatever_the_accumulation(pieces):
-    trainer = Trainer(Line(WEIGHT), weight_decay=0.01)
-    take_steps(trainer, range(3), pieces)
-    parameters, moments = adamw_by_hand([0.1] * 3, weight_decay=0.01)
-    assert_close(parameters_of(trainer), parameters, 1e-5)
-    assert_close(under_prefix("first_moment", trainer.state()), moments, 1e-5)
+@pytest.fixture(autouse=True)
+def handlers():
+    """Signals as they are in a command in the foreground, and back afterwards."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_learning_rate_warms_up_then_stays_or_falls_to_zero():
-    constant = DiffusionTraining(learning_rate=0.1, warmup_steps=4, max_steps=100)
-    rates = [learning_rate_at(step, constant) for step in (0, 1, 3, 4, 99)]
-    assert rates == pytest.approx([0.025, 0.05, 0.1, 0.1, 0.1])
-    cosine = DiffusionTraining(learning_rate=0.1, warmup_steps=0, max_steps=100, lr_schedule="cosine")
-    rates = [learning_rate_at(step, cosine) for step in (0, 25, 50, 75, 99)]
-    assert rates == pytest.approx([0.1, 0.1 * (2 + 2**0.5) / 4, 0.05, 0.1 * (2 - 2**0.5) / 4, 0.0], abs=3e-5)
+class TestTurns:
+    def test_each_optimizer_steps_before_the_next_turn_is_asked_for(self, tmp_path):
+        stage = Game()
+        stage.max_steps = 2
+        fit(stage, tmp_path)
+        assert stage.events == [
+            (0, "first", {"first": 0, "second": 0}),
+            (0, "second", {"first": 1, "second": 0}),
+            (1, "first", {"first": 1, "second": 1}),
+            (1, "second", {"first": 2, "second": 1}),
+        ]
+
+    def test_one_graph_lives_at_a_time(self, tmp_path, monkeypatch):
+        stage, order = Game(), []
+        stage.max_steps = 1
+        backward, micro_losses = Optimizer.backward, stage.micro_losses
+
+        def counted(*arguments):
+            for terms in micro_losses(*arguments):
+                order.append("loss")
+                yield terms
+
+        monkeypatch.setattr(Optimizer, "backward", lambda self, loss: (order.append("backward"), backward(self, loss)))
+        stage.micro_losses = counted
+        fit(stage, tmp_path)
+        assert order == ["loss", "backward"] * 4
+
+    def test_the_log_has_the_means_over_the_micro_batches(self, finished):
+        first = records_of(finished)[0]
+        assert first["step"] == 1 and first["doubled"] == pytest.approx(2 * first["loss"]) and first["other"] > 0
+        jt.set_global_seed(0)
+        network = Net()
+        halves = [((network(jt.array(x)) - jt.array(y)) ** 2).mean().item() for x, y in Game().load_batch(0)]
+        assert first["loss"] == pytest.approx(np.mean(halves), rel=1e-5)
+
+    def test_rare_records_are_means_over_their_steps(self, finished, tmp_path):
+        stage = Game()
+        stage.log_every = 5
+        fit(stage, tmp_path)
+        losses = [record["loss"] for record in records_of(finished) if "loss" in record]
+        rare = {record["step"]: record["loss"] for record in records_of(tmp_path) if "loss" in record}
+        expected = {5: losses[:5], 10: losses[5:10], 12: losses[10:]}
+        assert rare == pytest.approx({step: np.mean(part) for step, part in expected.items()})
+
+    def test_the_average_follows_every_step(self, finished):
+        arrays, metadata = state_of(finished)
+        assert metadata["ema_updates"] == 12
+        average, weight = arrays["ema.linear.weight"], arrays["first.parameters.linear.weight"]
+        assert 0 < np.abs(average - weight).max() < 0.2
 
 
-def test_other_betas_and_rates():
-    trainer = Trainer(Line(WEIGHT), betas=(0.5, 0.9))
-    rates = [0.1 / 3, 0.2 / 3, 0.1, 0.05]
-    take_steps(trainer, range(4), rates=rates)
-    assert_close(parameters_of(trainer), adamw_by_hand(rates, betas=(0.5, 0.9))[0], 1e-5)
+class TestSaving:
+    def test_the_state_tells_its_steps_and_where_it_comes_from(self, finished):
+        told = {"step": 12, "skipped_steps": 0, "updates": {"first": 12, "second": 12}, "provenance": {"data": "none"}}
+        assert state_of(finished).metadata.items() >= told.items()
+
+    def test_every_step_is_evaluated_after_it_is_saved(self, tmp_path):
+        stage = Game()
+        saved = []
+
+        def look(step, stop_if_asked):
+            saved.append((step, state_of(tmp_path).metadata["step"] if step >= 4 else None))
+            return {}
+
+        stage.evaluate = look
+        fit(stage, tmp_path)
+        assert [step for step, _ in saved] == list(range(1, 13))
+        assert {step: found for step, found in saved if step % 4 == 0} == {4: 4, 8: 8, 12: 12}
+
+    def test_measurements_go_into_the_log_and_are_drawn(self, finished):
+        assert [record["step"] for record in records_of(finished) if "val_loss" in record] == [6]
+        assert (finished / "game_loss.png").stat().st_size > 1000
+
+    def test_a_killed_run_ends_with_the_same_state(self, finished, tmp_path):
+        stage = Game()
+        stage.evaluate = lambda step, _: {} if 1 / (6 - step) else {}  # fails after two steps that are not saved
+        with pytest.raises(ZeroDivisionError):
+            fit(stage, tmp_path)
+        assert state_of(tmp_path).metadata["step"] == 4
+        resumed = Game()
+        fit(resumed, tmp_path)
+        assert resumed.began == 4 and resumed.events[0][0] == 4
+        assert_same_state(tmp_path, finished)
+        assert records_of(tmp_path) == records_of(finished)
+
+    def test_a_state_of_an_older_version_does_not_count_updates(self, finished, tmp_path):
+        stage = Game(stop_at=6)
+        with pytest.raises(Stopped):
+            fit(stage, tmp_path)
+        arrays, metadata = state_of(tmp_path)
+        older = {key: metadata[key] for key in ("step", "ema_updates")}
+        checkpoint.save(tmp_path / "game_state.safetensors", arrays, older)
+        fit(Game(), tmp_path)
+        assert_same_state(tmp_path, finished)
+
+    def test_a_finished_run_takes_no_step(self, finished):
+        before = (finished / "game_state.safetensors").read_bytes()
+        stage = Game()
+        assert fit(stage, finished) == 12 and stage.events == []
+        assert (finished / "game_state.safetensors").read_bytes() == before
 
 
-def test_step_returns_each_loss():
-    trainer = Trainer(Line(WEIGHT))
-    losses = [squared_error(trainer.module, x, y) for x, y in zip(np.split(X[0], 2), np.split(Y[0], 2))]
-    expected = [loss.item() for loss in losses]
-    assert trainer.step(iter(losses), 2, 0, 0.1) == pytest.approx(expected, rel=1e-6)
-    assert all(type(loss) is float for loss in expected)
+class TestSignals:
+    @pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+    def test_a_signal_finishes_the_step_and_saves(self, finished, tmp_path, number):
+        with pytest.raises(Stopped) as caught:
+            fit(Game(stop_at=5, stop_by=number), tmp_path)
+        assert caught.value.status == {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 138, "SIGHUP": 129}[number.name]
+        assert state_of(tmp_path).metadata["step"] == 6
+        assert signal.getsignal(number) is signal.default_int_handler
+        fit(Game(), tmp_path)
+        assert_same_state(tmp_path, finished)
+
+    def test_a_second_signal_stops_at_once(self, tmp_path):
+        stage = Game(stop_at=5)
+        stage.checkpoint_due = lambda step: signal.raise_signal(signal.SIGTERM) if step == 6 else False
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit(stage, tmp_path)
+        assert not isinstance(caught.value, Stopped) and not (tmp_path / "game_state.safetensors").exists()
+
+    def test_an_ignored_signal_stays_ignored(self, tmp_path):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert fit(Game(stop_at=5, stop_by=signal.SIGHUP), tmp_path) == 12
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    def test_a_long_evaluation_stops_where_it_asks(self, tmp_path):
+        stage, reached = Game(), []
+
+        def evaluate(step, stop_if_asked):
+            if step == 8:
+                signal.raise_signal(signal.SIGTERM)
+                reached.append(step)
+                stop_if_asked()
+                reached.append("too far")
+            return {}
+
+        stage.evaluate = evaluate
+        with pytest.raises(Stopped):
+            fit(stage, tmp_path)
+        assert reached == [8] and state_of(tmp_path).metadata["step"] == 8
 
 
-def test_losses_are_drawn_one_at_a_time():
-    """Each graph must be freed before the next is built: the n-th loss is asked for after n - 1 backward passes."""
-    trainer = Trainer(Line(WEIGHT))
-    backward, order = trainer.optimizer.backward, []
-    trainer.optimizer.backward = lambda loss: (order.append("backward"), backward(loss))
+class TestNotFinite:
+    def test_a_step_of_nan_changes_nothing_and_is_counted(self, tmp_path):
+        stage = Game(broken=[5])
+        fit(stage, tmp_path)
+        assert np.isfinite(all_values(stage)).all()
+        metadata = state_of(tmp_path).metadata
+        assert metadata["skipped_steps"] == 1 and metadata["updates"] == {"first": 11, "second": 11}
+        assert metadata["ema_updates"] == 11 and metadata["step"] == 12
+        assert [record for record in records_of(tmp_path) if record["step"] == 6] == [{"step": 6, "skipped_steps": 1}]
+        assert stage.evaluated == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]
 
-    def losses():
-        for x, y in zip(np.split(X[0], 2), np.split(Y[0], 2)):
-            order.append("loss")
-            yield squared_error(trainer.module, x, y)
+    def test_the_steps_before_and_after_are_those_without_it(self, tmp_path):
+        """As if the sample had not been there: batch norm's averages, too."""
+        broken = Game(broken=[1])
+        broken.max_steps = 3
+        fit(broken, tmp_path)
+        whole = Game()
+        whole.load_batch = lambda step: Game.load_batch(whole, [0, 2][step])
+        whole.max_steps = 2
+        (tmp_path / "whole").mkdir()
+        fit(whole, tmp_path / "whole")
+        assert_same_state(tmp_path, tmp_path / "whole")
 
-    trainer.step(losses(), 2, 0, 0.1)
-    assert order == ["loss", "backward"] * 2
+    def test_a_gradient_of_nan_under_a_finite_loss_is_seen(self, tmp_path):
+        stage = Game()
+        usual = stage.micro_losses
 
+        def rooted(network, batch, step, name):
+            for terms in usual(network, batch, step, name):
+                root = (network.linear.bias * 0).sqr().sum().sqrt()  # 0, its slope 0 / 0
+                yield {key: value + root for key, value in terms.items()} if step == 3 else terms
 
-def test_state_through_a_file_continues_exactly(tmp_path):
-    whole = Trainer(Line(WEIGHT), weight_decay=0.01)
-    take_steps(whole, range(4), 2)
+        stage.micro_losses = rooted
+        fit(stage, tmp_path)
+        assert state_of(tmp_path).metadata["skipped_steps"] == 1 and np.isfinite(all_values(stage)).all()
 
-    first = Trainer(Line(WEIGHT), weight_decay=0.01)
-    take_steps(first, range(2), 2)
-    path = tmp_path / "state.safetensors"
-    training.save_state(path, {"trainer": first.state()}, {"step": 2})
-    parts, metadata = training.load_state(path, ["trainer"])
-    second = Trainer(Line(np.zeros_like(WEIGHT)), weight_decay=0.01)
-    second.load_state(parts["trainer"], str(path))
-    assert metadata == {"step": 2}
-    take_steps(second, range(2, 4), 2)
-    for name, value in parameters_of(whole).items():
-        np.testing.assert_array_equal(parameters_of(second)[name], value)
-    for name, value in whole.state().items():
-        np.testing.assert_array_equal(second.state()[name], value)
+    def test_three_in_a_row_end_the_run_and_name_the_last_good_state(self, tmp_path):
+        stage = Game(broken=[2, 6, 7, 8])
+        with pytest.raises(InputError) as caught:
+            fit(stage, tmp_path)
+        told = str(caught.value)
+        assert "steps 7 to 9" in told and f"{tmp_path / 'game_state.safetensors'} holds" in told and "step 4" in told
+        assert "\n" not in told
+        arrays, metadata = state_of(tmp_path)
+        assert metadata["step"] == 4 and all(np.isfinite(array).all() for array in arrays.values())
 
+    def test_a_run_that_diverges_before_it_saves_says_so(self, tmp_path):
+        with pytest.raises(InputError, match="no state has been saved yet"):
+            fit(Game(broken=range(12)), tmp_path)
+        assert not (tmp_path / "game_state.safetensors").exists()
 
-def test_no_state_file_yet(tmp_path):
-    assert training.load_state(tmp_path / "state.safetensors", ["trainer"]) is None
+    def test_a_run_whose_last_step_is_skipped_does_not_end_well(self, tmp_path):
+        with pytest.raises(InputError, match="in step 12; .*step 8"):
+            fit(Game(broken=[11]), tmp_path)
+        assert state_of(tmp_path).metadata["step"] == 8
 
-
-@pytest.mark.parametrize("damage", ["missing parameter", "missing moment", "shape"])
-def test_a_state_that_does_not_fit_is_refused(damage):
-    trainer = Trainer(Line(WEIGHT))
-    arrays = trainer.state()
-    if damage == "shape":
-        arrays["parameters.linear.weight"] = np.zeros((5, 3), np.float32)
-    else:
-        del arrays["parameters.linear.weight" if damage == "missing parameter" else "first_moment.linear.weight"]
-    with pytest.raises(CheckpointError, match=r"my\.safetensors.*linear\.weight"):
-        trainer.load_state(arrays, "my.safetensors")
-
-
-def test_restored_moments_are_not_trained_or_shared():
-    trainer = Trainer(Line(WEIGHT))
-    take_steps(trainer, range(1))
-    state = trainer.state()
-    before = {name: value.copy() for name, value in state.items()}
-    trainer.load_state(state, "here")
-    take_steps(trainer, range(1, 2))
-    for name, value in before.items():
-        np.testing.assert_array_equal(state[name], value)
-
-
-def test_loading_weights_into_the_module_keeps_the_optimizer_attached():
-    trainer = Trainer(Line(WEIGHT))
-    load_into(trainer.module, {"linear.weight": WEIGHT * 0, "linear.bias": np.ones(2, np.float32)}, "here")
-    take_steps(trainer, range(1))
-    assert abs(parameters_of(trainer)["linear.weight"]).max() == pytest.approx(0.1, rel=1e-3)
-
-
-def test_every_epoch_is_another_permutation():
-    epochs = [[sample_index(10 * epoch + i, 10, seed=3) for i in range(10)] for epoch in range(4)]
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 4
-    assert epochs[0] != [sample_index(i, 10, seed=4) for i in range(10)]
-
-
-def test_sample_order_does_not_depend_on_what_was_asked_before():
-    expected = [sample_index(number, 7, seed=1) for number in range(40)]
-    assert [sample_index(number, 7, seed=1) for number in reversed(range(40))] == expected[::-1]
-
-
-@pytest.mark.parametrize("accumulation", [1, 2, 3, 6])
-def test_a_step_sees_the_same_samples_whatever_the_accumulation(accumulation):
-    batches = micro_batches(5, 12, accumulation)
-    assert len(batches) == accumulation and len({len(batch) for batch in batches}) == 1
-    assert [number for batch in batches for number in batch] == list(range(60, 72))
+    def test_a_signal_in_a_skipped_step_waits_for_one_that_counts(self, tmp_path):
+        with pytest.raises(Stopped):
+            fit(Game(broken=[5, 6], stop_at=5), tmp_path)
+        assert state_of(tmp_path).metadata.items() >= {"step": 8, "skipped_steps": 2}.items()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 
 import numpy as np
 import pytest
 from PIL import Image
+from runs import arrays_of, ctrl_c_at, kill_at, largest_difference, records_of, steps_of
 
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
@@ -18,80 +18,11 @@ from jiidm.data.pairs import find_pairs, read_split
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION
 from jiidm.errors import InputError
 from jiidm.model.files import MODEL_FILE, load_model, stored_config
-from jiidm.train import autoencoder as train_autoencoder
-from jiidm.train import diffusion as train_diffusion
-from jiidm.train import run, validation
-from jiidm.train.diffusion import STATE_FILE
+from jiidm.train import loop, run, validation
+from jiidm.train.checkpoints import ranked
+from jiidm.train.diffusion import STATE_FILE, DiffusionStage
 from jiidm.train.run import train
-from jiidm.train.validation import ranked
 from ldm_jittor import checkpoint
-from ldm_jittor.pixels import to_model
-
-
-@pytest.fixture(scope="module")
-def finished(smoke, tmp_path_factory):
-    """A run to the end on generated landscapes; read only."""
-    folder = tmp_path_factory.mktemp("runs") / "smoke"
-    assert train(smoke, None, folder) == folder / "model.safetensors"
-    return folder
-
-
-@pytest.fixture
-def first_stage(finished, tmp_path):
-    """A copy of the run in which the U-Net's training has not begun."""
-    folder = tmp_path / "run"
-    shutil.copytree(finished, folder)
-    for name in ("state.safetensors", "model.safetensors", "diffusion.jsonl", "loss.png", "distances.json"):
-        (folder / name).unlink()
-    for name in ("samples", "checkpoints"):
-        shutil.rmtree(folder / name)
-    return folder
-
-
-def records_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def steps_of(path, key):
-    return [record["step"] for record in records_of(path) if key in record]
-
-
-def arrays_of(path):
-    return checkpoint.load(path).arrays
-
-
-def largest_difference(a, b):
-    """Over all arrays of two checkpoint files of the same names."""
-    a, b = arrays_of(a), arrays_of(b)
-    assert a.keys() == b.keys()
-    return max(float(np.abs(a[name] - b[name]).max()) for name in a)
-
-
-def kill_at(monkeypatch, module, name, call):
-    """Make the `call`-th call (from 1) of a module's function end the run there and then."""
-
-    def die():
-        raise KeyboardInterrupt
-
-    _at_call(monkeypatch, module, name, call, die)
-
-
-def ctrl_c_at(monkeypatch, module, name, call):
-    """Press Ctrl-C while the `call`-th call (from 1) of a module's function is running, in the foreground."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    _at_call(monkeypatch, module, name, call, lambda: signal.raise_signal(signal.SIGINT))
-
-
-def _at_call(monkeypatch, module, name, call, action):
-    original, calls = getattr(module, name), []
-
-    def wrapper(*arguments, **options):
-        calls.append(name)
-        if len(calls) == call:
-            action()
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(module, name, wrapper)
 
 
 @pytest.mark.slow
@@ -179,7 +110,8 @@ class TestToTheEnd:
 
     def test_the_model_holds_the_scale_and_where_it_comes_from(self, finished, smoke):
         model = load_model(finished / "model.safetensors")
-        assert checkpoint.load_metadata(finished / "state.safetensors") == {"step": 4, "ema_updates": 4}
+        state = checkpoint.load_metadata(finished / "state.safetensors")
+        assert state.items() >= {"step": 4, "ema_updates": 4, "skipped_steps": 0}.items()
         for name, value in model.space.autoencoder.named_parameters():
             np.testing.assert_array_equal(value.numpy(), arrays_of(finished / "autoencoder.safetensors")[name])
         (latents,) = (finished / "latents").iterdir()
@@ -203,8 +135,7 @@ class TestToTheEnd:
     def test_a_finished_run_does_nothing_more(self, finished, smoke, tmp_path, monkeypatch):
         folder = tmp_path / "again"
         shutil.copytree(finished, folder)
-        for module in (train_autoencoder, train_diffusion):
-            monkeypatch.setattr(module, "_step", lambda *_: pytest.fail("trained again"))
+        monkeypatch.setattr(loop, "_update", lambda *_: pytest.fail("trained again"))
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         train(smoke, None, folder)
         after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -225,7 +156,7 @@ class TestInterrupted:
         folder = tmp_path / "halves"
         train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, folder)
         assert load_model(folder / "model.safetensors").provenance["steps"] == 2
-        kill_at(monkeypatch, train_diffusion, "_step", 3)  # only two are left to do
+        kill_at(monkeypatch, loop, "_update", 3)  # only two are left to do
         train(smoke, None, folder)
         assert largest_difference(folder / "autoencoder.safetensors", finished / "autoencoder.safetensors") == 0
         assert largest_difference(folder / "model.safetensors", finished / "model.safetensors") < 1e-6
@@ -241,10 +172,12 @@ class TestInterrupted:
         assert largest_difference(first_stage / "model.safetensors", finished / "model.safetensors") < 1e-4
 
     @pytest.mark.parametrize(
-        "name, call, done", [("_step", 1, 1), ("_step", 3, 3), ("_loss", 3, 2)], ids=["step 1", "step 3", "within 2"]
+        "place, call, done",
+        [((loop, "_update"), 1, 1), ((loop, "_update"), 3, 3), ((DiffusionStage, "loss"), 3, 2)],
+        ids=["step 1", "step 3", "within 2"],
     )
-    def test_ctrl_c_finishes_the_step_and_saves(self, finished, smoke, first_stage, monkeypatch, name, call, done):
-        ctrl_c_at(monkeypatch, train_diffusion, name, call)  # a step has two losses, of its accumulated halves
+    def test_ctrl_c_finishes_the_step_and_saves(self, finished, smoke, first_stage, monkeypatch, place, call, done):
+        ctrl_c_at(monkeypatch, *place, call)  # a step has two losses, of its accumulated halves
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / "state.safetensors")["step"] == done
@@ -254,21 +187,26 @@ class TestInterrupted:
         assert largest_difference(first_stage / "model.safetensors", finished / "model.safetensors") < 1e-6
         assert steps_of(first_stage / "diffusion.jsonl", "loss") == [1, 2, 3, 4]
 
-    def test_ctrl_c_stops_a_distance_which_the_next_call_takes_first(self, finished, smoke, first_stage, monkeypatch):
-        ctrl_c_at(monkeypatch, validation, "Input", 3)  # two images a distance: the second one's first
+    @pytest.mark.parametrize("call", [5, 7], ids=["samples", "distance"])
+    def test_ctrl_c_stops_an_evaluation_which_the_next_call_does_first(
+        self, finished, smoke, first_stage, monkeypatch, call
+    ):
+        ctrl_c_at(monkeypatch, validation, "Input", call)  # two images of samples and two of a distance, at 2 and 4
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / STATE_FILE)["step"] == 4
         assert [entry.step for entry in ranked(first_stage)] == [2]
         monkeypatch.undo()
-        monkeypatch.setattr(train_diffusion, "_step", lambda *_: pytest.fail("trained again"))
+        monkeypatch.setattr(loop, "_update", lambda *_: pytest.fail("trained again"))
         train(smoke, None, first_stage)
         assert ranked(first_stage)[0][:2] == pytest.approx(ranked(finished)[0][:2], rel=1e-5)
         assert largest_difference(first_stage / MODEL_FILE, finished / MODEL_FILE) < 1e-6
         assert steps_of(first_stage / "diffusion.jsonl", "fd_seg") == [2, 4]
+        for name in ("samples/step_00000004.png", "loss.png"):
+            assert (first_stage / name).read_bytes() == (finished / name).read_bytes()
 
     def test_a_killed_run_goes_on_from_its_last_state(self, finished, smoke, first_stage, monkeypatch):
-        kill_at(monkeypatch, train_diffusion, "_step", 4)
+        kill_at(monkeypatch, loop, "_update", 4)
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / "state.safetensors")["step"] == 2
@@ -278,52 +216,10 @@ class TestInterrupted:
 
     def test_ctrl_c_right_after_resuming_loses_nothing(self, smoke, first_stage, monkeypatch):
         train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, first_stage)
-        ctrl_c_at(monkeypatch, train_diffusion, "_step", 1)
+        ctrl_c_at(monkeypatch, loop, "_update", 1)
         with pytest.raises(KeyboardInterrupt):
             train(smoke, None, first_stage)
         assert checkpoint.load_metadata(first_stage / "state.safetensors")["step"] == 3
-
-    def test_ctrl_c_saves_the_autoencoder(self, finished, smoke, tmp_path, monkeypatch):
-        training, validation = read_split(finished / "split", find_pairs(finished / "data"))
-        ctrl_c_at(monkeypatch, train_autoencoder, "_step", 3)
-        with pytest.raises(KeyboardInterrupt):
-            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
-        assert checkpoint.load_metadata(tmp_path / "autoencoder_state.safetensors") == {"step": 3}
-        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
-        assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") < 1e-6
-
-    def test_a_killed_autoencoder_goes_on_from_its_last_state(self, finished, smoke, tmp_path, monkeypatch):
-        monkeypatch.setattr(train_autoencoder, "SAVE_EVERY", 2)
-        monkeypatch.setattr(train_autoencoder, "LOG_EVERY", 1)
-        training, validation = read_split(finished / "split", find_pairs(finished / "data"))
-        kill_at(monkeypatch, train_autoencoder, "_step", 6)
-        with pytest.raises(KeyboardInterrupt):
-            train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
-        assert checkpoint.load_metadata(tmp_path / "autoencoder_state.safetensors") == {"step": 4}
-        assert not (tmp_path / "autoencoder.safetensors").exists()
-        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
-        assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") < 1e-6
-        assert not (tmp_path / "autoencoder_state.safetensors").exists()
-        steps = steps_of(tmp_path / "autoencoder.jsonl", "loss")
-        assert len(steps) == len(set(steps)) == smoke.autoencoder_training.max_steps
-
-    def test_codes_join_in_at_latents_of_their_time(self, finished, smoke, tmp_path, monkeypatch):
-        training, validation = read_split(finished / "split", find_pairs(finished / "data"))
-        monkeypatch.setattr(train_autoencoder, "LOG_EVERY", 1)
-        seed, seen = train_autoencoder._seed_codebook, []
-
-        def seed_and_look(autoencoder, config, pairs):
-            seed(autoencoder, config, pairs)
-            images = np.stack([load_image(pair.image, config.data.size) for pair in pairs])
-            latents = autoencoder.encode(to_model(images)).numpy().transpose(0, 2, 3, 1).reshape(-1, 1, 3)
-            codes = autoencoder.quantize.embedding.weight.numpy()
-            seen.append(np.abs(latents - codes).max(axis=2).min(axis=0).max())
-
-        monkeypatch.setattr(train_autoencoder, "_seed_codebook", seed_and_look)
-        train_autoencoder.train_autoencoder(smoke, training, validation, tmp_path, {})
-        assert len(seen) == 1 and seen[0] < 1e-5
-        losses = [record["regularization"] for record in records_of(tmp_path / "autoencoder.jsonl")]
-        assert losses[:3] == [0, 0, 0] and min(losses[3:]) > 0
 
 
 class TestRefused:
@@ -376,6 +272,58 @@ class TestRefused:
             shutil.copy(landscapes / folder / f"synth_000000.{suffix}", tmp_path / "data" / folder)
         with pytest.raises(InputError, match="data: 1 pairs"):
             train(smoke, tmp_path / "data", tmp_path / "run")
+
+
+@pytest.mark.slow
+class TestSettings:
+    def test_a_resumed_run_keeps_what_has_changed_and_says_so(self, smoke, first_stage, caplog):
+        caplog.set_level("INFO", "jiidm")
+        train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, first_stage)
+        assert checkpoint.load_metadata(first_stage / STATE_FILE)["provenance"]["settings_history"] == [
+            {"step": 0, "changed": {"diffusion_training.max_steps": [4, 2]}}
+        ]
+        caplog.clear()
+        changed = configs.override(smoke, ["diffusion_training.learning_rate=0.0003"])
+        train(changed, None, first_stage)
+        told = [message for message in caplog.messages if "settings changed" in message]
+        assert len(told) == 1 and "step 2: diffusion_training.max_steps 2 -> 4, diffusion_training.learning" in told[0]
+        history = load_model(first_stage / MODEL_FILE).provenance["settings_history"]
+        assert history[1] == {
+            "step": 2,
+            "changed": {"diffusion_training.max_steps": [2, 4], "diffusion_training.learning_rate": [1e-4, 3e-4]},
+        }
+        for name in (STATE_FILE, "checkpoints/step_00000004.safetensors"):
+            assert checkpoint.load_metadata(first_stage / name)["provenance"]["settings_history"] == history
+        assert configs.load_saved(first_stage / "config.yaml") == changed
+
+    def test_a_run_that_nothing_changes_has_no_history(self, finished):
+        assert "settings_history" not in load_model(finished / MODEL_FILE).provenance
+        assert not (finished / "config_history.json").exists()
+
+
+@pytest.mark.slow
+class TestDiverged:
+    """At this rate one step throws the weights so far that no later loss is finite."""
+
+    def train_too_fast(self, folder, capsys):
+        command = ["train", "--config", "smoke", "--run", str(folder), "--device", "cpu"]
+        assert cli.main([*command, "--set", "diffusion_training.learning_rate=1e30"]) == 2
+        assert not (folder / MODEL_FILE).exists()
+        return capsys.readouterr().err.splitlines()[-1]
+
+    def test_a_run_of_nan_ends_with_an_error_and_writes_no_model(self, first_stage, capsys):
+        told = self.train_too_fast(first_stage, capsys)
+        assert told.startswith("error: diffusion: the loss or its gradients are not finite in steps 2 to 4; no state")
+        assert not (first_stage / "checkpoints").exists()
+        assert steps_of(first_stage / "diffusion.jsonl", "skipped_steps") == [2, 3, 4]
+
+    def test_a_run_that_diverges_later_names_a_state_that_goes_on(self, finished, smoke, first_stage, capsys):
+        train(configs.override(smoke, ["diffusion_training.max_steps=2"]), None, first_stage)
+        (first_stage / MODEL_FILE).unlink()
+        told = self.train_too_fast(first_stage, capsys)
+        assert f"{first_stage / STATE_FILE} holds the last good state, step 2" in told
+        train(smoke, None, first_stage)
+        assert largest_difference(first_stage / MODEL_FILE, finished / MODEL_FILE) < 1e-6
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import jittor as jt
 import numpy as np
 import pytest
+from runs import records_of, steps_of
 
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
@@ -16,7 +16,14 @@ from jiidm.evaluate import segmenter as segformer
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter
 from jiidm.train import segmenter as train_segmenter
-from jiidm.train.segmenter import augment, class_table, confusion_matrix, pixel_accuracy
+from jiidm.train.segmenter import (
+    SegmenterStage,
+    augment,
+    class_table,
+    confusion_matrix,
+    pixel_accuracy,
+    segmentation_loss,
+)
 from ldm_jittor import checkpoint
 
 
@@ -73,7 +80,7 @@ def test_the_loss_is_the_cross_entropy_of_the_upsampled_logits(segmenter, landsc
     x = segformer.normalized([image], PREPROCESSING)
     with segmenter.network.inference():
         losses = [
-            train_segmenter._loss(segmenter, [image], [mask], Grid(row, column)).item()
+            segmentation_loss(segmenter, [image], [mask], Grid(row, column)).item()
             for row in (0, 1)
             for column in (0, 1)
         ]
@@ -114,26 +121,25 @@ def test_an_interrupted_run_ends_with_the_same_weights(landscapes, tmp_path, mon
     told = capsys.readouterr().out
     assert "pixel accuracy on" in told and "sky" in told and "segmenter.safetensors" in told
 
-    monkeypatch.setattr(train_segmenter, "VALIDATE_EVERY", 2)
-    load_batch = train_segmenter._load_batch
+    often = command(landscapes, tmp_path / "killed", "--set", "segmenter.checkpoint_every=2")
+    load_batch = SegmenterStage.load_batch
 
-    def killed(config, pairs, step):
+    def killed(stage, step):
         if step == 3:
             raise MemoryError
-        return load_batch(config, pairs, step)
+        return load_batch(stage, step)
 
-    monkeypatch.setattr(train_segmenter, "_load_batch", killed)
+    monkeypatch.setattr(SegmenterStage, "load_batch", killed)
     with pytest.raises(MemoryError):
-        cli.main(command(landscapes, tmp_path / "killed"))
+        cli.main(often)
     assert not (tmp_path / "killed" / train_segmenter.SEGMENTER_FILE).exists()
-    monkeypatch.setattr(train_segmenter, "_load_batch", load_batch)
-    assert cli.main(command(landscapes, tmp_path / "killed")) == 0
+    monkeypatch.setattr(SegmenterStage, "load_batch", load_batch)
+    assert cli.main(often) == 0
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert whole.keys() == resumed.keys()
     for name, array in whole.items():
         np.testing.assert_array_equal(resumed[name], array, err_msg=name)
-    records = [json.loads(line) for line in (tmp_path / "killed" / "segmenter.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in records if "pixel_accuracy" in r] == [2, 4]
+    assert steps_of(tmp_path / "killed" / "segmenter.jsonl", "pixel_accuracy") == [2, 4]
 
     before = (tmp_path / "killed" / train_segmenter.SEGMENTER_FILE).stat().st_mtime_ns
     assert cli.main(command(landscapes, tmp_path / "killed")) == 0  # finished: nothing left to do
@@ -160,7 +166,7 @@ def test_two_scenes_are_learnt(landscapes, tmp_path, monkeypatch):
     )
     pairs = find_pairs(landscapes)[:2]
     train_segmenter.train_segmenter(config, pairs, pairs, tmp_path, {})
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "segmenter.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in records_of(tmp_path / "segmenter.jsonl") if "loss" in record]
     assert losses[-1] < 0.5 * losses[0]
     accuracy = checkpoint.load_metadata(tmp_path / train_segmenter.SEGMENTER_FILE)["provenance"]["pixel_accuracy"]
     assert accuracy > 0.8

@@ -16,7 +16,8 @@ from jiidm.errors import InputError
 from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Result
 from jiidm.train import validation
-from jiidm.train.validation import Validation, checkpoint_path, ranked
+from jiidm.train.checkpoints import checkpoint_path, ranked, record_distance
+from jiidm.train.validation import Validation
 
 SIZE = (64, 48)
 
@@ -59,6 +60,10 @@ def pairs(landscapes):
 def make(smoke, pairs, folder, *assignments, network=None):
     config = configs.override(smoke, ["diffusion_training.max_steps=7", "diffusion_training.distance_images=5"])
     return Validation(configs.override(config, assignments), pairs, folder, "fd", network or Brightness())
+
+
+def record(distances, step, distance):
+    record_distance(distances.folder, {"step": step, "distance": distance, **distances.made_with}, 2)
 
 
 def measure(distances, smoke_model, on_step=lambda: None):
@@ -115,7 +120,7 @@ def test_it_stops_between_two_sampling_steps(smoke, smoke_model, pairs, tmp_path
 def test_due_are_multiples_and_the_last_step_once(smoke, pairs, tmp_path):
     distances = make(smoke, pairs, tmp_path, "diffusion_training.distance_every=3")
     assert [step for step in range(8) if distances.is_due(step)] == [3, 6, 7]
-    distances.record(3, 1.0)
+    record(distances, 3, 1.0)
     assert [step for step in range(8) if distances.is_due(step)] == [6, 7]
 
 
@@ -123,7 +128,7 @@ def test_the_list_is_ranked_and_a_step_stands_in_it_once(smoke, pairs, tmp_path)
     assert ranked(tmp_path) == []
     distances = make(smoke, pairs, tmp_path)
     for step, distance in ((2, 5.0), (4, 3.0), (6, 3.0), (7, 9.0), (2, 1.5)):
-        distances.record(step, distance)
+        record(distances, step, distance)
     path = tmp_path / "checkpoints" / "step_00000002.safetensors"
     assert ranked(tmp_path)[0] == (1.5, 2, path)
     assert [entry.step for entry in ranked(tmp_path)] == [2, 4, 6, 7]
@@ -137,7 +142,7 @@ def test_the_best_and_the_last_checkpoint_are_kept_and_those_without_a_distance(
     checkpoint_path(tmp_path, 1).touch()
     for step, distance in ((2, 5.0), (3, 3.0), (4, 4.0), (5, 9.0), (6, 2.0)):
         checkpoint_path(tmp_path, step).touch()
-        distances.record(step, distance)
+        record(distances, step, distance)
         kept.append([step for step in range(1, 8) if checkpoint_path(tmp_path, step).exists()])
     assert kept == [[1, 2], [1, 2, 3], [1, 3, 4], [1, 3, 4, 5], [1, 3, 6]]
 
@@ -145,7 +150,7 @@ def test_the_best_and_the_last_checkpoint_are_kept_and_those_without_a_distance(
 def test_a_resumed_run_forgets_what_it_will_do_again(smoke, pairs, tmp_path):
     distances = make(smoke, pairs, tmp_path)
     for step in (2, 4, 6):
-        distances.record(step, 1.0)
+        record(distances, step, 1.0)
     distances.resume(4)
     assert [entry.step for entry in ranked(tmp_path)] == [2, 4]
 
@@ -159,7 +164,7 @@ def test_a_resumed_run_forgets_what_it_will_do_again(smoke, pairs, tmp_path):
     ],
 )
 def test_a_run_that_would_take_other_distances_is_refused(smoke, pairs, tmp_path, change, word):
-    make(smoke, pairs, tmp_path).record(2, 1.0)
+    record(make(smoke, pairs, tmp_path), 2, 1.0)
     network = Brightness()
     if change == "network":
         network.sha256 = "c" * 64
@@ -170,13 +175,13 @@ def test_a_run_that_would_take_other_distances_is_refused(smoke, pairs, tmp_path
 
 
 def test_a_finished_run_takes_none_and_may_be_asked_for_others(smoke, pairs, tmp_path):
-    make(smoke, pairs, tmp_path).record(7, 1.0)
+    record(make(smoke, pairs, tmp_path), 7, 1.0)
     make(smoke, pairs, tmp_path, "inference.rounds.0.num_steps=9", "inference.batch_size=9").resume(7)
     assert len(ranked(tmp_path)) == 1
 
 
 def test_batches_do_not_make_distances_others(smoke, pairs, tmp_path):
-    make(smoke, pairs, tmp_path).record(2, 1.0)
+    record(make(smoke, pairs, tmp_path), 2, 1.0)
     make(smoke, pairs, tmp_path, "inference.batch_size=9", "inference.modulation_memory=1").resume(2)
 
 

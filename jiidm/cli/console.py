@@ -1,0 +1,44 @@
+"""What a person reads of a command: results on stdout; errors and warnings on stderr, one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+
+
+def tell_error(message: object) -> None:
+    """The one place where errors are printed."""
+    print(f"error: {escaped(str(message))}", file=sys.stderr)
+
+
+def escaped(text: str) -> str:
+    """On one line, without characters that steer a terminal: file names may hold any."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class _Console(logging.Handler):
+    """The library's log as lines: information on stdout, `warning: ...` on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING:
+            from tqdm import tqdm
+
+            tqdm.write(record.getMessage())  # above a progress bar that may be there
+        else:
+            print(f"{record.levelname.lower()}: {escaped(record.getMessage())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def showing_log() -> Iterator[None]:
+    """Print what the library logs while the block runs."""
+    logger, handler = logging.getLogger("jiidm"), _Console()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

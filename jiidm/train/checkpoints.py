@@ -1,0 +1,153 @@
+"""What a training run keeps: its state, the models on the way, and the list that ranks them by distance."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jiidm.config.schema import Config
+from jiidm.data.identity import differing
+from jiidm.errors import InputError
+from jiidm.model.average import write_mean
+from ldm_jittor import checkpoint
+from ldm_jittor.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+LIST_FILE = "distances.json"
+_COMPARED = {
+    "score": "score",
+    "network": "network",
+    "images": "number of images",
+    "sampling": "`inference` section",
+}
+"""What has to be equal for distances to compare, by their keys in the list."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "step": int,
+    "distance": (int, float),
+    "score": str,
+    "network": str,
+    "images": int,
+    "sampling": str,
+}
+
+Entry = dict[str, Any]
+"""One line of the list, with the keys of `_KINDS`."""
+
+
+class Ranked(NamedTuple):
+    distance: float
+    step: int
+    path: Path
+    """Its model file, which only the best `keep_best` and the last still have."""
+
+
+def save_state(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Write what a run needs to go on. Raises CheckpointError where it cannot be written."""
+    checkpoint.save(path, arrays, metadata)
+
+
+def load_state(path: Path) -> checkpoint.Checkpoint | None:
+    """What `save_state` wrote, or None where there is no such file yet. Raises CheckpointError for a damaged one."""
+    return checkpoint.load(path) if path.exists() else None
+
+
+def checkpoint_path(folder: str | os.PathLike, step: int) -> Path:
+    """The model that a run keeps of a step."""
+    return Path(folder) / "checkpoints" / f"step_{step:08d}.safetensors"
+
+
+def ranked(folder: str | os.PathLike) -> list[Ranked]:
+    """The checkpoints of a training run whose distance was taken, best first; none where it took none.
+
+    Raises InputError for a list that is damaged, or of distances that do not compare.
+    """
+    folder = Path(folder)
+    entries = read_distances(folder)
+    for entry in entries[1:]:
+        check_comparable(folder, entry, entries[0])
+    return [Ranked(entry["distance"], entry["step"], checkpoint_path(folder, entry["step"])) for entry in entries]
+
+
+def average_best(
+    folder: Path,
+    target: Path,
+    weights: Sequence[float],
+    config: Config | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the mean of as many of the best checkpoints of a run as there are weights, and say of which.
+
+    Raises InputError where the run has no list, a shorter one, or lacks a checkpoint; and as `write_mean` does.
+    """
+    path, count = folder / LIST_FILE, len(weights)
+    if not path.is_file():
+        raise InputError(f"{folder}: no {LIST_FILE}, which training with diffusion_training.distance_every writes")
+    best = ranked(folder)[:count]
+    if len(best) < count:
+        raise InputError(f"{path}: {len(best)} checkpoints are listed, {count} were to be averaged")
+    for entry in best:
+        if not entry.path.is_file():
+            raise InputError(f"{entry.path}: no such checkpoint, but {path} lists it among the best {count}")
+    score = read_distances(folder)[0]["score"]
+    notes = [{"step": entry.step, score: entry.distance} for entry in best]
+    write_mean([entry.path for entry in best], target, weights, notes, config, provenance)
+    terms = [f"{weight:.3g} x step {entry.step} ({score} {entry.distance:.4g})" for weight, entry in zip(weights, best)]
+    logger.info("%s: %s", target, " + ".join(terms))
+
+
+def record_distance(folder: Path, entry: Entry, keep_best: int) -> None:
+    """Put a step on the list and remove the checkpoints that are neither among the best nor the last."""
+    others = [other for other in read_distances(folder) if other["step"] != entry["step"]]
+    entries = _sorted([*others, entry])
+    _write(folder, entries)
+    for other in entries[keep_best:]:
+        if other["step"] != entry["step"]:
+            checkpoint_path(folder, other["step"]).unlink(missing_ok=True)
+
+
+def forget_distances_after(folder: Path, step: int) -> None:
+    """Drop from the list what a run that goes on at `step` will do again."""
+    entries = read_distances(folder)
+    before = [entry for entry in entries if entry["step"] <= step]
+    if before != entries:
+        _write(folder, before)
+
+
+def check_comparable(folder: Path, entry: Entry, other: Mapping[str, Any]) -> None:
+    """Raises InputError where two entries were made otherwise; one without step is what a run is about to do."""
+    before, now = ({meaning: str(made[key])[:12] for key, meaning in _COMPARED.items()} for made in (entry, other))
+    if found := differing(before, now):
+        steps = f"step {entry['step']} and {other.get('step', 'now')}"
+        told = f"{folder / LIST_FILE}: the distances of {steps} do not compare, made with {found[0]}"
+        raise InputError(told if "step" in other else f"{told}; moved away, it starts anew")
+
+
+def _sorted(entries: list[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (entry["distance"], entry["step"]))
+
+
+def read_distances(folder: Path) -> list[Entry]:
+    """The list, best first; empty where there is none. Raises InputError for a file that is no such list."""
+    path = folder / LIST_FILE
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(entry[key], kind) for entry in entries for key, kind in _KINDS.items()):
+            raise ValueError("a value of another type")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"{path}: not a list of distances ({error})") from None
+    return _sorted(entries)
+
+
+def _write(folder: Path, entries: list[Entry]) -> None:
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    with atomic_path(folder / LIST_FILE) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

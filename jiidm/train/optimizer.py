@@ -1,0 +1,113 @@
+"""AdamW for one network: gradients summed over micro-batches, looked at before they are used, resumable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import jittor as jt
+import numpy as np
+from jittor import nn
+
+from jiidm.config.schema import AutoencoderTraining, DiffusionTraining, SegmenterConfig
+from ldm_jittor import checkpoint
+from ldm_jittor.errors import CheckpointError
+
+
+def learning_rate_at(step: int, settings: AutoencoderTraining | DiffusionTraining | SegmenterConfig) -> float:
+    """The learning rate of the step after `step` others: linear warm-up, then constant or a half cosine to zero."""
+    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    if settings.lr_schedule == "constant":
+        return settings.learning_rate * warm
+    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.max_steps))
+
+
+class Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) on all parameters of `module`.
+
+    learning_rate: gives the rate of a training step, counted from 0. `updates` counts the steps that were taken, which
+    Adam's bias correction depends on; it belongs to the state.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        learning_rate: Callable[[int], float],
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+    ):
+        self.module = module
+        self.learning_rate = learning_rate
+        self.updates = 0
+        self.names = [name for name, _ in module.named_parameters()]
+        parameters = [parameter for _, parameter in module.named_parameters()]
+        self._adamw = nn.AdamW(parameters, 0.0, betas=betas, weight_decay=weight_decay)
+        self._group = self._adamw.param_groups[0]
+
+    def backward(self, loss: jt.Var) -> None:
+        """Add the gradients of a scalar to those of the step."""
+        self._adamw.backward(loss)
+        jt.sync(self._group["grads"])
+
+    def gradient_norm(self) -> float:
+        """The L2 norm of all gradients of the step together. Not finite where one of them is not."""
+        squares = [gradient.reshape(-1).sqr().sum() for gradient in self._group["grads"]]
+        return math.sqrt(jt.concat(squares).sum().item())
+
+    def step(self, step: int) -> None:
+        """Update the parameters by the gradients, at the learning rate of training step `step`."""
+        self._adamw.lr = self.learning_rate(step)
+        self.updates += 1
+        # Jittor counts every backward pass as a step, which would throw Adam's bias correction off
+        self._adamw.n_step = self.updates
+        self._adamw.step()
+        jt.sync_all()
+        self._free_gradients()
+
+    def discard(self) -> None:
+        """Forget the gradients of the step."""
+        self._adamw.zero_grad()
+        self._free_gradients()
+
+    def _free_gradients(self) -> None:
+        # Jittor would hold them until the next ones are there: one copy of all parameters more at the peak
+        del self._group["grads"]
+
+    def buffers(self) -> dict[str, jt.Var]:
+        """Copies of what a forward pass changes without gradients, such as the averages of batch norm."""
+        values = zip(self.names, self._group["params"])
+        copies = {name: value.copy().stop_grad() for name, value in values if value.is_stop_grad()}
+        jt.sync(list(copies.values()))
+        return copies
+
+    def restore(self, buffers: Mapping[str, jt.Var]) -> None:
+        """Give the module back what `buffers` copied."""
+        for name, value in zip(self.names, self._group["params"]):
+            if name in buffers:
+                value.assign(buffers[name])
+
+    @property
+    def moments(self) -> dict[str, dict[str, jt.Var]]:
+        """Adam's `first_moment` and `second_moment`, each by the parameters' names."""
+        first, second = (dict(zip(self.names, self._group[key])) for key in ("m", "values"))
+        return {"first_moment": first, "second_moment": second}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Parameters and both Adam moments, as named arrays."""
+        arrays = checkpoint.with_prefix("parameters", checkpoint.state_dict(self.module))
+        for name, values in self.moments.items():
+            arrays.update(checkpoint.with_prefix(name, {parameter: v.numpy() for parameter, v in values.items()}))
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], updates: int, source: str) -> None:
+        """Restore what `state` gave after so many updates. Raises CheckpointError when it does not fit."""
+        saved = {name: checkpoint.under_prefix(name, arrays) for name in self.moments}
+        for name, arrays_of in saved.items():
+            missing = [parameter for parameter in self.names if parameter not in arrays_of]
+            if missing:
+                raise CheckpointError(f"{source}: {name} of {missing[0]} is missing")
+        checkpoint.load_into(self.module, checkpoint.under_prefix("parameters", arrays), source)
+        for name, values in self.moments.items():
+            for parameter, value in values.items():
+                value.assign(jt.array(saved[name][parameter]))
+        self.updates = updates

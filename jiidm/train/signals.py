@@ -1,0 +1,58 @@
+"""Stopping a training run: a signal waits for the end of the step, a second one stops at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from jiidm.errors import Stopped
+
+STOPPING = (
+    signal.SIGINT,  # Ctrl-C: exit status 130
+    signal.SIGTERM,  # kill, and Slurm before it ends a job: 143
+    signal.SIGUSR1,  # Slurm's own warning, with --signal=USR1: 138
+    signal.SIGHUP,  # the terminal was closed: 129
+)
+"""The signals that end a run with its state saved. The command's exit status is 128 and the signal's number."""
+
+
+class DeferredSignals:
+    """While the block runs, the signals `STOPPING` are only noted.
+
+    The loop then stops between two steps, where parameters, moments, averages and counters belong together. After the
+    first signal all have their former meaning, so that a second one stops at once. A signal that was ignored before,
+    as Ctrl-C of a job in the background or SIGHUP under nohup, stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._noted: int | None = None
+        self._former: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._noted is not None
+
+    def stop_if_asked(self) -> None:
+        """Raises Stopped where a signal has come."""
+        if self._noted is not None:
+            raise Stopped(self._noted)
+
+    def __enter__(self) -> DeferredSignals:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python lets nobody set a handler
+            former = {number: signal.getsignal(number) for number in STOPPING}
+            self._former = {number: handler for number, handler in former.items() if handler is not signal.SIG_IGN}
+        for number in self._former:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted = number
+        self.__exit__()

@@ -1,0 +1,109 @@
+"""What `fit` trains: a stage brings batches and losses, and says what is saved, measured and logged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jittor as jt
+import numpy as np
+from jittor import nn
+
+from jiidm.seeding import generator
+from jiidm.train.optimizer import Optimizer
+from ldm_jittor import checkpoint
+from ldm_jittor.ema import EMA
+
+Losses = Iterator[dict[str, jt.Var]]
+"""The named scalars of one micro-batch after the other. The first is minimised, all are logged."""
+
+
+class Stage:
+    """A subclass sets these attributes, and defines `load_batch` and `losses`."""
+
+    name: str
+    """Of the log, NAME.jsonl, and of the progress bar."""
+    state_file: str
+    plot_file: str
+    max_steps: int
+    log_every: int
+    checkpoint_every: int
+    accumulation_steps: int = 1
+    """Micro-batches a turn, whose gradients are averaged."""
+    network: nn.Module
+    """What is trained in the end, and whose weights `ema` averages."""
+    optimizers: Mapping[str, Optimizer]
+    """Every `Optimizer`, by its name in the state file."""
+    ema: EMA | None = None
+    provenance: Mapping[str, Any] = {}
+
+    def load_batch(self, step: int) -> Any:
+        """What `losses` needs, as numpy arrays: called in another thread, while the step before is computed."""
+        raise NotImplementedError
+
+    def losses(self, batch: Any, step: int) -> Iterator[tuple[Optimizer, Losses]]:
+        """The turns of a step, each an optimizer and its losses. It is updated before the next turn is asked for."""
+        raise NotImplementedError
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether the state is saved after `step` steps."""
+        return self.due(step, self.checkpoint_every)
+
+    def begin(self, step: int) -> bool:
+        """Called before the first step, or as a run goes on at `step`: forget what will be done again.
+
+        Returns whether the run was stopped before it had evaluated this step.
+        """
+        return False
+
+    def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+        """Measure what belongs to this step, if anything, to be logged.
+
+        `stop_if_asked` raises where the run was asked to stop; what takes long calls it, if `checkpoint_due`.
+        """
+        return {}
+
+    def due(self, step: int, every: int) -> bool:
+        return step > 0 and step % every == 0 or step == self.max_steps
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All that the next step depends on, as named arrays, and the counters that go with them."""
+        arrays: dict[str, np.ndarray] = {}
+        counters: dict[str, Any] = {"updates": {name: opt.updates for name, opt in self.optimizers.items()}}
+        for name, optimizer in self.optimizers.items():
+            arrays.update(checkpoint.with_prefix(name, optimizer.state()))
+        if self.ema is not None:
+            arrays.update(checkpoint.with_prefix("ema", self.ema.state_dict()))
+            counters["ema_updates"] = self.ema.num_updates
+        return arrays, counters
+
+    def load_state(self, arrays: Mapping[str, np.ndarray], counters: Mapping[str, Any], source: str) -> None:
+        """Restore what `state` gave. Raises CheckpointError when it does not fit."""
+        for name, optimizer in self.optimizers.items():
+            # older files do not count the updates: there was one a step
+            updates = counters.get("updates", {}).get(name, counters["step"])
+            optimizer.load_state(checkpoint.under_prefix(name, arrays), updates, source)
+        if self.ema is not None:
+            self.ema.load_state_dict(checkpoint.under_prefix("ema", arrays))
+            self.ema.num_updates = counters["ema_updates"]
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(num_samples)
+
+
+def sample_index(number: int, num_samples: int, seed: int) -> int:
+    """Which training sample is the `number`-th drawn; every epoch is a new permutation."""
+    epoch, position = divmod(number, num_samples)
+    return int(_epoch_order(num_samples, seed, epoch)[position])
+
+
+def micro_batches(step: int, batch_size: int, accumulation_steps: int = 1) -> list[range]:
+    """The numbers of a step's samples, one range per accumulation step. Raises ValueError for a remainder."""
+    size, remainder = divmod(batch_size, accumulation_steps)
+    if remainder:
+        raise ValueError(f"a batch of {batch_size} does not divide into {accumulation_steps} accumulation steps")
+    first = step * batch_size
+    return [range(first + i * size, first + (i + 1) * size) for i in range(accumulation_steps)]
