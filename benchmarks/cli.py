@@ -45,6 +45,6 @@ def compare(
 
 
 def show(rows: Sequence[Sequence[object]], *header: str) -> None:
-    from jiidm.report.sheets import table
+    from jiidm.report.tables import table
 
     print(table(rows, header))

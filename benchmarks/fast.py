@@ -66,7 +66,7 @@ def main() -> None:
     jittor_side.start(arguments.device)
     from jiidm.config import load as configs
     from jiidm.model.files import SHIPPED, load_model
-    from jiidm.report.sheets import table
+    from jiidm.report.tables import table
 
     model, rows = load_model(SHIPPED), []
     for name in arguments.config:

@@ -49,7 +49,8 @@ def main() -> None:
     from jiidm.evaluate.statistics import find_photos
     from jiidm.inference.inputs import DEMO_SEED
     from jiidm.model.files import SHIPPED, load_model
-    from jiidm.report.sheets import contact_sheet, table
+    from jiidm.report.sheets import contact_sheet
+    from jiidm.report.tables import table
     from ldm_jittor.pixels import to_images, to_model
 
     model = load_model(arguments.checkpoint or SHIPPED)

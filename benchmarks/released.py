@@ -98,7 +98,7 @@ def paint(model, latent_size: tuple[int, int], stage) -> np.ndarray:
     """One step and one decode for latents of `latent_size` (height, width)."""
     import jittor as jt
 
-    from jiidm.data.pairs import one_hot
+    from jiidm.classes import one_hot
     from ldm_jittor.denoiser import Denoiser
     from ldm_jittor.samplers import sample_ddim
 
@@ -126,7 +126,7 @@ def main() -> None:
         for work in (write, use):
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
                 rows += process.submit(work, Path(folder), arguments.config).result()
-    from jiidm.report.sheets import table
+    from jiidm.report.tables import table
 
     print(table(rows, ("stage", "seconds", "peak GiB", "added GiB")))
 

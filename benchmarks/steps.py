@@ -163,7 +163,7 @@ def main() -> None:
     import jittor as jt
     from tqdm import tqdm
 
-    from jiidm.report.sheets import table
+    from jiidm.report.tables import table
 
     with jt.no_grad():
         bench = Bench(arguments.config, arguments.set, arguments.masks)

@@ -20,7 +20,7 @@ from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
 from jiidm.model.files import MODEL_FILE, stored_config
-from jiidm.report.sheets import table
+from jiidm.report.tables import table
 from jiidm.train.checkpoints import ranked
 from ldm_jittor.checkpoint import load_metadata
 

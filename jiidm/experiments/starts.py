@@ -10,7 +10,7 @@ from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
 from jiidm.experiments.released import hooks_for
 from jiidm.model.build import build_schedule
-from jiidm.report.sheets import table
+from jiidm.report.tables import table
 
 HEADER = ("config", "schedule", "round", "start", "noise of", "sqrt(abar)", "sampler", "steps", "passes")
 

@@ -12,8 +12,8 @@ from jiidm.config.schema import Config, ReleasedConfig
 from jiidm.evaluate import bootstrap
 from jiidm.experiments.trials import Result, Trial, configure, with_rounds
 from jiidm.model.build import build_schedule
-from jiidm.report.sheets import table
-from ldm_jittor.files import atomic_path
+from jiidm.report.plots import Panel, plot_panels
+from jiidm.report.tables import table
 
 
 class Point(NamedTuple):
@@ -71,29 +71,15 @@ def as_json(found: Sequence[Point], config: Config, chosen: int) -> dict[str, An
 
 
 def plot(found: Sequence[Point], distance_name: str, chosen: int, path: Path) -> None:
-    """Draw S, M and the Frechet distance against the start as a PNG, in a panel each, with bands of their intervals.
-
-    A line marks the chosen start.
-    """
-    from matplotlib.figure import Figure  # takes half a second
-
-    figure = Figure(figsize=(12, 3.8), dpi=120, layout="constrained")
+    """Draw S, M and the Frechet distance against the start, with their intervals and a line at the chosen start."""
     titles = {
         "S": "S: colours of the reference (higher is better)",
         "M": "M: structure of the mask (higher is better)",
         distance_name: f"{distance_name}: distance from real (lower is better)",
     }
+    panels = [
+        Panel(title, [p.result.scores[score] for p in found], [p.result.interval(score) for p in found])
+        for score, title in titles.items()
+    ]
     starts = [p.start for p in found]
-    for axes, (score, title), color in zip(
-        figure.subplots(1, 3), titles.items(), ("tab:orange", "tab:blue", "tab:green")
-    ):
-        low, high = zip(*(p.result.interval(score) for p in found))
-        axes.fill_between(starts, low, high, color=color, alpha=0.2, linewidth=0)
-        axes.plot(starts, [p.result.scores[score] for p in found], "o-", color=color, markersize=4)
-        axes.axvline(chosen, color="dimgray", linestyle="--", linewidth=1, label=f"chosen start, {chosen}")
-        axes.set(title=title, xlabel="start timestep of the first round")
-        axes.title.set_fontsize(10)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    plot_panels(panels, starts, path, "start timestep of the first round", (chosen, f"chosen start, {chosen}"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from jiidm.errors import InputError
 from jiidm.inference.folder import RUN_FOLDER
-from jiidm.report.sheets import table
+from jiidm.report.tables import table
 from ldm_jittor.files import atomic_path
 
 FILE = "scores.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jiidm.report.sheets import table
+from jiidm.report.tables import table
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

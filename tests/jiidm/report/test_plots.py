@@ -35,6 +35,18 @@ def test_distances_are_drawn_beside_losses(tmp_path):
     assert count(load_image(tmp_path / "loss.png"), (0x2C, 0xA0, 0x2C)) > 50
 
 
+def test_panels_stand_side_by_side_each_in_its_colour_with_the_marked_place(tmp_path):
+    panels = [plots.Panel("one", [1, 2, 3], [(0, 2), (1, 3), (2, 4)]), plots.Panel("two", [3, 2, 1], [(0, 4)] * 3)]
+    pictures = []
+    for marked in (15, 25):
+        plots.plot_panels(panels, [10, 20, 30], tmp_path / "p.png", "start", (marked, "chosen"))
+        pictures.append(load_image(tmp_path / "p.png"))
+    assert pictures[0].shape == (456, 960, 3)
+    for color, half in (((0xFF, 0x7F, 0x0E), np.s_[:, :480]), ((0x1F, 0x77, 0xB4), np.s_[:, 480:])):
+        assert count(pictures[0][half], color) == count(pictures[0], color) > 100
+        assert (pictures[0][half] != pictures[1][half]).any()
+
+
 @pytest.mark.parametrize(
     "text", ["", '{"step": 1, "lr": 0.1}\n', '{"step": 1, "loss": null}\n', '{"step": 1, "loss": NaN}\n']
 )
