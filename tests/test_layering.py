@@ -31,10 +31,13 @@ FLOORS = (
 LOADS_JITTOR = {
     *("jiidm.pipeline", "jiidm.data.latents", "jiidm.experiments.starts"),
     *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint")),
+    *(f"jiidm.model.gan.{name}" for name in ("norms", "spectral_norm", "generator", "init", "encoder")),
+    *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score")),
     *(f"jiidm.train.{name}" for name in ("stage", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
+    "jiidm.baselines.build",
     "jiidm.__main__",  # runs the command line
 }
 """The rest is what `--help`, the set-up scripts and the checks before a run import."""

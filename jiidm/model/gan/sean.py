@@ -1,0 +1,153 @@
+"""SEAN: batch norms modulated by the mask and by a style code for each class (Zhu et al. 2020, arXiv:1911.12861)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jittor as jt
+from jittor import nn
+
+from jiidm.model.gan.generator import Generator
+from jiidm.model.gan.norms import BatchNorm, InstanceNorm, leaky_relu
+from jiidm.model.gan.spade import MaskModulation
+from jiidm.model.gan.spectral_norm import SpectralConv2d
+from ldm_jittor import ops
+from ldm_jittor.layers import Conv2d, resize_nearest
+
+Noise = Callable[[tuple[int, int, int, int]], jt.Var]
+"""Draws a plane [B,1,H,W] of normal noise, once for each norm in the order in which they run."""
+
+
+class StyleEncoder(nn.Module):
+    """Photo [B,3,H,W] -> features [B,style_channels,H/2,W/2]."""
+
+    def __init__(self, style_channels: int):
+        def normed(conv: nn.Module) -> tuple[nn.Module, ...]:
+            return conv, InstanceNorm(), nn.LeakyReLU(0.2)
+
+        self.model = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            *normed(Conv2d(3, 32, 3)),
+            *normed(Conv2d(32, 64, 3, stride=2, padding=1)),
+            *normed(Conv2d(64, 128, 3, stride=2, padding=1)),
+            *normed(nn.ConvTranspose(128, 256, 3, stride=2, padding=1, output_padding=1)),
+            nn.ReflectionPad2d(1),
+            Conv2d(256, style_channels, 3),
+            nn.Tanh(),
+        )
+
+    def execute(self, image: jt.Var, segmap: jt.Var) -> jt.Var:
+        """Style codes [B,classes,style_channels]: the mean feature of each class, zeros for an absent one."""
+        features = self.model(image)
+        b, channels, h, w = features.shape
+        segmap = resize_nearest(segmap, (h, w)).reshape((b, -1, h * w))
+        sums = jt.matmul(segmap, features.reshape((b, channels, h * w)).transpose(0, 2, 1))
+        return sums / jt.maximum(segmap.sum(2), 1).unsqueeze(2)
+
+
+class ACE(nn.Module):
+    """The norm: noise, batch norm, then scale and shift blended from the mask's and the styles'.
+
+    Without `styled` only the mask modulates; the noise is added all the same, and the blending has no effect.
+    """
+
+    def __init__(self, channels: int, num_classes: int, style_channels: int, styled: bool):
+        self.styled = styled
+        self.num_classes = num_classes
+        self.param_free_norm = BatchNorm(channels)
+        self.noise_var = jt.zeros((channels,))
+        self.blending_gamma = jt.zeros((1,))
+        self.blending_beta = jt.zeros((1,))
+        self.Spade = MaskModulation(channels, num_classes)
+        if styled:
+            for number in range(num_classes):
+                setattr(self, f"fc_mu{number}", nn.Linear(style_channels, style_channels))
+            self.conv_gamma = Conv2d(style_channels, channels, 3, padding=1)
+            self.conv_beta = Conv2d(style_channels, channels, 3, padding=1)
+
+    def execute(self, x: jt.Var, segmap: jt.Var, codes: jt.Var, noise: Noise | None) -> jt.Var:
+        b, c, h, w = x.shape
+        segmap = resize_nearest(segmap, (h, w))
+        if noise is not None:
+            x = x + noise((b, 1, h, w)) * self.noise_var.reshape((1, c, 1, 1))
+        gamma, beta = self.Spade.modulation(segmap)
+        if self.styled:
+            style_gamma, style_beta = self._style_modulation(segmap, codes)
+            gamma_share, beta_share = jt.sigmoid(self.blending_gamma), jt.sigmoid(self.blending_beta)
+            gamma = gamma_share * style_gamma + (1 - gamma_share) * gamma
+            beta = beta_share * style_beta + (1 - beta_share) * beta
+        return self.param_free_norm(x) * (1 + gamma) + beta
+
+    def _style_modulation(self, segmap: jt.Var, codes: jt.Var) -> list[jt.Var]:
+        """Gamma and beta [B,C,H,W]: each class's style painted over its pixels, then convolved.
+
+        The painted map is a product of the one-hot mask and the styles, so the styles are multiplied into the weights
+        instead: a convolution of as many channels as there are classes, for each sample its own.
+        """
+        styles = self._styles(codes)  # [classes,B,S]
+        classes, b, s = styles.shape
+        return [
+            _convolve_styles(segmap, styles.reshape((classes * b, s)), conv)
+            for conv in (self.conv_gamma, self.conv_beta)
+        ]
+
+    def _styles(self, codes: jt.Var) -> jt.Var:
+        """A linear layer for each class: codes [B,classes,S] -> [classes,B,S]."""
+        layers = [getattr(self, f"fc_mu{number}") for number in range(self.num_classes)]
+        weights = jt.stack([layer.weight for layer in layers])  # [classes,S,S]
+        biases = jt.stack([layer.bias for layer in layers]).unsqueeze(1)
+        return nn.relu(jt.matmul(codes.transpose(1, 0, 2), weights.transpose(0, 2, 1)) + biases)
+
+
+def _convolve_styles(segmap: jt.Var, styles: jt.Var, conv: Conv2d) -> jt.Var:
+    """conv of the map that has styles [classes*B,S] where segmap [B,classes,H,W] has ones -> [B,C,H,W]."""
+    b, classes = segmap.shape[:2]
+    out, s, k, _ = conv.weight.shape
+    weights = jt.matmul(styles, conv.weight.transpose(1, 0, 2, 3).reshape((s, out * k * k)))
+    weights = weights.reshape((classes, b, out, k, k)).transpose(1, 2, 0, 3, 4)
+    maps = [ops.conv2d(segmap[i : i + 1], weights[i], conv.bias, padding=1) for i in range(b)]
+    return jt.concat(maps, dim=0)
+
+
+class SEANBlock(nn.Module):
+    """GauGAN's residual block with this norm, under names of its own; the skip's norm draws its noise first."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]):
+        middle = min(in_channels, out_channels)
+        self.learned_skip = in_channels != out_channels
+        self.conv_0 = SpectralConv2d(in_channels, middle, 3, padding=1)
+        self.conv_1 = SpectralConv2d(middle, out_channels, 3, padding=1)
+        self.ace_0 = norm(in_channels)
+        self.ace_1 = norm(middle)
+        if self.learned_skip:
+            self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
+            self.ace_s = norm(in_channels)
+
+    def execute(self, x: jt.Var, *condition) -> jt.Var:
+        skip = self.conv_s(self.ace_s(x, *condition)) if self.learned_skip else x
+        h = self.conv_0(leaky_relu(self.ace_0(x, *condition)))
+        return skip + self.conv_1(leaky_relu(self.ace_1(h, *condition)))
+
+
+class SEANGenerator(Generator):
+    """The last block is modulated by the mask only. Each of `num_classes` has a style; the released code has 19."""
+
+    def __init__(self, num_classes: int, size: tuple[int, int], channels: int, style_channels: int = 512):
+        def block(in_channels: int, out_channels: int) -> SEANBlock:
+            styled = out_channels > channels
+            return SEANBlock(in_channels, out_channels, lambda width: ACE(width, num_classes, style_channels, styled))
+
+        super().__init__(num_classes, size, channels, use_vae=False, block=block)
+        self.Zencoder = StyleEncoder(style_channels)
+
+    def style_codes(self, image: jt.Var, segmap: jt.Var) -> jt.Var:
+        """image [B,3,H,W] in [-1, 1] under its own mask [B,classes,H,W] one-hot -> codes [B,classes,style_channels],
+        zeros for classes that the mask at half its size does not have."""
+        return self.Zencoder(image, segmap)
+
+    def execute(self, segmap: jt.Var, style_codes: jt.Var, noise: Noise | None = None) -> jt.Var:
+        """segmap [B,classes,H,W] one-hot, style_codes [B,classes,style_channels] -> images [B,3,H,W] in [-1, 1].
+
+        noise: how to draw the noise that the paper adds before every norm, in evaluation too; None adds none.
+        """
+        return jt.tanh(self.paint(segmap, None, segmap, style_codes, noise))

@@ -1,0 +1,54 @@
+"""Convolution whose weight is divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
+
+from __future__ import annotations
+
+import math
+
+import jittor as jt
+from jittor import nn
+
+from ldm_jittor import ops
+
+EPS = 1e-12
+
+
+class SpectralConv2d(nn.Module):
+    """Convolution [B,C,H,W] -> [B,O,H',W'] with weight_orig / sigma, sigma = u W v and W = weight_orig as [O, C*K*K].
+
+    Each forward in training mode first improves u and v by one power iteration, none in evaluation mode. u and v have
+    no gradient; that of the weight goes through sigma too. The names and the rule are those of PyTorch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+    ):
+        self.stride = stride
+        self.padding = padding
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        fan_in = math.prod(shape[1:])
+        self.weight_orig = jt.init.uniform(shape, "float32", -(fan_in**-0.5), fan_in**-0.5)
+        self.bias = jt.zeros((out_channels,)) if bias else None
+        self.weight_u = _unit(jt.randn((out_channels,))).stop_grad()
+        self.weight_v = _unit(jt.randn((fan_in,))).stop_grad()
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return ops.conv2d(x, self.weight(), self.bias, self.stride, self.padding)
+
+    def weight(self) -> jt.Var:
+        """The normalised weight [O,C,K,K]."""
+        matrix = self.weight_orig.reshape((self.weight_orig.shape[0], -1))
+        if self.is_training():
+            self.weight_v.update(_unit(jt.matmul(self.weight_u.unsqueeze(0), matrix).squeeze(0)))
+            self.weight_u.update(_unit(jt.matmul(matrix, self.weight_v.unsqueeze(1)).squeeze(1)))
+        sigma = (jt.matmul(self.weight_u.unsqueeze(0), matrix).squeeze(0) * self.weight_v).sum()
+        return self.weight_orig / sigma
+
+
+def _unit(vector: jt.Var) -> jt.Var:
+    return vector / jt.maximum(jt.sqrt(jt.sqr(vector).sum()), EPS)

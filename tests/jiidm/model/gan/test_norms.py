@@ -1,0 +1,61 @@
+"""Batch norm and spectral norm against their definitions in float64; tests/parity has PyTorch's word on them."""
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from jiidm.model.gan.norms import BatchNorm
+from jiidm.model.gan.spectral_norm import SpectralConv2d
+
+
+def array(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_batch_norm_averages_the_unbiased_variance():
+    norm, x = BatchNorm(3), array(2, 3, 2, 3) * 2 + 1
+    out = norm(jt.array(x)).numpy()
+    mean, variance = x.mean((0, 2, 3), dtype=np.float64), x.var((0, 2, 3), dtype=np.float64)
+    expected = (x - mean[:, None, None]) / np.sqrt(variance + 1e-5)[:, None, None]
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+    np.testing.assert_allclose(norm.running_mean.numpy(), 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(norm.running_var.numpy(), 0.9 + 0.1 * variance * 12 / 11, rtol=1e-5)
+
+
+def test_batch_norm_in_evaluation_is_fixed():
+    norm, x = BatchNorm(3), array(2, 3, 2, 3)
+    norm.eval()
+    np.testing.assert_allclose(norm(jt.array(x)).numpy(), x / np.sqrt(1 + 1e-5), rtol=1e-5)
+    assert not norm.running_mean.numpy().any()
+
+
+def test_spectral_norm_takes_one_power_iteration_a_forward_in_training_and_none_in_evaluation():
+    conv = SpectralConv2d(3, 5, 3, padding=1)
+    matrix = conv.weight_orig.numpy().reshape(5, -1).astype(np.float64)
+    u = conv.weight_u.numpy().astype(np.float64)
+    for _ in range(2):
+        conv(jt.array(array(1, 3, 4, 4)))
+        v = matrix.T @ u / np.linalg.norm(matrix.T @ u)
+        u = matrix @ v / np.linalg.norm(matrix @ v)
+    np.testing.assert_allclose(conv.weight_u.numpy(), u, atol=1e-5)
+    np.testing.assert_allclose(conv.weight_v.numpy(), v, atol=1e-5)
+    conv.eval()
+    np.testing.assert_allclose(conv.weight().numpy().reshape(5, -1), matrix / (u @ matrix @ v), atol=1e-5)
+    np.testing.assert_allclose(conv.weight_u.numpy(), u, atol=1e-5)
+
+
+def test_spectral_norm_really_normalises():
+    conv = SpectralConv2d(6, 8, 3, padding=1)
+    conv.weight_orig.assign(conv.weight_orig * 50)
+    for _ in range(60):
+        conv.weight().sync()
+    assert np.linalg.norm(conv.weight().numpy().reshape(8, -1), 2) == pytest.approx(1, rel=1e-2)
+
+
+def test_the_vectors_of_a_spectral_norm_have_no_gradient():
+    conv = SpectralConv2d(3, 5, 3)
+    conv.weight()
+    conv.eval()
+    conv.train()
+    assert conv.weight_u.is_stop_grad() and conv.weight_v.is_stop_grad()
+    assert not conv.weight_orig.is_stop_grad()
