@@ -24,7 +24,9 @@ from ldm_jittor.formats import torch_files
 
 METADATA_KEY = "ldm_jittor"
 """All metadata is one JSON text. safetensors writes several keys in random order, so equal models would differ."""
-_DIFFUSERS_FILES = tuple(f"diffusion_pytorch_model{suffix}" for suffix in (".safetensors", ".fp16.safetensors", ".bin"))
+DIFFUSERS_STEM = "diffusion_pytorch_model"
+"""The name of the weights in a folder that diffusers saved."""
+_DIFFUSERS_FILES = tuple(f"{DIFFUSERS_STEM}{suffix}" for suffix in (".safetensors", ".fp16.safetensors", ".bin"))
 
 
 class Checkpoint(NamedTuple):
@@ -54,11 +56,12 @@ def load(path: str | os.PathLike) -> Checkpoint:
     Raises CheckpointError when it is missing, damaged, of no such format, or asks to run code.
     """
     path = weights_file(path)
-    metadata = load_metadata(path)
+    safetensors = _open(path)
     try:
-        if not _is_safetensors(path):
-            return Checkpoint(torch_files.read(path), metadata)
-        with safe_open(path, framework="numpy") as file:
+        if safetensors is None:
+            return Checkpoint(torch_files.read(path), {})
+        with safetensors as file:
+            metadata = _metadata(path, file)
             return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
     except (UnpicklingError, SafetensorError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -70,18 +73,11 @@ def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
     Raises CheckpointError for a file that shows, without reading it all, that it is no checkpoint.
     """
     path = weights_file(path)
-    try:
-        if not _is_safetensors(path):
-            return {}
-        with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: not a readable checkpoint (its metadata are no mapping)")
-    return metadata
+    safetensors = _open(path)
+    if safetensors is None:
+        return {}
+    with safetensors as file:
+        return _metadata(path, file)
 
 
 def weights_file(path: str | os.PathLike) -> Path:
@@ -95,15 +91,33 @@ def weights_file(path: str | os.PathLike) -> Path:
     return found[0]
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether it is a safetensors file, or one that `torch_files` reads. Raises CheckpointError when it is neither."""
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{":  # eight bytes of length, then JSON
-        return True
-    if start.startswith((torch_files.ZIP_START, *torch_files.PICKLE_STARTS)):
-        return False
-    raise CheckpointError(f"{path}: not a readable checkpoint (neither safetensors, nor PyTorch's, nor a pickle)")
+def _open(path: Path) -> safe_open | None:
+    """The opened safetensors file, or None for one that `torch_files` reads. Raises CheckpointError for others."""
+    try:
+        try:
+            return safe_open(path, framework="numpy")
+        except SafetensorError as error:
+            with open(path, "rb") as file:
+                start = file.read(9)
+            if start.startswith((torch_files.ZIP_START, *torch_files.PICKLE_STARTS)):
+                return None
+            has_header = start[8:] == b"{"  # eight bytes of length, then JSON
+            told = str(error) if has_header else "neither safetensors, nor PyTorch's, nor a pickle"
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except OSError as error:
+        told = str(error)
+    raise CheckpointError(f"{path}: not a readable checkpoint ({told})")
+
+
+def _metadata(path: Path, file: safe_open) -> dict[str, Any]:
+    try:
+        metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: not a readable checkpoint (its metadata are no mapping)")
+    return metadata
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

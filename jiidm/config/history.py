@@ -28,7 +28,7 @@ def modernised(tree: Any) -> Any:
         if isinstance(tree.get(section), dict) and name in tree[section]:
             _set_absent(tree, new, tree[section].pop(name))
     _collect_noise_timesteps(tree)
-    _keep_small_groups(tree)
+    _tell_groups(tree)
     return tree
 
 
@@ -44,14 +44,18 @@ def _collect_noise_timesteps(tree: dict[str, Any]) -> None:
             _set_absent(tree, "released.noise_timesteps", timesteps)
 
 
-def _keep_small_groups(tree: dict[str, Any]) -> None:
+def _tell_groups(tree: dict[str, Any]) -> None:
     """Before it was a setting, group norm had at least 4 channels a group: fewer than 32 groups below 128 channels."""
     for section, channels in (("autoencoder", "channels"), ("unet", "model_channels")):
         part = tree.get(section)
-        if not isinstance(part, dict) or "norm_groups" in part or not isinstance(part.get(channels), int):
-            continue
-        if part[channels] < 128:
-            part.setdefault("norm_min_channels", 4)
+        if isinstance(part, dict) and not has_groups(part):
+            width = part.get(channels)
+            part.update(norm_groups=32, norm_min_channels=4 if isinstance(width, int) and width < 128 else 1)
+
+
+def has_groups(section: dict[str, Any]) -> bool:
+    """Whether a network's section of a saved config says how many groups its group norms have."""
+    return "norm_groups" in section or "norm_min_channels" in section
 
 
 def _set_absent(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.errors import InputError
-from jiidm.model.files import sha256
+from jiidm.model.files import ModelFile
 from ldm_jittor import averaging, checkpoint
 
 
@@ -27,60 +27,53 @@ def write_mean(
     """Write the mean of `sources` to `target`, with the name, SHA-256 and weight of each in its provenance.
 
     weights: positive, of sum one. notes: further provenance of each source. config: takes the place of the first
-    source's;
-    provenance: takes the place of what all sources' say alike. Raises CheckpointError or InputError for files that do
-    not fit together, and for a target that cannot be written.
+    source's. provenance: takes the place of what all sources' say alike. Raises CheckpointError or InputError for files
+    that do not fit together, and for a target that cannot be written.
     """
     averaging.common_layout(sources)
-    metadata = _common_metadata(sources)
+    files = [ModelFile(source) for source in sources]
+    metadata = _common_metadata(files)
     if config is not None:
         metadata["config"] = configs.to_dict(config)
     sizes = [source.stat().st_size for source in sources]
     parts: list[dict[str, Any]] = []
     with tqdm(total=sum(sizes) + sizes[0], desc="averaging", unit="B", unit_scale=True) as progress:
-        for source, weight, size, note in zip(sources, weights, sizes, notes or [{}] * len(sources)):
-            parts.append({"file": source.name, "sha256": sha256(source), "weight": weight, **note})
+        for file, weight, size, note in zip(files, weights, sizes, notes or [{}] * len(sources)):
+            parts.append({"file": file.path.name, "sha256": file.sha256, "weight": weight, **note})
             progress.update(size)
-        metadata["provenance"] = {**(provenance or _common_provenance(sources)), "average_of": parts}
+        metadata["provenance"] = {**(provenance or _common_provenance(files)), "average_of": parts}
         try:
             averaging.average(sources, target, weights, metadata, progress.update)
         except OSError as error:
             raise InputError(f"{target}: cannot be written ({error.strerror})") from None
 
 
-def _common_metadata(sources: Sequence[Path]) -> dict[str, Any]:
+def _common_metadata(files: Sequence[ModelFile]) -> dict[str, Any]:
     """The first file's config, or a segmenter's preprocessing, if it has one.
 
     Raises InputError where another file's gives the weights another meaning. How the models were trained and are used
     may differ.
     """
-    found = [_read(source) for source in sources]
-    first, *others = map(_meaning, sources, found)
-    for source, other in zip(sources[1:], others):
+    first, *others = map(_meaning, files)
+    for file, other in zip(files[1:], others):
         differing = [key for key in {**first, **other} if first.get(key) != other.get(key)]
         if differing:
             told = [f"{key} is {other.get(key)!r}, not {first.get(key)!r}" for key in differing]
-            raise InputError(f"{source} does not fit {sources[0]}: {checkpoint.listed(told)}")
-    return found[0]
+            raise InputError(f"{file.path} does not fit {files[0].path}: {checkpoint.listed(told)}")
+    return {key: files[0].metadata[key] for key in ("config", "preprocessing") if key in files[0].metadata}
 
 
-def _common_provenance(sources: Sequence[Path]) -> dict[str, Any]:
-    """What the provenances of all sources say alike, such as their data."""
-    first, *others = (checkpoint.load_metadata(source).get("provenance", {}) for source in sources)
+def _common_provenance(files: Sequence[ModelFile]) -> dict[str, Any]:
+    """What the provenances of all files say alike, such as their data."""
+    first, *others = (file.metadata.get("provenance", {}) for file in files)
     return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
 
-def _read(source: Path) -> dict[str, Any]:
-    metadata = checkpoint.load_metadata(source)
-    return {key: metadata[key] for key in ("config", "preprocessing") if key in metadata}
-
-
-def _meaning(source: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    settings = {key: value for key, value in metadata.items() if key != "config"}
-    if "config" in metadata:
-        config = configs.from_saved(metadata["config"], str(source))
-        settings["data.size"] = config.data.size
+def _meaning(file: ModelFile) -> dict[str, Any]:
+    settings = {key: file.metadata[key] for key in ("preprocessing",) if key in file.metadata}
+    if "config" in file.metadata:
+        settings["data.size"] = file.config.data.size
         for name in ("autoencoder", "unet", "schedule"):
-            section = configs.to_dict(getattr(config, name))
+            section = configs.to_dict(getattr(file.config, name))
             settings.update({f"{name}.{key}": value for key, value in section.items()})
     return settings

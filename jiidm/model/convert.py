@@ -11,7 +11,7 @@ from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_unet
-from jiidm.model.files import read_networks, save_model, sha256
+from jiidm.model.files import ModelFile, save_model, tell_of_old_groups
 from ldm_jittor import checkpoint
 from ldm_jittor.formats.names import Network
 
@@ -21,7 +21,7 @@ LABELS = {"autoencoder": "autoencoder", "unet": "U-Net"}
 
 
 class Part(NamedTuple):
-    source: Path
+    file: ModelFile
     network: Network
 
 
@@ -40,16 +40,20 @@ def convert(
         raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
     check_absent(target)
     named = None if config_name is None else configs.load_config(config_name, overrides)
-    parts = _collect(sources)
+    files = [ModelFile(source) for source in sources]
+    parts = _collect(files)
     if only is not None:
         if only not in parts:
             raise InputError(f"{sources[0]}: holds no {LABELS[only]}")
         parts = {only: parts[only]}
-    config = named or _stored_config(sources, overrides)
+    config = named or _stored_config(files)
+    for kind, part in parts.items():
+        config = part.file.adapted(config, [kind])
+    config = configs.override(config, overrides)
     faults = []
     for kind, part in parts.items():
         module = build_unet(config) if kind == "unet" else build_autoencoder(config.autoencoder)
-        faults += [f"{part.source} ({kind}): {fault}" for fault in checkpoint.misfits(module, part.network.state)]
+        faults += [f"{part.file.path} ({kind}): {fault}" for fault in checkpoint.misfits(module, part.network.state)]
     if not faults:
         _save(target, parts, config)
     return faults
@@ -61,35 +65,34 @@ def check_absent(target: Path) -> None:
         raise InputError(f"{target}: exists already; choose another name")
 
 
-def _collect(sources: Sequence[Path]) -> dict[str, Part]:
+def _collect(files: Sequence[ModelFile]) -> dict[str, Part]:
     """The networks by kind. It prints what it found and what it left out."""
     parts: dict[str, Part] = {}
-    for source in sources:
-        found, others = read_networks(source)
+    for file in files:
+        source = file.path
+        found, others = file.read_networks()
         for kind, network in found.items():
             print(f"{source}: {LABELS[kind]}, {len(network.state)} arrays, names of {network.layout}")
             if kind in parts:
-                first = parts[kind].source
+                first = parts[kind].file.path
                 raise InputError(f"{source}: a second {LABELS[kind]} beside {first}; give one (to infer, the averaged)")
-            parts[kind] = Part(source, network)
+            parts[kind] = Part(file, network)
         if others:
             groups = Counter(name.split(".")[0] for name in others)
             left_out = ", ".join(f"{name} ({count})" for name, count in groups.items())
             print(f"{source}: left out {left_out}")
+        if "config" in file.metadata:
+            tell_of_old_groups(source, file.metadata)
     return parts
 
 
-def _stored_config(sources: Sequence[Path], overrides: Sequence[str]) -> Config:
+def _stored_config(files: Sequence[ModelFile]) -> Config:
     """The first config that a source holds, else the released one."""
-    for source in sources:
-        tree = checkpoint.load_metadata(source).get("config")
-        if tree is not None:
-            return configs.override(configs.from_saved(tree, str(source)), overrides)
-    return configs.load_config(RELEASED, overrides)
+    return next((file.config for file in files if "config" in file.metadata), None) or configs.load_config(RELEASED)
 
 
 def _save(target: Path, parts: dict[str, Part], config: Config) -> None:
-    origins = {kind: {"file": part.source.name, "sha256": sha256(part.source)} for kind, part in parts.items()}
+    origins = {kind: {"file": part.file.path.name, "sha256": part.file.sha256} for kind, part in parts.items()}
     provenance = {"converted_from": origins}
     states = {kind: part.network.state for kind, part in parts.items()}
     if len(states) == 2:

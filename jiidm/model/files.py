@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,15 @@ import jittor as jt
 import numpy as np
 
 from jiidm.config import load as configs
+from jiidm.config.history import has_groups
 from jiidm.config.schema import AutoencoderConfig, Config
 from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import AutoencoderKL, LatentSpace, VQModel
 from ldm_jittor.errors import CheckpointError
-from ldm_jittor.formats.names import Network, check_diffusers_config, networks
+from ldm_jittor.files import read_json
+from ldm_jittor.formats.names import Network, diffusers_groups, networks
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
@@ -58,94 +61,142 @@ def export_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """
     stored = checkpoint.load(source)
     if "preprocessing" not in stored.metadata:  # which a segmenter has instead of a config
-        stored_config(source)
+        configs.from_saved(_config_tree(source, stored.metadata), str(source))
+        tell_of_old_groups(source, stored.metadata)
     halves = {name: array.astype(np.float16) for name, array in stored.arrays.items()}
     checkpoint.save(target, halves, stored.metadata)
 
 
+class ModelFile:
+    """A file of networks: of this kit, a released one, or one of latent-diffusion, SDM or diffusers (a folder).
+
+    The constructor reads the metadata. `sha256` reads the content once, and so does each loading of networks.
+    Raises CheckpointError for a file that is missing or that shows at once that it is no checkpoint, and for a
+    diffusers folder whose config is broken or does not suit our layers.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.metadata = checkpoint.load_metadata(path)
+        self.diffusers_groups = _diffusers_groups(checkpoint.weights_file(path))
+
+    @cached_property
+    def config(self) -> Config:
+        """The config that it was saved with. Raises InputError when there is none, or none that is valid."""
+        return configs.from_saved(_config_tree(self.path, self.metadata), str(self.path))
+
+    @cached_property
+    def sha256(self) -> str:
+        return sha256(self.path)
+
+    def adapted(self, config: Config, kinds: Collection[str] = ("autoencoder", "unet")) -> Config:
+        """`config` with what belongs to the file's networks but does not show in their weights.
+
+        That is the groups of group norm, and the latents' scale, which training measures. Raises InputError where the
+        result is no valid config.
+        """
+        known = {kind: self._known(kind) for kind in kinds}
+        sections = {kind: dataclasses.replace(getattr(config, kind), **settings) for kind, settings in known.items()}
+        changed = dataclasses.replace(config, **sections)
+        return configs.from_dict(configs.to_dict(changed), str(self.path))
+
+    def _known(self, kind: str) -> dict[str, Any]:
+        if "config" in self.metadata:
+            keys = ("norm_groups", "norm_min_channels", "latent_scale")[: 3 if kind == "autoencoder" else 2]
+            return {key: getattr(getattr(self.config, kind), key) for key in keys}
+        if kind == "autoencoder" and self.diffusers_groups is not None:
+            return {"norm_groups": self.diffusers_groups, "norm_min_channels": 1}
+        return {}
+
+    def read_networks(self) -> tuple[dict[str, Network], list[str]]:
+        """The networks by kind ("autoencoder", "unet"), and the names of arrays that belong to neither.
+
+        Raises CheckpointError when the file is unreadable or holds no network.
+        """
+        arrays = checkpoint.load(self.path).arrays
+        try:
+            found, others = networks(arrays)
+        except ValueError as error:
+            raise CheckpointError(f"{self.path}: {error}") from None
+        if not found:
+            names = checkpoint.listed(list(arrays)) or "none"
+            raise CheckpointError(f"{self.path}: holds neither an autoencoder nor a SPADE U-Net; its arrays: {names}")
+        return found, others
+
+    def load(self, config: Config | None = None) -> Model:
+        """Build the networks and give them the file's weights. `config` replaces the one inside the file.
+
+        Raises CheckpointError when the file is unreadable or does not fit the config.
+        """
+        found, _ = self.read_networks()
+        config = config or self.config
+        autoencoder, unet = build_autoencoder(config.autoencoder), build_unet(config)
+        self._fill(autoencoder, "autoencoder", found)
+        self._fill(unet, "unet", found)
+        space = LatentSpace(autoencoder, config.autoencoder.latent_scale)
+        return Model(config, space, unet, build_schedule(config.schedule), self.metadata.get("provenance", {}))
+
+    def load_autoencoder(self, config: AutoencoderConfig) -> VQModel | AutoencoderKL:
+        """Build an autoencoder and give it the file's weights. Raises CheckpointError as `load` does."""
+        found, _ = self.read_networks()
+        autoencoder = build_autoencoder(config)
+        self._fill(autoencoder, "autoencoder", found)
+        return autoencoder
+
+    def _fill(self, module: jt.nn.Module, kind: str, found: dict[str, Network]) -> None:
+        if kind not in found:
+            told = f"{self.path} ({kind}) is missing; `jiidm convert` joins an autoencoder and a U-Net"
+            raise CheckpointError(told)
+        checkpoint.load_into(module, found[kind].state, f"{self.path} ({kind})")
+        module.eval()
+
+
 def load_model(path: str | os.PathLike, config: Config | None = None) -> Model:
-    """Build the networks and give them the file's weights. `config` replaces the one inside the file.
-
-    Raises CheckpointError when the file is unreadable or does not fit the config.
-    """
-    found, _ = read_networks(path)
-    if config is None:
-        config = stored_config(path)
-    autoencoder, unet = build_autoencoder(config.autoencoder), build_unet(config)
-    _fill(autoencoder, "autoencoder", found, path)
-    _fill(unet, "unet", found, path)
-    space = LatentSpace(autoencoder, config.autoencoder.latent_scale)
-    provenance = checkpoint.load_metadata(path).get("provenance", {})
-    return Model(config, space, unet, build_schedule(config.schedule), provenance)
-
-
-def load_autoencoder(path: str | os.PathLike, config: AutoencoderConfig) -> VQModel | AutoencoderKL:
-    """Build an autoencoder with the weights of any file that `read_networks` reads.
-
-    Raises CheckpointError when they are unreadable or do not fit the config.
-    """
-    found, _ = read_networks(path)
-    autoencoder = build_autoencoder(config)
-    _fill(autoencoder, "autoencoder", found, path)
-    return autoencoder
-
-
-def _fill(module: jt.Module, kind: str, found: dict[str, Network], path: str | os.PathLike) -> None:
-    if kind not in found:
-        raise CheckpointError(f"{path} ({kind}) is missing; `jiidm convert` joins an autoencoder and a U-Net")
-    checkpoint.load_into(module, found[kind].state, f"{path} ({kind})")
-    module.eval()
-
-
-def read_networks(path: str | os.PathLike) -> tuple[dict[str, Network], list[str]]:
-    """The networks in a file, by kind ("autoencoder", "unet"), and the names of arrays that belong to neither.
-
-    The file is of this kit, released, or of latent-diffusion, SDM or diffusers (a folder).
-    Raises CheckpointError when it is unreadable or holds no network.
-    """
-    arrays = checkpoint.load(path).arrays
-    try:
-        found, others = networks(arrays)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    if not found:
-        shown = checkpoint.listed(list(arrays)) or "none"
-        raise CheckpointError(f"{path}: holds neither an autoencoder nor a SPADE U-Net; its arrays: {shown}")
-    if any(network.layout == "diffusers" for network in found.values()):
-        _check_settings(checkpoint.weights_file(path).with_name("config.json"))
-    return found, others
-
-
-def _check_settings(path: Path) -> None:
-    """Raises CheckpointError where diffusers' own config, if it is there, is broken or does not suit our layers."""
-    if not path.is_file():
-        return
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("not a mapping")
-        check_diffusers_config(settings)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
+    """`ModelFile.load` of a file that nothing else is asked of."""
+    return ModelFile(path).load(config)
 
 
 def stored_config(path: str | os.PathLike) -> Config:
-    """The config in a model file. Raises CheckpointError or InputError when there is none."""
-    metadata = checkpoint.load_metadata(path)
-    if "config" not in metadata:
-        raise InputError(f"{path}: holds no config; give one with --config, or make a model of it with `jiidm convert`")
-    return configs.from_saved(metadata["config"], str(path))
+    """`ModelFile.config` of a file that nothing else is asked of."""
+    return ModelFile(path).config
 
 
 def with_stored_scale(config: Config, path: str | os.PathLike) -> Config:
-    """The config with the latent scale of the one in the file, if the file holds one.
+    """`ModelFile.adapted` of a file that nothing else is asked of."""
+    return ModelFile(path).adapted(config)
 
-    The scale is measured in training, so it belongs to the weights. Raises InputError for a stored config that is none.
-    """
-    if "config" not in checkpoint.load_metadata(path):
-        return config
-    scale = stored_config(path).autoencoder.latent_scale
-    return dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
+
+def load_autoencoder(path: str | os.PathLike, config: AutoencoderConfig) -> VQModel | AutoencoderKL:
+    """`ModelFile.load_autoencoder` of a file that nothing else is asked of."""
+    return ModelFile(path).load_autoencoder(config)
+
+
+def tell_of_old_groups(path: str | os.PathLike, metadata: Mapping[str, Any]) -> None:
+    """Say so of a file with a config that this kit wrote before the groups of group norm were a setting."""
+    if not any(has_groups(metadata["config"].get(kind, {})) for kind in ("autoencoder", "unet")):
+        print(
+            f"{path}: has no norm_groups; it was made with, and is read by, the old rule of 4 channels a group or more"
+        )
+
+
+def _config_tree(path: str | os.PathLike, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    if "config" not in metadata:
+        raise InputError(f"{path}: holds no config; give one with --config, or make a model of it with `jiidm convert`")
+    return metadata["config"]
+
+
+def _diffusers_groups(weights: Path) -> int | None:
+    """The groups that config.json names beside diffusers' weights; None beside other weights, and without the file."""
+    path = weights.with_name("config.json")
+    if not weights.name.startswith(checkpoint.DIFFUSERS_STEM) or not path.is_file():
+        return None
+    try:
+        settings = read_json(path)
+        if not isinstance(settings, dict):
+            raise ValueError("not a mapping")
+        return diffusers_groups(settings)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def find_model(runs: Path = RUNS) -> Path:

@@ -18,7 +18,7 @@ from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, writ
 from jiidm.errors import InputError
 from jiidm.evaluate.statistics import Network
 from jiidm.inference.inputs import DEMO_SEED
-from jiidm.model.files import MODEL_FILE, load_autoencoder, save_model, sha256, with_stored_scale
+from jiidm.model.files import MODEL_FILE, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks
 from jiidm.train import settings, validation
 from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
@@ -68,12 +68,12 @@ def train(
 
     if autoencoder_file is None and not (folder / AUTOENCODER_FILE).exists():
         train_autoencoder(config, train_pairs, validation_pairs, folder, provenance)
-    source = autoencoder_file or folder / AUTOENCODER_FILE
-    config = with_stored_scale(config, source)
-    space = LatentSpace(load_autoencoder(source, config.autoencoder), config.autoencoder.latent_scale)
+    source = ModelFile(autoencoder_file or folder / AUTOENCODER_FILE)
+    config = source.adapted(config, ["autoencoder"])
+    space = LatentSpace(source.load_autoencoder(config.autoencoder), config.autoencoder.latent_scale)
 
     # latents belong to the weights that made them
-    latents = folder / "latents" / sha256(source)[:12]
+    latents = folder / "latents" / source.sha256[:12]
     pairs = [*train_pairs, *validation_pairs]
     encode_dataset(space.autoencoder, pairs, latents, config.data.size, config.autoencoder.downsample)
 

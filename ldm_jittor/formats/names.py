@@ -24,7 +24,6 @@ _PREFIXES = {
 }
 """Prefixes under which a file may hold a network. The best comes first: inference runs on averages."""
 _TRAINING_ONLY = ("loss.", "model_ema.")
-_DIFFUSERS_SETTINGS = {"norm_num_groups": 32, "act_fn": "silu"}
 
 _BLOCK = {**{name: name for name in ("norm1", "conv1", "norm2", "conv2")}, "nin_shortcut": "conv_shortcut"}
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
@@ -93,11 +92,17 @@ def _autoencoder(state: State) -> Network:
     return Network(from_diffusers_vq(state) if is_vq else from_diffusers_kl(state), "diffusers")
 
 
-def check_diffusers_config(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for a setting of diffusers that our layers do not have and that no weight shows."""
-    for key, ours in _DIFFUSERS_SETTINGS.items():
-        if config.get(key, ours) != ours:
-            raise ValueError(f"{key} is {config[key]}, only {ours} is supported")
+def diffusers_groups(config: Mapping[str, Any]) -> int:
+    """The number of groups of every group norm, which no weight of a diffusers autoencoder shows. config: config.json.
+
+    Raises ValueError for a value that is no such number, and for an activation that our layers do not have.
+    """
+    if config.get("act_fn", "silu") != "silu":
+        raise ValueError(f"act_fn is {config['act_fn']}, only silu is supported")
+    groups = config.get("norm_num_groups", 32)
+    if type(groups) is not int or groups < 1:
+        raise ValueError(f"norm_num_groups is {groups!r}, expected a whole number above 0")
+    return groups
 
 
 def from_diffusers_vq(state: Mapping[str, np.ndarray]) -> State:

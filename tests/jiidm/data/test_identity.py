@@ -65,6 +65,8 @@ def first_versions_record(smoke):
         "jpeg_quality": 95,
     }  # fmt: skip
     networks = {key: configs.to_dict(getattr(smoke, key)) for key in ("autoencoder", "unet", "schedule")}
+    for key in ("norm_groups", "norm_min_channels"):
+        del networks["autoencoder"][key], networks["unet"][key]
     return {"model": "a" * 64, "seed": 0, "size": [64, 48], "inference": inference, **networks}
 
 

@@ -102,6 +102,27 @@ def test_latent_diffusion_and_diffusers_autoencoders(states, smoke, tmp_path, ca
         assert ("left out loss (2), model_ema (1)" in told) == (source != folder)
 
 
+def test_a_source_says_how_many_groups_its_group_norms_have(states, smoke, smoke_model, tmp_path, capsys):
+    folder, target = tmp_path / "vqvae", tmp_path / "a.safetensors"
+    folder.mkdir()
+    save_file(to_diffusers_vq(states["autoencoder"]), folder / "diffusion_pytorch_model.safetensors")
+    (folder / "config.json").write_text('{"norm_num_groups": 16}')
+    assert convert(folder, smoke_model, target, "--only", "autoencoder") == 2  # an autoencoder in both
+    assert convert(folder, target, "--config", "smoke") == 0
+    autoencoder = model.stored_config(target).autoencoder
+    assert (autoencoder.norm_groups, autoencoder.norm_min_channels) == (16, 1)
+    told = ["--config", "smoke", "--set", "autoencoder.norm_groups=8"]
+    assert convert(folder, tmp_path / "b.safetensors", *told) == 0
+    assert model.stored_config(tmp_path / "b.safetensors").autoencoder.norm_groups == 8
+    # with a config whose networks have other groups, a file of this kit keeps its own
+    other = ["--set", "unet.norm_min_channels=1", "--set", "unet.norm_groups=2"]
+    assert convert(smoke_model, tmp_path / "c.safetensors", "--only", "unet", *other) == 0
+    assert convert(tmp_path / "c.safetensors", tmp_path / "d.safetensors", "--config", "smoke") == 0
+    unet = model.stored_config(tmp_path / "d.safetensors").unet
+    assert (unet.norm_groups, unet.norm_min_channels) == (2, 1)
+    assert "4 channels a group" not in capsys.readouterr().out
+
+
 def test_what_is_left_out_is_told(states, tmp_path, capsys):
     arrays = {**checkpoint.with_prefix("first_stage_model", states["autoencoder"]), "betas": np.zeros(9, np.float32)}
     torch_files.save(tmp_path / "ldm.ckpt", {**arrays, "cond_stage_model.a": np.zeros(2, np.float32)}, epoch=3)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 import os
 import pickle
+from pathlib import Path
 
 import jittor as jt
 import numpy as np
@@ -43,13 +45,52 @@ def test_the_latent_scale_comes_from_the_config(smoke_model, smoke):
     assert model.load_model(smoke_model, scaled).space.scale == 0.25
 
 
-def test_a_files_latent_scale_holds_with_another_config(smoke, tmp_path, smoke_model):
-    measured = configs.override(smoke, ["autoencoder.latent_scale=0.25"])
-    path = tmp_path / "measured.safetensors"
-    model.save_model(path, measured, *parts_of(smoke_model), {})
-    assert model.with_stored_scale(smoke, path) == measured
+def test_what_only_the_file_knows_holds_with_another_config(smoke, tmp_path, smoke_model):
+    settings = ["autoencoder.latent_scale=0.25", "autoencoder.norm_groups=16", "unet.norm_min_channels=2"]
+    made_with = configs.override(smoke, [*settings, "seed=5"])
+    path = tmp_path / "model.safetensors"
+    model.save_model(path, made_with, *parts_of(smoke_model), {})
+    file = model.ModelFile(path)
+    assert file.adapted(smoke) == configs.override(smoke, settings)
+    assert file.adapted(smoke, ["autoencoder"]) == configs.override(smoke, settings[:2])
+    assert file.adapted(smoke, ["unet"]) == configs.override(smoke, settings[2:])
     checkpoint.save(tmp_path / "bare.safetensors", checkpoint.load(path).arrays, {})
-    assert model.with_stored_scale(smoke, tmp_path / "bare.safetensors") == smoke
+    assert model.ModelFile(tmp_path / "bare.safetensors").adapted(smoke) == smoke
+
+
+def test_a_file_without_the_number_of_groups_has_small_ones(smoke, tmp_path, smoke_model, capsys):
+    """It is of the first version, whose rule was that of the smoke config's setting."""
+    tree = configs.to_dict(smoke)
+    for section in ("autoencoder", "unet"):
+        del tree[section]["norm_groups"], tree[section]["norm_min_channels"]
+    path = tmp_path / "old.safetensors"
+    checkpoint.save(path, checkpoint.load(smoke_model).arrays, {"config": tree})
+    assert model.stored_config(path) == smoke
+    model.export_half(path, tmp_path / "half.safetensors")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "old.safetensors" in line and "4 channels a group" in line
+    model.export_half(smoke_model, tmp_path / "new.safetensors")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_is_opened_once_for_each_thing_that_is_read(smoke_model, monkeypatch):
+    opened = []
+
+    def counting(genuine):
+        def counted(path, *arguments, **options):
+            if Path(path) == smoke_model:
+                opened.append(genuine)
+            return genuine(path, *arguments, **options)
+
+        return counted
+
+    monkeypatch.setattr(builtins, "open", counting(open))
+    monkeypatch.setattr(checkpoint, "safe_open", counting(checkpoint.safe_open))
+    file = model.ModelFile(smoke_model)
+    assert file.config and file.adapted(file.config) and len(opened) == 1
+    assert file.sha256 == file.sha256 and len(opened) == 2
+    file.load(file.config)
+    assert len(opened) == 3
 
 
 def test_the_metadata_is_readable_json(smoke_model):
@@ -131,7 +172,7 @@ def test_an_autoencoder_is_taken_from_many_files(smoke_model, smoke, tmp_path, s
 
 def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp_path):
     save_file(to_diffusers_vq(parts_of(smoke_model)[0]), tmp_path / "diffusion_pytorch_model.fp16.safetensors")
-    for settings, told in (({"norm_num_groups": 16}, "norm_num_groups is 16"), ({"act_fn": "relu"}, "act_fn is relu")):
+    for settings, told in (({"norm_num_groups": 0}, "norm_num_groups is 0"), ({"act_fn": "relu"}, "act_fn is relu")):
         (tmp_path / "config.json").write_text(json.dumps(settings))
         with pytest.raises(CheckpointError, match=told):
             model.load_autoencoder(tmp_path, smoke.autoencoder)
@@ -142,8 +183,16 @@ def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp
         with pytest.raises(CheckpointError, match=r"/config\.json: ") as caught:
             model.load_autoencoder(tmp_path, smoke.autoencoder)
         assert "\n" not in str(caught.value)
-    (tmp_path / "config.json").write_text(json.dumps({"act_fn": "silu", "norm_num_groups": 32}))
-    model.load_autoencoder(tmp_path, smoke.autoencoder)
+    for settings, groups in (({"act_fn": "silu", "norm_num_groups": 16}, 16), ({}, 32)):
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        config = model.ModelFile(tmp_path).adapted(smoke)
+        assert (config.autoencoder.norm_groups, config.autoencoder.norm_min_channels) == (groups, 1)
+        assert config.unet == smoke.unet
+        autoencoder = model.load_autoencoder(tmp_path, config.autoencoder)
+        assert autoencoder.encoder.norm_out.num_groups == groups
+    (tmp_path / "config.json").write_text('{"norm_num_groups": 24}')
+    with pytest.raises(InputError, match="autoencoder.channels is 32, expected a multiple of 24"):
+        model.ModelFile(tmp_path).adapted(smoke)
 
 
 def test_a_file_without_config_needs_one(smoke_model, smoke, tmp_path):

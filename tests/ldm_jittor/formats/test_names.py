@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldm_jittor.formats.names import (
-    check_diffusers_config,
+    diffusers_groups,
     from_diffusers_kl,
     from_diffusers_vq,
     networks,
@@ -152,6 +152,10 @@ def test_what_is_no_network_of_ours() -> None:
 
 
 def test_diffusers_configs() -> None:
-    check_diffusers_config({"norm_num_groups": 32, "act_fn": "silu", "block_out_channels": [128]})
-    with pytest.raises(ValueError, match="norm_num_groups is 16, only 32"):
-        check_diffusers_config({"norm_num_groups": 16})
+    assert diffusers_groups({"norm_num_groups": 16, "act_fn": "silu", "block_out_channels": [128]}) == 16
+    assert diffusers_groups({}) == 32
+    for value in (0, -1, True, 4.0, "32", None):
+        with pytest.raises(ValueError, match=f"norm_num_groups is {value!r}, expected a whole number"):
+            diffusers_groups({"norm_num_groups": value})
+    with pytest.raises(ValueError, match="act_fn is relu"):
+        diffusers_groups({"act_fn": "relu"})
