@@ -257,10 +257,10 @@ def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:
     return np.array(Image.open(file))
 
 
-def _png_bit_depth(image: Image.Image) -> int:
-    """Of a PNG file whose pixels are not yet decoded."""
-    place = image.fp.tell()
-    image.fp.seek(24)  # signature 8, chunk length and name 8, width and height 8
-    depth = image.fp.read(1)[0]
-    image.fp.seek(place)
+def _png_bit_depth(png: Any) -> int:
+    """Of an opened PngImageFile whose pixels are not yet decoded."""
+    place = png.fp.tell()
+    png.fp.seek(24)  # signature 8, chunk length and name 8, width and height 8
+    depth = png.fp.read(1)[0]
+    png.fp.seek(place)
     return depth

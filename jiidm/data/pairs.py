@@ -14,7 +14,6 @@ import numpy as np
 from tqdm import tqdm
 
 from jiidm.classes import CLASS_NAMES, NUM_CLASSES
-from jiidm.classes import one_hot as one_hot  # leaves when its last caller has moved
 from jiidm.data.folders import list_folder, name_faults, same_text
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import write_references

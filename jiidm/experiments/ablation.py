@@ -133,7 +133,8 @@ def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) 
     folder.write_manifest(identity, trial.model, trial.config)
     for job in tqdm(folder.pending(jobs), desc=name, unit="image"):
         image = load_image(painted.image(job.stem))
-        reference = load_image(job.reference, image.shape[1::-1])
+        height, width = image.shape[:2]
+        reference = load_image(job.reference, (width, height))
         recolored = color_transfer(image, reference, trial.config.inference.color_space)
         folder.write(job.stem, recolored, trial.config.inference.jpeg_quality)
 
@@ -168,7 +169,7 @@ def expectations(results: Sequence[Result]) -> list[Expectation]:
         found.append(Expectation(text, margin > 0, margin, bootstrap.interval(margin, draws)))
     for name in (I2I, RF, CT, ME):
         if name in by_name:
-            margin, draws = (values["M"] - LEAST_ACCURACY for values in (by_name[name].scores, by_name[name].draws))
+            margin, draws = by_name[name].scores["M"] - LEAST_ACCURACY, by_name[name].draws["M"] - LEAST_ACCURACY
             text = f"M({name}) >= {LEAST_ACCURACY:g}"
             found.append(Expectation(text, margin >= 0, margin, bootstrap.interval(margin, draws)))
     return found
