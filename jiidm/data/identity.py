@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jiidm.config import load as configs
+from jiidm.config.convert import to_typed
 from jiidm.config.history import modernised
 from jiidm.config.schema import Config
 from jiidm.errors import InputError
@@ -85,10 +86,11 @@ def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> 
 def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
     """A record of `made_by` that an earlier version may have kept, with the settings that have come since.
 
-    Raises KeyError or TypeError for what is no such record.
+    Raises KeyError, TypeError or InputError for what is no such record.
     """
-    networks = modernised({key: before[key] for key in _NETWORKS})
-    return {"from_noise": False, **before, **{key: networks[key] for key in _NETWORKS}}
+    config = to_typed(Config, modernised({key: before[key] for key in _NETWORKS}), "", "made_by")
+    networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
+    return {"from_noise": False, **before, **networks}
 
 
 def _short(value: Any) -> str:

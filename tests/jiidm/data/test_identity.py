@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -57,31 +57,32 @@ class TestClaim:
             claim(tmp_path / "file" / "origin.json", {}, "choose another folder")
 
 
-def first_versions_record(smoke):
-    """The record of the smoke config as the first version wrote it."""
-    first, second = (configs.to_dict(spec) | {"noise_timestep": None} for spec in smoke.inference.rounds)
+FIRST_VERSION = json.loads((Path(__file__).parent.parent / "config" / "configs_0_1.json").read_text(encoding="utf-8"))
+"""The shipped configs as the first version saved them."""
+
+
+def first_versions_record(tree):
+    """What the first version wrote of a config into the manifest of an output folder."""
     inference = {
-        "rounds": [first, second], "clip_x0": None, "color_space": "lab8", "jpeg_between_rounds": None,
-        "jpeg_quality": 95,
-    }  # fmt: skip
-    networks = {key: configs.to_dict(getattr(smoke, key)) for key in ("autoencoder", "unet", "schedule")}
-    for key in ("norm_groups", "norm_min_channels"):
-        del networks["autoencoder"][key], networks["unet"][key]
-    return {"model": "a" * 64, "seed": 0, "size": [64, 48], "inference": inference, **networks}
+        k: v for k, v in tree["inference"].items() if k not in ("batch_size", "modulation_memory", "fast_steps")
+    }
+    networks = {key: tree[key] for key in ("autoencoder", "unet", "schedule")}
+    return {"model": "a" * 64, "seed": 0, "size": tree["data"]["size"], "inference": inference, **networks}
 
 
 class TestMadeBy:
-    def test_folders_of_the_first_version_may_go_on(self, smoke):
-        assert differing(renewed(first_versions_record(smoke)), made_by("a" * 64, smoke, 0)) == []
+    @pytest.mark.parametrize("name", FIRST_VERSION)
+    def test_folders_of_the_first_version_may_go_on(self, name):
+        before = first_versions_record(FIRST_VERSION[name])
+        config = configs.from_saved(FIRST_VERSION[name], "a checkpoint")
+        assert differing(renewed(before), made_by("a" * 64, config, 0)) == []
 
-    def test_training_runs_of_the_first_version_may_go_on(self, smoke):
+    @pytest.mark.parametrize("name", FIRST_VERSION)
+    def test_training_runs_of_the_first_version_may_go_on(self, name):
         """They keep a digest of the settings, in which the order of keys does not count."""
-        inference = first_versions_record(smoke)["inference"]
-        digests = {
-            hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-            for settings in (inference, sampling(smoke))
-        }
-        assert len(digests) == 1
+        before = first_versions_record(FIRST_VERSION[name])["inference"]
+        now = sampling(configs.from_saved(FIRST_VERSION[name], "a checkpoint"))
+        assert json.dumps(now, sort_keys=True) == json.dumps(before, sort_keys=True)
 
     @pytest.mark.parametrize(
         ("assignment", "key"),
@@ -120,7 +121,7 @@ class TestMadeBy:
         record = made_by("a", changed, 0)
         assert json.loads(json.dumps(record)) == record
 
-    @pytest.mark.parametrize("record", [{}, {"seed": 0}, [], None, 3])
+    @pytest.mark.parametrize("record", [{}, [], None, 3, dict.fromkeys(("autoencoder", "unet", "schedule"), 3)])
     def test_what_is_no_record_is_told(self, record):
-        with pytest.raises((KeyError, TypeError)):
+        with pytest.raises((KeyError, TypeError, InputError)):
             renewed(record)
