@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
+import importlib
 import io
 import re
 import shlex
@@ -123,6 +125,15 @@ def test_page_names_only_configs_and_scripts_that_exist(page):
     named = configs | set(re.findall(r"\b(?:configs|benchmarks|tests|examples)/[\w/]+\.(?:yaml|py|sh)\b", text))
 
     assert not [name for name in sorted(named) if not (PROJECT / name).exists()]
+
+
+@by_page
+def test_page_python_compiles_and_imports_what_there_is(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for node in ast.parse(block).body:
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 @by_page

@@ -7,12 +7,14 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 from jiidm.config import history
 from jiidm.config.bounds import bound_of
 from jiidm.errors import InputError
 
+_MAX_SHOWN = 200
 _EXPECTED = {int: "an integer", str: "a string", bool: "true or false"}
 
 
@@ -34,6 +36,8 @@ def to_typed(kind: Any, value: Any, key: str, source: str) -> Any:
         return _number(value, key, source)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         _refuse(value, key, source, _EXPECTED[kind])
+    if kind is int and value.bit_length() > 63:
+        _refuse(value, key, source, "an integer of 64 bits")
     return value
 
 
@@ -46,11 +50,19 @@ def to_dict(value: Any) -> Any:
 
 def shown(value: Any) -> str:
     """A value as error messages have it, sizes as WxH."""
-    return "x".join(map(str, value)) if isinstance(value, tuple) and value else str(value)
+    return "x".join(map(_cut, value)) if isinstance(value, tuple) and value else _cut(value, str)
+
+
+def _cut(value: Any, write: Callable[[Any], str] = repr) -> str:
+    try:
+        text = write(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _refuse(value: Any, key: str, source: str, expected: str) -> NoReturn:
-    raise InputError(f"{source}: {key or 'the file'} is {value!r}, expected {expected}")
+    raise InputError(f"{source}: {key or 'the file'} is {_cut(value)}, expected {expected}")
 
 
 def _section(kind: Any, value: Any, key: str, source: str) -> Any:

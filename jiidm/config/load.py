@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,20 @@ import yaml
 
 from jiidm.config import history, rules, yaml_files
 from jiidm.config.convert import shown, to_dict, to_typed
-from jiidm.config.schema import Config
+from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
 
-__all__ = ["CONFIG_DIR", "fast", "from_dict", "from_saved", "load_config", "load_saved", "override", "to_dict"]
+__all__ = [
+    "CONFIG_DIR",
+    "fast",
+    "from_dict",
+    "from_saved",
+    "load_config",
+    "load_saved",
+    "override",
+    "to_dict",
+    "with_rounds",
+]
 
 _IN_WHEEL, _IN_CHECKOUT = (Path(__file__).resolve().parents[level] / "configs" for level in (1, 2))
 CONFIG_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT
@@ -88,6 +98,22 @@ def fast(config: Config) -> Config:
     return _obeying_rules(dataclasses.replace(config, inference=inference), "--fast")
 
 
+def with_rounds(config: Config, rounds: Sequence[Round | Mapping[str, Any]], source: str) -> Config:
+    """The same config with other rounds, each a Round or what a YAML file says of one.
+
+    Raises InputError, naming `source`, for rounds that are none or that the schedule cannot do.
+    """
+    if isinstance(rounds, (str, Mapping)) or not isinstance(rounds, Sequence):
+        raise InputError(f"{source}: {rounds!r}, expected a list of rounds")
+    tree = to_dict(config)
+    tree["inference"]["rounds"] = [
+        dict(round_) if isinstance(round_, Mapping) else to_dict(round_) for round_ in rounds
+    ]
+    if config.released.noise_timesteps is not None:
+        tree["released"]["noise_timesteps"] = config.released.noise_timesteps[: len(rounds)]
+    return from_dict(tree, source)
+
+
 def _find(name: str | os.PathLike, folder: Path) -> Path:
     """The file of a shipped config by its name, or of any other by its path from `folder`."""
     is_shipped = not Path(name).suffix and (CONFIG_DIR / f"{name}.yaml").is_file()
@@ -134,7 +160,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         raise InputError(f"--set {assignment}: no such setting; {told}") from None
     try:
         parent[place] = yaml_files.parse(value)
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
 
 

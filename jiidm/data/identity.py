@@ -13,7 +13,7 @@ from jiidm.config.convert import to_typed
 from jiidm.config.history import modernised
 from jiidm.config.schema import Config
 from jiidm.errors import InputError
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 _WITHOUT_EFFECT = ("batch_size", "modulation_memory", "fast_steps")
 _NETWORKS = ("autoencoder", "unet", "schedule")
@@ -59,8 +59,8 @@ def claim(path: Path, now: Mapping[str, Any], advice: str) -> None:
         if not path.exists():
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        before = read_json(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be used ({getattr(error, 'strerror', None) or error})") from None
     require_same(path, before, now, advice)
 

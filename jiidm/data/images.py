@@ -27,7 +27,7 @@ MAX_PIXELS = 2**26
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _RGB_CONVERTIBLE = {"RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr"}
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
 _JPEG_PIXELS_PER_BYTE = 1024
 """More than any JPEG holds: one colour takes a bit for 8 x 8 pixels. libjpeg paints gray what is missing, silently."""
 _JPEG_START, _EXIF_START, _MPF_START = b"\xff\xd8", b"Exif\0\0", b"MPF\0"
@@ -74,7 +74,7 @@ def open_image(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS
         raise InputError(f"{path}: not a readable {' or '.join(formats)} image") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: {error}") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         raise InputError(f"{path}: cannot be read ({reason})") from error
 
@@ -144,9 +144,6 @@ def load_mask(path: str | os.PathLike, size: tuple[int, int] | None = None) -> n
     for any other mode, for labels outside 0-28 (listing them) and for a file that does not decode fully.
     """
     with open_image(path, ("PNG",)) as image:
-        if image.mode == "L" and (bits := _png_bit_depth(image)) != 8:
-            # Pillow stretches 2- and 4-bit gray to 0-255, which would turn label 1 into 85 or 17.
-            raise InputError(f"{path}: {bits}-bit gray, a mask must be 8-bit single-channel")
         mask = mask_array(image, str(path))
     return mask if size is None else resize_mask(mask, size)
 
@@ -155,6 +152,9 @@ def mask_array(image: Image.Image, source: str) -> np.ndarray:
     """What `load_mask` makes of an opened file; `source` names it in the InputErrors for its mode and labels."""
     if image.mode not in ("L", "P"):
         raise InputError(f"{source}: mode {image.mode}, a mask must be 8-bit single-channel (mode L or P)")
+    if image.mode == "L" and (bits := _png_bit_depth(image)) != 8:
+        # Pillow stretches 2- and 4-bit gray to 0-255, which would turn label 1 into 85 or 17.
+        raise InputError(f"{source}: {bits}-bit gray, a mask must be 8-bit single-channel")
     return check_labels(np.array(upright(image)), source)
 
 
@@ -257,10 +257,13 @@ def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:
     return np.array(Image.open(file))
 
 
-def _png_bit_depth(png: Any) -> int:
-    """Of an opened PngImageFile whose pixels are not yet decoded."""
-    place = png.fp.tell()
-    png.fp.seek(24)  # signature 8, chunk length and name 8, width and height 8
-    depth = png.fp.read(1)[0]
-    png.fp.seek(place)
+def _png_bit_depth(image: Image.Image) -> int:
+    """Of a PNG file whose pixels are not yet decoded; 8 for any other image of mode L."""
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return 8
+    place = file.tell()
+    file.seek(24)  # signature 8, chunk length and name 8, width and height 8
+    depth = file.read(1)[0]
+    file.seek(place)
     return depth

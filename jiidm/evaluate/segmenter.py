@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from jiidm.evaluate.segformer import HEADS, PRESETS, Architecture, SegFormer
 from jiidm.model.files import sha256
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
+from ldm_jittor.files import read_json
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "segmenter.safetensors"
 AREA_OR_CUBIC = "area where both sides shrink, else cubic"
@@ -218,7 +218,7 @@ def _read_preprocessing(path: Path) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     """The object in a file, empty where there is no file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

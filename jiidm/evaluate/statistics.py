@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
+from jiidm.data.folders import list_folder
 from jiidm.data.images import load_image, read_size
 from jiidm.data.pairs import IMAGE_FOLDER
 from jiidm.data.prefetch import load_ahead
@@ -43,7 +44,7 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     if (folder / IMAGE_FOLDER).is_dir():
         folder = folder / IMAGE_FOLDER
     try:
-        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.name[0] != ".")
+        photos = [path for path in list_folder(folder) if path.suffix.lower() in _SUFFIXES]
     except OSError as error:
         raise InputError(f"{folder}: cannot list the real photos ({error.strerror})") from error
     if strange := [photo for photo in photos if not photo.is_file()]:

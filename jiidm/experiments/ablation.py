@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from jiidm.color import color_transfer
+from jiidm.config.load import with_rounds
 from jiidm.config.schema import Config, Round
 from jiidm.data.images import load_image
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
 from jiidm.experiments import compare
-from jiidm.experiments.trials import Result, Trial, configure, identity_of, with_rounds
+from jiidm.experiments.trials import Result, Trial, configure, identity_of
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
@@ -133,8 +134,7 @@ def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) 
     folder.write_manifest(identity, trial.model, trial.config)
     for job in tqdm(folder.pending(jobs), desc=name, unit="image"):
         image = load_image(painted.image(job.stem))
-        height, width = image.shape[:2]
-        reference = load_image(job.reference, (width, height))
+        reference = load_image(job.reference, job.size)
         recolored = color_transfer(image, reference, trial.config.inference.color_space)
         folder.write(job.stem, recolored, trial.config.inference.jpeg_quality)
 
@@ -169,7 +169,8 @@ def expectations(results: Sequence[Result]) -> list[Expectation]:
         found.append(Expectation(text, margin > 0, margin, bootstrap.interval(margin, draws)))
     for name in (I2I, RF, CT, ME):
         if name in by_name:
-            margin, draws = by_name[name].scores["M"] - LEAST_ACCURACY, by_name[name].draws["M"] - LEAST_ACCURACY
+            margin = by_name[name].scores["M"] - LEAST_ACCURACY
+            draws = by_name[name].draws["M"] - LEAST_ACCURACY
             text = f"M({name}) >= {LEAST_ACCURACY:g}"
             found.append(Expectation(text, margin >= 0, margin, bootstrap.interval(margin, draws)))
     return found

@@ -46,7 +46,7 @@ def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:
     runs' images only. Raises InputError where the runs have none in common or an image is damaged, OSError where `path`
     cannot be written.
     """
-    painted = [{image.stem for image in run.glob("*.jpg")} for run in runs]
+    painted = [{image.stem for image in run.glob("*.jpg") if image.name[0] != "."} for run in runs]
     known = {job.stem: job for job in jobs}
     common = sorted(set.intersection(*painted, *([set(known)] if jobs else [])))
     if not common:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jiidm.config.load import with_rounds
 from jiidm.config.schema import Config, ReleasedConfig
 from jiidm.evaluate import bootstrap
-from jiidm.experiments.trials import Result, Trial, configure, with_rounds
+from jiidm.experiments.trials import Result, Trial, configure
 from jiidm.model.build import build_schedule
 from jiidm.report.plots import Panel, plot_panels
 from jiidm.report.tables import table

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jiidm.config import load as configs
-from jiidm.config.schema import Config, Round
+from jiidm.config.schema import Config
 from jiidm.data.identity import made_by
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
@@ -77,15 +77,6 @@ def configure(path: Path, given: Config) -> Config:
     return configs.from_dict(configs.to_dict(stored) | sampling, given.name)
 
 
-def with_rounds(config: Config, rounds: Sequence[Round], source: str) -> Config:
-    """The same config with other rounds. Raises InputError, naming `source`, for rounds that its schedule cannot do."""
-    tree = configs.to_dict(config)
-    tree["inference"]["rounds"] = [configs.to_dict(spec) for spec in rounds]
-    if config.released.noise_timesteps is not None:
-        tree["released"]["noise_timesteps"] = config.released.noise_timesteps[: len(rounds)]
-    return configs.from_dict(tree, source)
-
-
 def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
     """Paint every missing image of every trial in `out`/<its name>, an ordinary output folder.
 
@@ -113,6 +104,7 @@ def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluator
     chosen = bootstrap.resamples(len(jobs))
     images = list(card["images"].values())
     draws = {score: bootstrap.means(np.array([image[score] for image in images]), chosen) for score in images[0]}
+    assert features is not None and reality is not None  # there are real photos
     distances = bootstrap.distances(features, reality, chosen)
     # repeated images make every draw larger than the estimate, see bootstrap.interval; T would be clipped for it
     bias = distances.mean() - card["scores"][evaluators.distance_name]

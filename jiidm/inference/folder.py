@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from jiidm.config.load import to_yaml
 from jiidm.config.schema import Config
+from jiidm.data.folders import list_folder
 from jiidm.data.identity import differing, renewed, require_same
 from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
 from jiidm.inference.inputs import Job
-from ldm_jittor.files import atomic_path, leftovers
+from ldm_jittor.files import atomic_path, leftovers, read_json
 
 RUN_FOLDER = "_run"
 MANIFEST = "manifest.json"
@@ -26,7 +27,7 @@ _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".
 
 
 class OutputFolder:
-    """One folder of outputs, which holds images that were made by one and the same thing."""
+    """A folder of outputs, whose images were all made by the same thing."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -60,7 +61,7 @@ class OutputFolder:
     def claim(self, identity: Mapping[str, Any], jobs: Sequence[Job], repaint: bool = False) -> None:
         """Prepare the folder for images of `jobs` that are made by `identity`, see `jiidm.data.identity.made_by`.
 
-        Raises InputError where it holds images that belong to no mask, or that were made by something else; with
+        Raises InputError where it holds images that belong to no mask, or that were made by something else. With
         `repaint` the latter are removed instead.
         """
         self.prepare()
@@ -82,8 +83,8 @@ class OutputFolder:
         if not path.exists():
             return None
         try:
-            return renewed(json.loads(path.read_text(encoding="utf-8"))["made_by"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return renewed(read_json(path)["made_by"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
 
     def write_manifest(self, identity: Mapping[str, Any], model_file: Path, config: Config) -> None:
@@ -92,10 +93,10 @@ class OutputFolder:
         texts = {MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "config.yaml": to_yaml(config)}
         for name, text in texts.items():
             with atomic_path(self.run_folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON's own escapes
 
     def pending(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those without a finished image: a missing, damaged or differently sized one is made again."""
+        """The jobs without a finished image. A missing, damaged or differently sized one is made again."""
         return [job for job in tqdm(jobs, desc="looking for finished images", delay=2) if self._fault(job)]
 
     def write(self, stem: str, image: np.ndarray, quality: int = 95) -> None:
@@ -105,8 +106,8 @@ class OutputFolder:
     def faults(self, jobs: Sequence[Job]) -> list[str]:
         """A line for every fault of the finished folder; an empty list means ready to submit.
 
-        Looks for missing, undecodable, non-JPEG, non-RGB and wrongly sized images, and for those that belong to no
-        mask. Raises InputError where the folder cannot be listed.
+        Faults are missing, undecodable, non-JPEG, non-RGB and wrongly sized images, and those that belong to no mask.
+        Raises InputError where the folder cannot be listed.
         """
         found = [self._fault(job) for job in tqdm(jobs, desc="checking outputs", delay=2)]
         return [fault for fault in found if fault] + self.stray_images(job.stem for job in jobs)
@@ -115,7 +116,7 @@ class OutputFolder:
         """A line for every image here that belongs to none of `stems`. Raises InputError as `faults` does."""
         expected = {self.image(stem).name for stem in stems}
         try:
-            images = [path for path in sorted(self.path.iterdir()) if path.suffix.lower() in _IMAGE_SUFFIXES]
+            images = [path for path in list_folder(self.path) if path.suffix.lower() in _IMAGE_SUFFIXES]
         except OSError as error:
             raise InputError(f"{self}: cannot be listed ({error.strerror})") from error
         return [f"{path}: an image that belongs to no mask" for path in images if path.name not in expected]
@@ -125,7 +126,7 @@ class OutputFolder:
 
 
 def image_fault(path: Path, size: tuple[int, int]) -> str | None:
-    """Why a file is no upright JPEG in RGB of `size` (width, height) that decodes to its end, or None."""
+    """The reason why a file is no upright JPEG in RGB of `size` (width, height) that decodes to its end, or None."""
     try:
         with open_image(path, ("JPEG",)) as image:
             image.load()
@@ -142,7 +143,7 @@ def image_fault(path: Path, size: tuple[int, int]) -> str | None:
 
 
 def refuse_first(faults: Sequence[str]) -> None:
-    """Raises InputError for the first of some faults, if there are any, and tells how many more."""
+    """Raises InputError for the first of some faults, if there are any, and tells how many more there are."""
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise InputError(f"{faults[0]}{more}")

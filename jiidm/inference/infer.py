@@ -36,7 +36,7 @@ def paint_folder(
     """Make every missing image of `jobs` in a folder that `identity` has claimed; returns how many were made.
 
     `hooks` and `from_noise` are those of `Pipeline.stream`. Raises CheckpointError for a model that does not fit the
-    config, and InputError for what a submission must not be.
+    config, and InputError for a finished folder that is not fit to submit.
     """
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
@@ -77,13 +77,13 @@ def paint_folder(
 def _draw_sheet(
     folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]], size: tuple[int, int]
 ) -> None:
-    """Draw `_run/contact_sheet.jpg`. Rows that this call has not painted are read from the files of earlier ones."""
+    """Draw `_run/contact_sheet.jpg`. Rows that this call has not painted come from the files of earlier calls."""
     drawn = {}
     for job in jobs:
         start = folder.run_folder / "starts" / f"{job.stem}.jpg"
         if job.stem in rows:
             drawn[job.stem] = rows[job.stem]
-        elif start.exists():  # it does not where an image outlived its _run folder
+        elif start.exists():  # missing where an image outlived its _run folder
             reference, mask = load_image(job.reference, size), load_mask(job.mask, size)
             drawn[job.stem] = [
                 reference,

@@ -1,4 +1,4 @@
-"""What inference starts from: masks with their references, all checked, or generated ones."""
+"""The inputs of inference: masks with their references, all checked, or generated ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jiidm.data.synthetic.dataset import write_dataset
 
 DEMO_IMAGES = 8
 DEMO_SEED = 2024
-"""Not the seed of any training run: the demo's masks have never been trained on."""
+"""No training run has this seed: no model was trained on the demo's masks."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
 
 
 def write_demo_inputs(run_folder: Path, size: tuple[int, int]) -> tuple[Path, Path]:
-    """Generate masks and photos of `size` (width, height) in a folder within `run_folder`, and a references JSON that
-    gives each mask another one's photo. Returns the masks' folder and the JSON."""
+    """Generate masks and photos of `size` (width, height) in a folder within `run_folder`, and a references JSON.
+
+    The JSON gives each mask another one's photo. Returns the masks' folder and the JSON.
+    """
     folder = run_folder / f"inputs_{size[0]}x{size[1]}"
     write_dataset(folder, DEMO_IMAGES, size, seed=DEMO_SEED)
     masks = find_masks(folder / "labels")

@@ -1,4 +1,4 @@
-"""What `jiidm score` found, kept as OUT/_run/scores.json: written, read back, shown as a row of a table."""
+"""The findings of `jiidm score`, OUT/_run/scores.json: written, read back, and shown as a row of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from jiidm.errors import InputError
 from jiidm.inference.folder import RUN_FOLDER
 from jiidm.report.tables import table
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 FILE = "scores.json"
 COLUMNS = ("M", "A", "FID", "fd_seg", "S", "T")
@@ -29,13 +29,13 @@ def save(out: str | os.PathLike, card: dict[str, Any]) -> Path:
 
 
 def load(out: str | os.PathLike) -> dict[str, Any]:
-    """Read the scores of an output folder, which must be those of the images that lie there now.
+    """Read the scores of an output folder, which must belong to the images that lie there now.
 
     Raises InputError when there are none, when the file is no scores.json, or when an image has changed since.
     """
     path = Path(out) / RUN_FOLDER / FILE
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
         current = digest(out, card["images"]) == card["outputs"]["sha256"]
         numbers = list(card["scores"].values())
         numbers += [image[key] for image in card["images"].values() for key in {"M", "S", *image}]
@@ -61,7 +61,7 @@ def digest(out: str | os.PathLike, stems: Iterable[str]) -> str:
 
 
 def as_table(rows: Sequence[tuple[str, dict[str, float]]]) -> str:
-    """Names and their scores as a table like the paper's; a column that no row has is left out."""
+    """Names and their scores as a table like the paper's. A column that no row has is left out."""
     columns = [column for column in COLUMNS if any(column in scores for _, scores in rows)]
     cells = [[name, *(f"{scores[c]:.2f}" if c in scores else "-" for c in columns)] for name, scores in rows]
     return table(cells, ("run", *columns))

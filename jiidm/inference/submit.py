@@ -1,4 +1,4 @@
-"""What is handed in: the checked folder as one zip file, and the images selected for the experts' vote."""
+"""The submission: the checked folder as one zip file, and the images selected for the experts' vote."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ldm_jittor.files import atomic_path
 
 SELECTED = "selects"
 MIN_QUALITY = 90
-"""Our own limit, as the challenge names none: a library's default of 75 is noticed. Inference writes 95."""
+"""The challenge names no limit, so this is ours: a library's default of 75 is noticed. Inference writes 95."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest date a zip file can hold; the true ones would change its bytes."""
+"""The earliest date that a zip file can hold. The true dates would change its bytes."""
 
 
 def check(out: str | os.PathLike, masks: Sequence[Path], size: tuple[int, int]) -> list[str]:
-    """Every fault of a folder to submit, a line each: the images of `masks` (whose names alone count), and no others.
+    """Every fault of a folder to submit, a line each. It must hold the images of `masks`, whose names alone count.
 
-    Each must be a JPEG in RGB of `size` (width, height), of quality 90 or more. Raises InputError where the folder
-    cannot be listed.
+    Each must be a JPEG in RGB of `size` (width, height), of quality 90 or more, and there must be no others.
+    Raises InputError where the folder cannot be listed.
     """
     folder = OutputFolder(out)
     strays = folder.stray_images(mask.stem for mask in masks)
@@ -61,11 +61,11 @@ def pack(out: str | os.PathLike, masks: Sequence[Path]) -> Path:
 
 
 def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]:
-    """The images' stems, best first, and the rule by which they are ranked.
+    """The images' stems, best first, and the rule that ranks them.
 
-    With scores in the folder: by what Eq. 8 makes of a single image, M (0.2 A + 0.3 (50 + S / 2)), without A where it
-    was not measured. Without: by size of file, since at one JPEG quality more bytes are more detail. Equals go by name.
-    Raises InputError for scores of other images.
+    With scores in the folder the rule is what Eq. 8 makes of a single image, M (0.2 A + 0.3 (50 + S / 2)), without A
+    where it was not measured. Without scores it is the size of the file, since at one JPEG quality more bytes are more
+    detail. Equals go by name. Raises InputError for scores of other images.
     """
     stems = sorted(mask.stem for mask in masks)
     if not (Path(out) / RUN_FOLDER / scorecard.FILE).exists():
@@ -87,7 +87,7 @@ def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]
 
 
 def select(out: str | os.PathLike, stems: Sequence[str]) -> Path:
-    """Copy the images of `stems` to OUT/selects/, in place of those selected before; returns the folder.
+    """Copy the images of `stems` to OUT/selects/, in place of those selected before. Returns the folder.
 
     Raises OSError where it cannot be written.
     """

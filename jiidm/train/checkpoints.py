@@ -16,7 +16,7 @@ from jiidm.data.identity import differing
 from jiidm.errors import InputError
 from jiidm.model.average import write_mean
 from ldm_jittor import checkpoint
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -137,12 +137,12 @@ def read_distances(folder: Path) -> list[Entry]:
     """The list, best first; empty where there is none. Raises InputError for a file that is no such list."""
     path = folder / LIST_FILE
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path)
         if not all(isinstance(entry[key], kind) for entry in entries for key, kind in _KINDS.items()):
             raise ValueError("a value of another type")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a list of distances ({error})") from None
     return _sorted(entries)
 

@@ -13,7 +13,7 @@ from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.data.identity import differing, require_same
 from jiidm.errors import InputError
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +61,12 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """The changes that `keep` has written, oldest first. Raises InputError for a file that is no such list."""
     path = folder / HISTORY_FILE
     try:
-        changes = json.loads(path.read_text(encoding="utf-8"))
+        changes = read_json(path)
         if not all(entry.keys() == {"step", "changed"} for entry in changes):
             raise ValueError("an entry with other keys")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a history of settings ({error})") from None
     return changes
 

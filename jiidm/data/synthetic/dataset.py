@@ -6,7 +6,6 @@ scene exists in every style. Scenes are painted back to front, picture and mask 
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from jiidm.data.folders import list_folder
 from jiidm.data.identity import claim
 from jiidm.data.pairs import make_data_folders
 from jiidm.data.synthetic.canvas import Canvas
 from jiidm.data.synthetic.scenes import paint_scene
 from jiidm.data.synthetic.style import draw_style
 from jiidm.errors import InputError
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_json
 
 GENERATOR_VERSION: int = 2
 _SMALLEST = (64, 48)
@@ -86,7 +86,7 @@ def write_dataset(
 def stored_version(root: str | os.PathLike) -> int | None:
     """The version of the generator that made the dataset `root`; None for a dataset from elsewhere."""
     try:
-        settings = json.loads((Path(root) / "dataset.json").read_text(encoding="utf-8"))
+        settings = read_json(Path(root) / "dataset.json")
         return settings["generator_version"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -96,6 +96,6 @@ def _claim(root: Path, settings: dict) -> None:
     """Make the dataset's folders and record its settings; on later calls compare them instead."""
     path = root / "dataset.json"
     make_data_folders(root)
-    if not path.exists() and (any((root / "imgs").iterdir()) or any((root / "labels").iterdir())):
+    if not path.exists() and (any(list_folder(root / name) for name in ("imgs", "labels"))):
         raise InputError(f"{root}: holds images but no dataset.json; choose another folder")
     claim(path, settings, "choose another folder")

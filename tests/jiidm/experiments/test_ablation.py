@@ -215,8 +215,7 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
     """Of resamples every distance is too large: at 100, where T stops counting it, T would have no spread."""
     images = {f"{i}": {"M": 90.0, "A": 50.0, "S": 40.0} for i in range(8)}
     scores = {"M": 90.0, "A": 50.0, "S": 40.0, "FID": 60.0, "T": 0.9 * (10 + 0.3 * 70 + 20)}
-    reality = np.zeros(3), np.eye(3)
-    examined = scoring.Examined({"scores": scores, "images": images}, np.zeros((8, 3)), reality)
+    examined = scoring.Examined({"scores": scores, "images": images}, np.zeros((8, 1)), (np.zeros(1), np.eye(1)))
     monkeypatch.setattr(scoring, "examine", lambda *_: examined)
     monkeypatch.setattr(experiment.scorecard, "save", lambda *_: None)
     monkeypatch.setattr(bootstrap, "distances", lambda *_: np.linspace(140, 160, bootstrap.RESAMPLES))
