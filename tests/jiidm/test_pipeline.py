@@ -8,6 +8,7 @@ import math
 import jittor as jt
 import numpy as np
 import pytest
+from arrays import largest_difference
 
 from jiidm import pipeline
 from jiidm.config.schema import Round
@@ -44,10 +45,6 @@ def with_inference(model, **changes):
     return model._replace(
         config=dataclasses.replace(config, inference=dataclasses.replace(config.inference, **changes))
     )
-
-
-def largest_difference(a, b):
-    return int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max())
 
 
 def by_hand(images):

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import die_while_writing
 
 from jiidm.config import load as configs
 from jiidm.data import images
@@ -70,10 +69,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, call, monkeypatch):
 
 
 def test_prepare_removes_what_a_killed_run_left(out):
-    code = (
-        "import os, sys; from ldm_jittor import files; a = files.atomic_path(sys.argv[1]); a.__enter__(); os._exit(1)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(out / "a.jpg")])
+    die_while_writing(out / "a.jpg")
     assert len(os.listdir(out)) == 5
     (out / ".keep.jpg").write_bytes(b"x")
     OutputFolder(out).prepare()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import largest_difference
 from PIL import Image
 
 from jiidm import pipeline
@@ -42,10 +43,6 @@ def paint(inputs, out, model, *more):
 
 def contents(out):
     return {path.name: path.read_bytes() for path in sorted(Path(out).glob("*.jpg"))}
-
-
-def largest_difference(a, b):
-    return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
 class TestOutputs:

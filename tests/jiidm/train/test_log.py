@@ -4,12 +4,9 @@ import json
 import sys
 
 import pytest
+from runs import steps_of
 
 from jiidm.train.log import RunLog
-
-
-def steps_of(path):
-    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
 
 
 def write_log(folder, first_step, max_steps, stop=None):
@@ -34,14 +31,14 @@ def test_a_line_of_json_per_record(tmp_path):
 def test_records_are_on_disk_before_the_end(tmp_path):
     log = RunLog(tmp_path, "train", 0, 3)
     log.record(1, loss=1.0)
-    assert steps_of(tmp_path / "train.jsonl") == [1]
+    assert steps_of(tmp_path / "train.jsonl", "loss") == [1]
     log.close()
 
 
 def test_a_resumed_run_replaces_what_came_after_its_start(tmp_path):
     write_log(tmp_path, 0, 10, stop=7)
     write_log(tmp_path, 5, 10)
-    assert steps_of(tmp_path / "train.jsonl") == list(range(1, 11))
+    assert steps_of(tmp_path / "train.jsonl", "loss") == list(range(1, 11))
 
 
 def test_a_half_written_line_is_dropped(tmp_path):
@@ -49,7 +46,7 @@ def test_a_half_written_line_is_dropped(tmp_path):
     with (tmp_path / "train.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     write_log(tmp_path, 3, 5)
-    assert steps_of(tmp_path / "train.jsonl") == [1, 2, 3, 4, 5]
+    assert steps_of(tmp_path / "train.jsonl", "loss") == [1, 2, 3, 4, 5]
 
 
 def test_the_bar_shows_progress_loss_and_time_left(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 
 import jittor as jt
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from arrays import normal
 from jittor import nn
+from runs import records_of
 
 from jiidm.errors import InputError, Stopped
 from jiidm.train.loop import fit
@@ -76,8 +76,8 @@ def state_of(folder):
     return checkpoint.load(folder / "game_state.safetensors")
 
 
-def records_of(folder):
-    return [json.loads(line) for line in (folder / "game.jsonl").read_text().splitlines()]
+def log_of(folder):
+    return records_of(folder / "game.jsonl")
 
 
 def assert_same_state(folder, other):
@@ -138,7 +138,7 @@ class TestTurns:
         assert order == ["loss", "backward"] * 4
 
     def test_the_log_has_the_means_over_the_micro_batches(self, finished):
-        first = records_of(finished)[0]
+        first = log_of(finished)[0]
         assert first["step"] == 1 and first["doubled"] == pytest.approx(2 * first["loss"]) and first["other"] > 0
         jt.set_global_seed(0)
         network = Net()
@@ -149,8 +149,8 @@ class TestTurns:
         stage = Game()
         stage.log_every = 5
         fit(stage, tmp_path)
-        losses = [record["loss"] for record in records_of(finished) if "loss" in record]
-        rare = {record["step"]: record["loss"] for record in records_of(tmp_path) if "loss" in record}
+        losses = [record["loss"] for record in log_of(finished) if "loss" in record]
+        rare = {record["step"]: record["loss"] for record in log_of(tmp_path) if "loss" in record}
         expected = {5: losses[:5], 10: losses[5:10], 12: losses[10:]}
         assert rare == pytest.approx({step: np.mean(part) for step, part in expected.items()})
 
@@ -180,7 +180,7 @@ class TestSaving:
         assert {step: found for step, found in saved if step % 4 == 0} == {4: 4, 8: 8, 12: 12}
 
     def test_measurements_go_into_the_log_and_are_drawn(self, finished):
-        assert [record["step"] for record in records_of(finished) if "val_loss" in record] == [6]
+        assert [record["step"] for record in log_of(finished) if "val_loss" in record] == [6]
         assert (finished / "game_loss.png").stat().st_size > 1000
 
     def test_a_killed_run_ends_with_the_same_state(self, finished, tmp_path):
@@ -193,7 +193,7 @@ class TestSaving:
         fit(resumed, tmp_path)
         assert resumed.began == 4 and resumed.events[0][0] == 4
         assert_same_state(tmp_path, finished)
-        assert records_of(tmp_path) == records_of(finished)
+        assert log_of(tmp_path) == log_of(finished)
 
     def test_a_state_of_an_older_version_does_not_count_updates(self, finished, tmp_path):
         stage = Game(stop_at=6)
@@ -260,7 +260,7 @@ class TestNotFinite:
         metadata = state_of(tmp_path).metadata
         assert metadata["skipped_steps"] == 1 and metadata["updates"] == {"first": 11, "second": 11}
         assert metadata["ema_updates"] == 11 and metadata["step"] == 12
-        assert [record for record in records_of(tmp_path) if record["step"] == 6] == [{"step": 6, "skipped_steps": 1}]
+        assert [record for record in log_of(tmp_path) if record["step"] == 6] == [{"step": 6, "skipped_steps": 1}]
         assert stage.evaluated == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]
 
     def test_the_steps_before_and_after_are_those_without_it(self, tmp_path):
