@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from ldm_jittor.formats import pickles as unpickle
+from ldm_jittor.formats import pickles
 from ldm_jittor.formats.pickles import Record
 
 ZIP_START = b"PK\x03\x04"
@@ -66,12 +66,12 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             return _read_torch_zip(file) if start == ZIP_START else _read_pickle(file)
         except _DAMAGE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise UnpicklingError(f"damaged checkpoint ({unpickle.shown(reason)})") from None
+            raise UnpicklingError(f"damaged checkpoint ({pickles.shown(reason)})") from None
 
 
 def _read_pickle(file: BinaryIO) -> dict[str, np.ndarray]:
     _verify_checksum(file)
-    tree = unpickle.read(file)
+    tree = pickles.read(file)
     if isinstance(tree, int) and tree == _TORCH_MAGIC:
         return _read_torch_legacy(file)
     return _named_arrays(tree, _no_numbers)
@@ -101,10 +101,10 @@ def _read_torch_zip(file: BinaryIO) -> dict[str, np.ndarray]:
         stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
         if not stored or sum(entry.file_size for entry in entries) > size:
             raise UnpicklingError("holds compressed data, as no PyTorch checkpoint does")
-        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1:
+        found = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(found) != 1:
             raise UnpicklingError("a zip file without data.pkl: no PyTorch checkpoint")
-        folder = pickles[0].removesuffix("data.pkl")
+        folder = found[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise UnpicklingError("written on a big-endian machine, which is not supported")
 
@@ -112,13 +112,13 @@ def _read_torch_zip(file: BinaryIO) -> dict[str, np.ndarray]:
         def numbers(storage: Storage) -> np.ndarray:
             return _numbers(storage, archive.read(f"{folder}data/{storage.key}"))
 
-        return _named_arrays(unpickle.read(io.BytesIO(archive.read(pickles[0])), _storage), numbers)
+        return _named_arrays(pickles.read(io.BytesIO(archive.read(found[0])), _storage), numbers)
 
 
 def _read_torch_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     """The rest of a file behind its magic number."""
-    unpickle.read(file)  # the protocol's version
-    if unpickle.read(file).get("little_endian") is not True:
+    pickles.read(file)  # the protocol's version
+    if pickles.read(file).get("little_endian") is not True:
         raise UnpicklingError("written on a big-endian machine, which is not supported")
     found: dict[str, Storage] = {}
 
@@ -126,9 +126,9 @@ def _read_torch_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
         storage = _storage(reference)
         return found.setdefault(storage.key, storage)
 
-    tree = unpickle.read(file, remember)
+    tree = pickles.read(file, remember)
     memory = {}
-    for key in unpickle.read(file):
+    for key in pickles.read(file):
         storage = found[_key(key)]
         if int.from_bytes(file.read(8), "little") != storage.length:
             raise UnpicklingError(f"damaged: storage {storage.key} has another length than its tensors")
@@ -151,7 +151,7 @@ def _storage(reference: Any) -> Storage:
 def _key(key: Any) -> str:
     if not isinstance(key, (str, int)):
         raise UnpicklingError("damaged: a storage without a name")
-    return unpickle.shown(str(key))
+    return pickles.shown(str(key))
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
@@ -199,7 +199,7 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray]) -> dict[s
             elif isinstance(value, Record):
                 array = _array(value, numbers, latin_1)
                 if array is not None:
-                    found[unpickle.shown(prefix + key)] = array
+                    found[pickles.shown(prefix + key)] = array
     if not found:
         raise UnpicklingError("holds no named arrays")
     return found
@@ -246,7 +246,7 @@ def _bytes(content: Any, latin_1: Callable[[str], bytes]) -> Any:
 
 def _ndarray(content: Any, dtype: Record, shape: tuple[int, ...], order: Literal["C", "F"]) -> np.ndarray:
     if not _NUMBERS.fullmatch(dtype.arguments[0]):
-        raise UnpicklingError(f"holds an array of {unpickle.shown(dtype.arguments[0])}: only numbers are read")
+        raise UnpicklingError(f"holds an array of {pickles.shown(dtype.arguments[0])}: only numbers are read")
     described = np.dtype(dtype.arguments[0]).newbyteorder(">" if dtype.state and dtype.state[1] == ">" else "<")
     if math.prod(shape) * described.itemsize != len(content):
         raise UnpicklingError(f"damaged: {len(content)} bytes for an array of {shape} numbers")
