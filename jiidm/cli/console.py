@@ -7,15 +7,12 @@ import logging
 import sys
 from collections.abc import Iterator
 
+from jiidm.errors import one_line
+
 
 def tell_error(message: object) -> None:
     """The one place where errors are printed."""
-    print(f"error: {escaped(str(message))}", file=sys.stderr)
-
-
-def escaped(text: str) -> str:
-    """On one line, without characters that steer a terminal: file names may hold any."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    print(f"error: {one_line(str(message))}", file=sys.stderr)
 
 
 class _Console(logging.Handler):
@@ -27,7 +24,7 @@ class _Console(logging.Handler):
 
             tqdm.write(record.getMessage())  # above a progress bar that may be there
         else:
-            print(f"{record.levelname.lower()}: {escaped(record.getMessage())}", file=sys.stderr)
+            print(f"{record.levelname.lower()}: {one_line(record.getMessage())}", file=sys.stderr)
 
 
 @contextlib.contextmanager

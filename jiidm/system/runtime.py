@@ -11,7 +11,9 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
+import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,9 +62,18 @@ def use_device(device: str) -> None:
     """Make Jittor compute on `device` ("cpu" or "cuda"), as `prepare` returned it. Imports Jittor."""
     import jittor as jt
 
+    _give_ctrl_c_back_to_python()
+
     if device == "cuda" and not jt.has_cuda:
         raise InputError("--device cuda: Jittor was imported without CUDA")
     jt.flags.use_cuda = int(device == "cuda")
+
+
+def _give_ctrl_c_back_to_python() -> None:
+    """Jittor's own handler, installed on import, ends the process at once: nothing is saved or cleaned up."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
 
 
 def warm_up(device: str = "auto") -> str:

@@ -3,118 +3,172 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 from jiidm.cli import main as cli
+from jiidm.cli import options
 from jiidm.config import load as configs
+from jiidm.system import doctor
 
 PROJECT = Path(__file__).resolve().parents[3]
-COMMANDS = [
-    [],
-    ["train"],
-    ["train", "segmenter"],
-    ["infer"],
-    ["data"],
-    ["data", "check"],
-    ["data", "split"],
-    ["data", "encode"],
-    ["data", "synth"],
-    ["convert"],
-    ["average"],
-    ["schedule"],
-    ["doctor"],
-]
+COMMANDS = {
+    *("train", "train segmenter", "infer", "score", "submit", "compare", "ablate", "sweep", "schedule"),
+    *("data check", "data split", "data encode", "data synth", "convert", "average", "export", "doctor"),
+}
 
 
-def python(code, folder=None):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def jiidm(*arguments, folder=None, **environment):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "jiidm", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), **environment}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "jiidm")
-def test_help_comes_at_once_and_without_jittor(command):
+@pytest.mark.parametrize("command", ["", "data", *sorted(COMMANDS)])
+def test_help_comes_at_once_and_loads_nothing_heavy(command):
     """Measured within the process, so that a busy machine's slow start of Python does not count."""
     code = f"""
 import time
 start = time.process_time()
 import sys
-from jiidm.cli import main as cli
+from jiidm.cli.main import main
 try:
-    cli.main({[*command, "--help"]!r})
+    main({[*command.split(), "--help"]!r})
 except SystemExit as end:
     assert end.code == 0
-heavy = {{"jittor", "numpy", "cv2", "PIL", "yaml"}} & sys.modules.keys()
+heavy = {{"jittor", "numpy", "cv2", "PIL", "yaml", "tqdm"}} & sys.modules.keys()
 print(f"{{time.process_time() - start}} {{sorted(heavy)}}", file=sys.stderr)
 """
-    done = python(code)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr
-    assert "usage: jiidm" in done.stdout
+    assert f"usage: jiidm {command}".rstrip() in done.stdout
     seconds, _, heavy = done.stderr.partition(" ")
-    assert float(seconds) < 1 and heavy.strip() == "[]"
+    assert float(seconds) < 0.3 and heavy.strip() == "[]"
 
 
-def test_help_names_every_command():
-    done = python("from jiidm.cli import main as cli; cli.main(['--help'])")
-    for command in ("train", "infer", "data", "convert", "average", "schedule", "doctor"):
-        assert f"\n    {command} " in done.stdout
+def test_help_names_every_command_and_exit_status(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    told = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"\n    {command.split()[0]} " in told
+    for status in (0, 1, 2, 130, 141):
+        assert f"\n  {status} " in told
 
 
-def test_the_module_runs_and_gives_its_status_to_the_shell(tmp_path):
-    command = [sys.executable, "-m", "jiidm", "infer", "nowhere", "refs.json", "out"]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1 and "nowhere" in done.stderr
+def test_version_is_that_of_the_package(capsys):
+    import jiidm as package
+
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"jiidm {package.__version__}\n"
+
+
+def test_module_gives_its_status_to_the_shell(tmp_path):
+    told, error = jiidm("infer", "nowhere", "refs.json", "out", folder=tmp_path).communicate(timeout=60)
+    assert told == b"" and error.count(b"\n") == 1 and b"nowhere" in error
     assert list(tmp_path.iterdir()) == []
 
 
 def test_shipped_configs_are_those_in_the_folder():
-    assert set(cli.SHIPPED_CONFIGS) == {path.stem for path in configs.CONFIG_DIR.glob("*.yaml")}
-    assert cli.DEFAULT_CONFIG in cli.SHIPPED_CONFIGS
+    assert set(options.SHIPPED_CONFIGS) == {path.stem for path in configs.CONFIG_DIR.glob("*.yaml")}
+    assert options.DEFAULT_CONFIG in options.SHIPPED_CONFIGS
 
 
-@pytest.mark.parametrize("arguments", [[], ["paint"], ["infer", "--steps", "3"], ["data", "synth", "x", "--size", "6"]])
-def test_wrong_usage_is_status_2(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: jiidm")
+@pytest.mark.parametrize(
+    "arguments, word",
+    [([], "COMMAND"), (["paint"], "'paint'"), (["infer", "--steps", "3"], "--steps"), (["submit", "out"], "masks")],
+)
+def test_wrong_usage_is_refused_in_one_line(arguments, word, refusal):
+    line = refusal(arguments)
+    assert word in line and "see jiidm" in line and line.endswith("--help")
 
 
 @pytest.mark.parametrize("text", ["512", "0x384", "512x", "64x-5", "axb", "512x384x3"])
-def test_sizes_that_are_none(text, capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["data", "synth", "out", "--size", text])
-    assert repr(text) in capsys.readouterr().err
+def test_sizes_that_are_none_are_refused(text, refusal):
+    assert repr(text) in refusal(["data", "synth", "out", "--size", text])
+
+
+def test_control_characters_in_messages_are_escaped(tmp_path, refusal):
+    name = "a\x1b[31m\n\u202eb\udcff"
+    assert r"a\x1b[31m\n\u202eb\udcff.yaml" in refusal(["schedule", tmp_path / f"{name}.yaml"])
+    assert r"\x1b" in refusal(["data", "synth", "out", "--count", "\x1b]0;x\x07"])
+
+
+def test_a_file_name_in_chinese_is_told_as_it_is(tmp_path, refusal):
+    assert "风景.yaml" in refusal(["schedule", tmp_path / "风景.yaml"])
 
 
 def test_other_errors_are_not_swallowed(monkeypatch):
     def fail(arguments):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(cli.commands, "doctor", fail)
+    monkeypatch.setattr(doctor, "run", fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["doctor"])
 
 
-def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
-    def interrupt(arguments):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("start", ["", "options.start_jittor('cpu')", "options.start_jittor_on_cpu()"])
+def test_ctrl_c_ends_the_command_after_cleaning_up(start):
+    """In a process of its own: once loaded, Jittor would end this one at Ctrl-C."""
+    code = f"""
+import os, signal, threading, time
+from jiidm.cli import main as cli, options
+from jiidm.system import doctor
 
-    monkeypatch.setattr(cli.commands, "doctor", interrupt)
-    assert cli.main(["doctor"]) == 130
-    assert "same command" in capsys.readouterr().err
+def wait(quick):
+    {start}
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        time.sleep(20)
+    finally:
+        print("cleaned up")
+
+doctor.run = wait
+raise SystemExit(cli.main(["doctor"]))
+"""
+    done = run_python(code)
+    assert done.returncode == 130, done.stderr
+    assert "cleaned up" in done.stdout and "same command" in done.stderr
+
+
+def test_main_runs_outside_of_the_main_thread(capsys):
+    """Where Python sets no signal handlers."""
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(cli.main(["schedule", "absent"])))
+    thread.start()
+    thread.join()
+    assert statuses == [2]
+
+
+@pytest.mark.parametrize("arguments", [["schedule", "smoke"], ["train", "--help"]])
+def test_a_closed_pipe_ends_the_command_quietly(arguments):
+    process = jiidm(*arguments, PYTHONUNBUFFERED="")
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=60) == 141
+
+
+def test_the_librarys_log_is_shown_while_a_command_runs(monkeypatch, capsys):
+    logger = logging.getLogger("jiidm.somewhere")
+
+    def log(quick):
+        logger.info("painted %d\nimages", 3)
+        logger.warning("a \x1b bell")
+        logger.debug("not this")
+
+    monkeypatch.setattr(doctor, "run", log)
+    assert cli.main(["doctor"]) == 0
+    assert capsys.readouterr() == ("painted 3\nimages\n", "warning: a \\x1b bell\n")
+    log(False)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_unknown_device_is_refused(refusal):
@@ -164,7 +218,7 @@ def test_train_dry_run_prints_the_models_size_and_trains_nothing(name, parameter
 def test_schedule_prints_every_shipped_config(capsys, refusal):
     assert cli.main(["schedule"]) == 0
     told = capsys.readouterr().out
-    assert "2.62e-13" in told and all(name in told for name in cli.SHIPPED_CONFIGS)
+    assert "2.62e-13" in told and all(name in told for name in options.SHIPPED_CONFIGS)
     assert "absent" in refusal(["schedule", "absent"])
 
 

@@ -10,8 +10,8 @@ import pytest
 from judges import Brightness, Redness
 from PIL import Image
 
-from jiidm.cli import commands_scores
 from jiidm.cli import main as cli
+from jiidm.cli import options
 from jiidm.data import images
 from jiidm.evaluate import score as scoring
 
@@ -31,13 +31,13 @@ def out(inputs):
 @pytest.fixture
 def fakes(monkeypatch):
     evaluators = scoring.Evaluators(Brightness(), Brightness(), "fd_seg", Redness())
-    monkeypatch.setattr(commands_scores, "load_evaluators", lambda arguments: evaluators)
+    monkeypatch.setattr(options, "load_evaluators", lambda arguments: evaluators)
 
 
 @pytest.fixture
 def no_networks(monkeypatch):
     """Every fault has to be found before a network is loaded."""
-    monkeypatch.setattr(commands_scores, "load_evaluators", lambda arguments: pytest.fail("networks were loaded"))
+    monkeypatch.setattr(options, "load_evaluators", lambda arguments: pytest.fail("networks were loaded"))
 
 
 def command(out, inputs, *more):

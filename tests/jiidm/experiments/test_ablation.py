@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from judges import Brightness, Redness
 
-from jiidm.cli import commands_ablation
 from jiidm.cli import main as cli
+from jiidm.cli import options
 from jiidm.color import color_transfer
 from jiidm.config import load as configs
 from jiidm.data.images import load_image, save_jpeg
@@ -230,7 +230,7 @@ class TestCommand:
     @pytest.fixture
     def fakes(self, monkeypatch):
         evaluators = scoring.Evaluators(Brightness(), Brightness(), "FID", Redness())
-        monkeypatch.setattr(commands_ablation, "load_evaluators", lambda arguments: evaluators)
+        monkeypatch.setattr(options, "load_evaluators", lambda arguments: evaluators)
 
     def run(self, out, *more):
         given = ["ablate", "--config", "smoke", "--count", 4, "--out", out, "--device", "cpu", *more]

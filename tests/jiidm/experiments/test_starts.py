@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from jiidm.cli.main import SHIPPED_CONFIGS
+from jiidm.cli.options import SHIPPED_CONFIGS
 from jiidm.config import load as configs
 from jiidm.errors import InputError
 from jiidm.experiments.starts import describe_starts

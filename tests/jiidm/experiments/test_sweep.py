@@ -7,8 +7,8 @@ import pytest
 from judges import Brightness
 from PIL import Image
 
-from jiidm.cli import commands_ablation
 from jiidm.cli import main as cli
+from jiidm.cli import options
 from jiidm.evaluate import score as scoring
 from jiidm.experiments import sweep
 
@@ -30,7 +30,7 @@ class TestCommand:
     def fakes(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         evaluators = scoring.Evaluators(Brightness(), Brightness(), "fd_seg")
-        monkeypatch.setattr(commands_ablation, "load_evaluators", lambda arguments: evaluators)
+        monkeypatch.setattr(options, "load_evaluators", lambda arguments: evaluators)
 
     def command(self, out, smoke_model, *more):
         given = ["sweep", "--config", "smoke", "--checkpoint", smoke_model, "--out", out, "--device", "cpu", *more]

@@ -1,0 +1,100 @@
+"""The commands for training data: `jiidm data check`, `split`, `encode` and `synth`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jiidm.cli import console, options
+
+
+def add_data(commands: Any) -> None:
+    group = commands.add_parser("data", help="Check, split, encode or generate training data.")
+    actions = group.add_subparsers(title="actions", required=True, metavar="ACTION")
+    _add_check(actions)
+    _add_split(actions)
+    _add_encode(actions)
+    _add_synth(actions)
+
+
+def _add_check(actions: Any) -> None:
+    parser = options.add_command(actions, "check", _check, "Name every fault of a data folder.")
+    _add_data(parser)
+    help = "size that every file must have, e.g. 512x384"
+    parser.add_argument("--size", type=options.size, metavar="WxH", help=help)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from jiidm.data.pairs import survey
+    from jiidm.report.tables import table
+
+    found = survey(arguments.data, arguments.size)
+    for fault in found.faults:
+        console.tell_error(fault)
+    sizes = ", ".join(f"{count} of {w}x{h}" for (w, h), count in found.sizes.most_common())
+    print(f"{found.num_pairs} pairs, {len(found.faults)} faults; sizes: {sizes}")
+    print(table([(name, 100 * share) for name, share in found.class_shares()], ("class", "% of pixels")))
+    return 2 if found.faults else 0
+
+
+def _add_split(actions: Any) -> None:
+    parser = options.add_command(actions, "split", _split, "Write train.txt, val.txt and val_references.json.")
+    _add_data(parser)
+    parser.add_argument("out", type=Path, help="folder for the lists")
+    help = "share of the pairs that nothing is trained on (default: 0.05)"
+    parser.add_argument("--validation-fraction", type=float, default=0.05, metavar="F", help=help)
+    _add_seed(parser)
+
+
+def _split(arguments: argparse.Namespace) -> None:
+    from jiidm.data import pairs
+
+    train, validation = pairs.split(pairs.find_pairs(arguments.data), arguments.validation_fraction, arguments.seed)
+    pairs.write_split(arguments.out, train, validation, arguments.seed)
+    print(f"{len(train)} training and {len(validation)} validation pairs, listed in {arguments.out}")
+
+
+def _add_encode(actions: Any) -> None:
+    parser = options.add_command(actions, "encode", _encode, "Encode every image into the latent training cache.")
+    _add_data(parser)
+    parser.add_argument("out", type=Path, help="folder for the latents")
+    help = "model whose autoencoder encodes (default: last finished run, else shipped)"
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
+    options.add_device_option(parser)
+
+
+def _encode(arguments: argparse.Namespace) -> None:
+    options.start_jittor(arguments.device)
+    from jiidm.data.latents import encode_dataset
+    from jiidm.data.pairs import find_pairs
+    from jiidm.model import files as model
+
+    loaded = model.load_model(arguments.checkpoint or model.find_model())
+    pairs, config = find_pairs(arguments.data), loaded.config
+    encode_dataset(loaded.space.autoencoder, pairs, arguments.out, config.data.size, config.autoencoder.downsample)
+    print(f"{len(pairs)} pairs encoded in {arguments.out}")
+
+
+def _add_synth(actions: Any) -> None:
+    parser = options.add_command(actions, "synth", _synth, "Generate landscapes with exact masks.")
+    parser.add_argument("out", type=Path, help="data folder to write")
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="how many (default: 100)")
+    help = "their size (default: 512x384)"
+    parser.add_argument("--size", type=options.size, default=(512, 384), metavar="WxH", help=help)
+    _add_seed(parser)
+
+
+def _synth(arguments: argparse.Namespace) -> None:
+    from jiidm.data.synthetic.dataset import write_dataset
+
+    write_dataset(arguments.out, arguments.count, arguments.size, seed=arguments.seed)
+    print(f"{arguments.count} landscapes in {arguments.out}")
+
+
+def _add_data(parser: options.Parser) -> None:
+    parser.add_argument("data", type=Path, help="folder with imgs/*.jpg and labels/*.png")
+
+
+def _add_seed(parser: options.Parser) -> None:
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random choice (default: 0)")

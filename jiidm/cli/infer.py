@@ -1,0 +1,94 @@
+"""`jiidm infer`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jiidm.cli import options
+from jiidm.errors import InputError
+
+if TYPE_CHECKING:
+    from jiidm.config.schema import Config
+
+
+def add_infer(commands: Any) -> None:
+    parser = options.add_command(
+        commands,
+        "infer",
+        _infer,
+        "Paint masks in the style of reference photos; writes a submission folder.",
+        """examples:
+  jiidm infer                                  generated masks and references -> out/
+  jiidm infer test_masks/ refs.json out/       one OUT/<mask>.jpg for every mask
+  jiidm infer test_masks/ refs.json out/ --data train/ --checkpoint runs/a/model.safetensors
+Images that are there already are kept, so an interrupted call goes on. OUT/_run has the contact sheet.""",
+    )
+    parser.add_argument("masks", nargs="?", type=Path, help="folder of 8-bit label PNGs, classes 0-28")
+    parser.add_argument("references", nargs="?", type=Path, help='JSON {"<mask>.png": "<image>.jpg"}')
+    parser.add_argument("out", nargs="?", type=Path, help="output folder (default: out)")
+    help = "model (default: last finished run, else shipped)"
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
+    options.add_config_options(parser)
+    options.add_data_option(parser)
+    help = "images per batch (inference.batch_size); does not change them"
+    parser.add_argument("--batch-size", type=int, metavar="N", help=help)
+    help = "few steps a round (inference.fast_steps), nearly the same images"
+    parser.add_argument("--fast", action="store_true", help=help)
+    options.add_seed_option(parser)
+    options.add_dry_run_option(parser, "check the inputs, print the model's size, stop")
+    options.add_device_option(parser)
+
+
+def _infer(arguments: argparse.Namespace) -> None:
+    from jiidm.data.identity import made_by
+    from jiidm.inference.folder import OutputFolder
+    from jiidm.inference.infer import paint_folder
+    from jiidm.inference.inputs import check_inputs, write_demo_inputs
+
+    if (arguments.masks is None) != (arguments.out is None):
+        raise InputError("give MASKS, REFS.json and OUT, or none of them")
+    options.refuse_unused(arguments.set, "infer", options.TRAINING_ONLY)
+    if not arguments.fast:
+        options.refuse_unused(arguments.set, "infer without --fast", ("inference.fast_steps",))
+    folder = OutputFolder(arguments.out or "out")
+    # inputs are checked before Jittor is loaded
+    jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
+    options.start_jittor(arguments.device)
+    model_path, config = _choose_model(arguments)
+    from jiidm.experiments.released import hooks_for
+    from jiidm.model.files import sha256
+
+    if arguments.dry_run:
+        options.print_footprint(config)
+        return
+    demo = not jobs
+    if demo:
+        folder.prepare()
+        jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
+    identity = made_by(sha256(model_path), config, config.seed)
+    # the demo's images are nobody's work, and the demo has to show the model that is there now
+    folder.claim(identity, jobs, repaint=demo)
+    paint_folder(folder, jobs, model_path, config, config.seed, identity, hooks_for(config))
+
+
+def _choose_model(arguments: argparse.Namespace) -> tuple[Path, Config]:
+    """The model file and the config to run it with, whose seed is the noise's; says which."""
+    from jiidm.config.load import fast, load_config, override
+    from jiidm.model.files import find_model, stored_config, with_stored_scale
+    from ldm_jittor import checkpoint
+
+    path = arguments.checkpoint or find_model()
+    checkpoint.load_metadata(path)  # a missing or foreign file is told before anything else is done
+    config = with_stored_scale(load_config(arguments.config), path) if arguments.config else stored_config(path)
+    overrides = list(arguments.set)
+    if arguments.batch_size is not None:
+        overrides.append(f"inference.batch_size={arguments.batch_size}")
+    config = override(config, overrides)
+    config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
+    if arguments.fast:
+        config = fast(config)
+    print(f"model: {path} ({config.name}, {config.data.size[0]}x{config.data.size[1]})")
+    return path, config

@@ -1,0 +1,191 @@
+"""Options that several commands share, each with its effect."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jiidm.errors import InputError
+
+if TYPE_CHECKING:
+    from jiidm.config.schema import Config
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = "demo"
+SHIPPED_CONFIGS = ("demo", "demo_paper", "smoke", "iidm", "iidm_released", "iidm_paper")
+TRAINING_ONLY = (
+    "data.validation_fraction",
+    "data.synthetic_count",
+    "autoencoder_training",
+    "diffusion_training",
+    "segmenter",
+)
+"""Settings without effect once a model is trained: keys, or sections with all their keys."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that refuses wrong usage as everything else is refused, in one line.
+
+    A first word that `subcommands` has is a command of its own, where any other may be an argument.
+    """
+
+    def __init__(self, *given: Any, **options: Any):
+        super().__init__(*given, **options)
+        self.subcommands: dict[str, Parser] = {}
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if args and args[0] in self.subcommands:
+            return self.subcommands[args[0]].parse_known_args(args[1:], namespace)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], help: str, epilog: str = ""
+) -> Parser:
+    """A command that calls `run`; the help texts keep their line breaks."""
+    parser = commands.add_parser(
+        name, help=help, description=help, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_subcommand(
+    parent: Parser, name: str, run: Callable[[argparse.Namespace], int | None], help: str, epilog: str
+) -> Parser:
+    """A command in the place of the parent's first argument."""
+    parser = Parser(
+        prog=f"{parent.prog} {name}",
+        description=help,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parent.subcommands[name] = parser
+    return parser
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto (default: CUDA where it works), cpu or cuda")
+
+
+def start_jittor(device: str) -> None:
+    """Choose the device, say which, and import Jittor, which takes seconds."""
+    from jiidm.system import runtime
+
+    chosen = runtime.prepare(device)
+    print(f"device: {chosen.device}{f' ({chosen.note})' if chosen.note else ''}")
+    runtime.use_device(chosen.device)
+
+
+def start_jittor_on_cpu() -> None:
+    """For commands that only rewrite weights or read configs."""
+    from jiidm.system import runtime
+
+    runtime.prepare("cpu")
+    runtime.use_device("cpu")
+
+
+def add_config_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    shown = f" (default: {default})" if default else ""
+    help = f"YAML file, or one of {', '.join(SHIPPED_CONFIGS)}{shown}"
+    parser.add_argument("--config", metavar="FILE", default=default, help=help)
+    help = "override a setting, e.g. seed=1; repeatable; a setting that the command does not use is refused"
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=help)
+
+
+def read_config(arguments: argparse.Namespace, command: str, unused: Sequence[str]) -> Config:
+    """The config of --config and --set. Raises InputError for what is wrong in it, and as `refuse_unused`."""
+    from jiidm.config.load import load_config
+
+    refuse_unused(arguments.set, command, unused)
+    return load_config(arguments.config, arguments.set)
+
+
+def refuse_unused(assignments: Sequence[str], command: str, unused: Sequence[str]) -> None:
+    """Raises InputError for a --set of one of the `unused` keys or sections, which would silently do nothing."""
+    for assignment in _assigned_to(unused, assignments):
+        raise InputError(f"--set {assignment}: jiidm {command} does not use this setting")
+
+
+def warn_unused(assignments: Sequence[str], option: str, unused: Sequence[str]) -> None:
+    """Tell of a --set that does nothing because of another option."""
+    for assignment in _assigned_to(unused, assignments):
+        logger.warning("--set %s does nothing here, because of %s", assignment, option)
+
+
+def _assigned_to(names: Sequence[str], assignments: Sequence[str]) -> list[str]:
+    """The assignments to a key or section of `names`."""
+    keys = {assignment: assignment.partition("=")[0] for assignment in assignments}
+    return [given for given, key in keys.items() if any(f"{key}.".startswith(f"{name}.") for name in names)]
+
+
+def add_seed_option(parser: argparse.ArgumentParser) -> None:
+    help = "seed of the noise (default: that of --set, else of --config, else 0)"
+    parser.add_argument("--seed", type=int, metavar="N", help=help)
+
+
+def noise_seed(arguments: argparse.Namespace, config: Config) -> int:
+    """--seed, else the seed of --set or --config, else 0: a model file holds the seed of its training."""
+    if arguments.seed is not None:
+        return arguments.seed
+    is_given = arguments.config or any(assignment.partition("=")[0] == "seed" for assignment in arguments.set)
+    return config.seed if is_given else 0
+
+
+def add_dry_run_option(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--dry-run", action="store_true", help=help)
+
+
+def print_footprint(config: Config) -> None:
+    from jiidm.model.footprint import describe
+
+    print(describe(config))
+
+
+def add_mask_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--masks", type=Path, metavar="DIR", required=required, help="folder of the masks")
+    parser.add_argument("--refs", type=Path, metavar="JSON", required=required, help='{"<mask>.png": "<image>.jpg"}')
+    add_data_option(parser)
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="training data whose imgs/ holds the references")
+
+
+def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
+    for name, help in (
+        ("segmenter", "SegFormer for M, a file or a Hugging Face folder (default: the one that ships)"),
+        ("inception", "weights of the FID Inception-v3, as pytorch-fid's; without them fd_seg stands in, not in T"),
+        ("aesthetic", "weights of a VGG-16 NIMA, for A"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
+
+
+def load_evaluators(arguments: argparse.Namespace) -> Any:
+    """`score.Evaluators` of what --segmenter, --inception and --aesthetic name."""
+    from jiidm.evaluate import inception, nima, segmenter
+    from jiidm.evaluate.score import Evaluators
+
+    aesthetic = nima.load(arguments.aesthetic) if arguments.aesthetic else None
+    standard = inception.load(arguments.inception) if arguments.inception else None
+    judge = segmenter.load(arguments.segmenter or segmenter.SHIPPED)
+    if standard:
+        return Evaluators(judge, standard, "FID", aesthetic)
+    # the shipped segmenter's features even where another one judges: distances by other features do not compare
+    return Evaluators(judge, segmenter.load(segmenter.SHIPPED), "fd_seg", aesthetic)
+
+
+def size(text: str) -> tuple[int, int]:
+    """(width, height) of `WxH`, an argument's type."""
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 512x384")
+    return int(width), int(height)

@@ -1,0 +1,139 @@
+"""The commands that judge images: `jiidm score`, `submit` and `compare`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jiidm.cli import console, options
+from jiidm.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def add_score(commands: Any) -> None:
+    parser = options.add_command(
+        commands,
+        "score",
+        _score,
+        "Score an output folder: M, A, FID, S and the total T; saved as OUT/_run/scores.json.",
+        """examples:
+  jiidm score out/ --masks test_masks/ --refs refs.json                        M and S
+  jiidm score out/ --masks test_masks/ --refs refs.json --real train/ \\
+    --inception pt_inception-2015-12-05-6726825d.pth --aesthetic nima.pth      all of them
+A score whose weights or photos are not given is absent, and so is T without it.""",
+    )
+    parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
+    options.add_mask_options(parser, required=True)
+    parser.add_argument("--real", type=Path, metavar="DIR", help="real photos, or a data folder: the other side of FID")
+    options.add_evaluator_options(parser)
+    options.add_device_option(parser)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from jiidm.inference import scorecard
+    from jiidm.inference.folder import OutputFolder
+    from jiidm.inference.inputs import check_inputs
+
+    if arguments.inception and not arguments.real:
+        raise InputError(f"--inception {arguments.inception}: FID takes real photos too, --real DIR")
+    # inputs are checked before Jittor is loaded
+    jobs = check_inputs(arguments.masks, arguments.refs, arguments.data)
+    folder = OutputFolder(arguments.out)
+    if faults := folder.faults(jobs):
+        return _refuse(faults)
+    folder.prepare()
+    options.start_jittor(arguments.device)
+    from jiidm.evaluate import score as scoring
+
+    card = scoring.score(arguments.out, jobs, options.load_evaluators(arguments), arguments.real)
+    with _writing(arguments.out):
+        path = scorecard.save(arguments.out, card)
+    print(scorecard.as_table([(str(arguments.out), card["scores"])]))
+    for name, reason in card["absent"].items():
+        print(f"{name} is absent: {reason}")
+    for warning in card["warnings"]:
+        logger.warning("%s", warning)
+    print(f"per image, and with what: {path}")
+    return 0
+
+
+def add_submit(commands: Any) -> None:
+    parser = options.add_command(
+        commands,
+        "submit",
+        _submit,
+        "Check a folder against the list of masks, zip it as OUT.zip, copy the best images to OUT/selects.",
+        """The best are those of the highest M (0.2 A + 0.3 (50 + S / 2)) in OUT/_run/scores.json, A left out where
+it was not measured; without that file those of the largest file.""",
+    )
+    parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
+    parser.add_argument("masks", type=Path, help="folder of the masks, or the references JSON that names them")
+    help = "every image's (default: 512x384)"
+    parser.add_argument("--size", type=options.size, default=(512, 384), metavar="WxH", help=help)
+    parser.add_argument("--select", type=int, default=3, metavar="N", help="how many images to select (default: 3)")
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from jiidm.data.references import list_masks
+    from jiidm.inference import submit
+
+    masks = list_masks(arguments.masks)
+    if not 0 <= arguments.select <= len(masks):
+        raise InputError(f"--select {arguments.select}: must lie between 0 and the number of masks, {len(masks)}")
+    if faults := submit.check(arguments.out, masks, arguments.size):
+        return _refuse(faults)
+    ranking, rule = submit.rank(arguments.out, masks)
+    best = ranking[: arguments.select]
+    with _writing(arguments.out):
+        path = submit.pack(arguments.out, masks)
+        folder = submit.select(arguments.out, best)
+    print(f"{len(masks)} images without fault in {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if best:
+        print(f"selected for the vote in {folder}: {', '.join(best)} ({rule})")
+    return 0
+
+
+def add_compare(commands: Any) -> None:
+    parser = options.add_command(
+        commands,
+        "compare",
+        _compare,
+        "Tabulate the scores of several output folders and draw their images side by side.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="output folder that `jiidm score` has scored")
+    options.add_mask_options(parser, required=False)
+    parser.add_argument("--out", type=Path, default=Path("comparison.jpg"), metavar="FILE", help=".jpg or .png")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from jiidm.experiments import compare
+    from jiidm.inference.inputs import check_inputs
+
+    if (arguments.masks is None) != (arguments.refs is None):
+        raise InputError("give --masks and --refs, or neither")
+    jobs = check_inputs(arguments.masks, arguments.refs, arguments.data) if arguments.masks else []
+    print(compare.table(arguments.runs))
+    with _writing(arguments.out):
+        compare.picture(arguments.runs, jobs, arguments.out)
+    print(f"side by side: {arguments.out}")
+
+
+def _refuse(faults: Sequence[str]) -> int:
+    for fault in faults:
+        console.tell_error(fault)
+    return 2
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """What the system refuses to write is told like any other bad input."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename2 or error.filename or target
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,98 @@
+"""`jiidm train` and `jiidm train segmenter`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jiidm.cli import options
+
+UNUSED = ("segmenter",)
+UNUSED_BY_SEGMENTER = (
+    *("data.size", "autoencoder", "unet", "schedule"),
+    *("autoencoder_training", "diffusion_training", "inference", "released"),
+)
+
+
+def add_train(commands: Any) -> None:
+    parser = options.add_command(
+        commands,
+        "train",
+        _train,
+        "Train on a data folder: check, split, autoencoder, latents, U-Net.",
+        """examples:
+  jiidm train                                  the embedded default on generated landscapes
+  jiidm train DATA --config iidm               the released model's layout on your data
+  jiidm train DATA --run runs/a --set diffusion_training.max_steps=50000
+A run that was interrupted goes on when the same command is given again.
+`jiidm train segmenter` is another command: it trains the network that scores masks. A data folder of that name is
+./segmenter.""",
+    )
+    _add_shared_options(parser, "runs/<config name>")
+    parser.add_argument(
+        "--autoencoder",
+        type=Path,
+        metavar="FILE",
+        help="use the autoencoder of this file (a model, a released or PyTorch file, a diffusers folder), train none",
+    )
+    help = "weights of the FID Inception-v3, to rank checkpoints by (default: fd_seg, without weights)"
+    parser.add_argument("--inception", type=Path, metavar="FILE", help=help)
+    options.add_dry_run_option(parser, "build the networks, print their size, stop")
+    _add_segmenter(parser)
+
+
+def _add_segmenter(train: options.Parser) -> None:
+    parser = options.add_subcommand(
+        train,
+        "segmenter",
+        _train_segmenter,
+        "Train a SegFormer, which tells by the masks how well images are painted.",
+        """examples:
+  jiidm train segmenter                        the small one that ships, on generated landscapes
+  jiidm train segmenter DATA --config iidm     MiT-B0 at 512x384 on your data
+  jiidm train segmenter DATA --set segmenter.variant=b2 --run runs/judge
+A run that was interrupted goes on when the same command is given again.""",
+    )
+    _add_shared_options(parser, "runs/<config name>_segmenter")
+
+
+def _add_shared_options(parser: options.Parser, default_folder: str) -> None:
+    parser.add_argument("data", nargs="?", type=Path, help="folder with imgs/*.jpg and labels/*.png")
+    options.add_config_options(parser, options.DEFAULT_CONFIG)
+    help = f"folder of this run (default: {default_folder})"
+    parser.add_argument("--run", dest="folder", type=Path, help=help)
+    options.add_device_option(parser)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    config = options.read_config(arguments, "train", UNUSED)
+    folder = arguments.folder or Path("runs") / config.name
+    _warn_of_given_data(arguments)
+    if arguments.autoencoder:
+        options.warn_unused(arguments.set, "--autoencoder", ("autoencoder_training",))
+    options.start_jittor(arguments.device)
+    if arguments.dry_run:
+        options.print_footprint(config)
+        return
+    from jiidm.experiments.released import hooks_for
+    from jiidm.train.run import train
+
+    path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception, hooks_for(config))
+    print(f"trained model: {path}\nuse it with: bash run_infer.sh MASKS REFS.json OUT --checkpoint {path}")
+
+
+def _train_segmenter(arguments: argparse.Namespace) -> None:
+    config = options.read_config(arguments, "train segmenter", UNUSED_BY_SEGMENTER)
+    folder = arguments.folder or Path("runs") / f"{config.name}_segmenter"
+    _warn_of_given_data(arguments)
+    options.start_jittor(arguments.device)
+    from jiidm.train.run import train_judge
+
+    path = train_judge(config, arguments.data, folder)
+    print(f"trained segmenter: {path}\nuse it with: jiidm score OUT ... --segmenter {path}")
+
+
+def _warn_of_given_data(arguments: argparse.Namespace) -> None:
+    if arguments.data:
+        options.warn_unused(arguments.set, "DATA", ("data.synthetic_count",))
