@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import signal
-import unicodedata
 
-_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of control and format characters, halves of pairs, line and paragraph ends."""
+from ldm_jittor.errors import one_line
 
 
 class InputError(ValueError):
@@ -24,13 +22,6 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
         self.status = 128 + number
-
-
-def one_line(text: str) -> str:
-    """`text` with control characters written as escapes, so that no name can break the line or steer a terminal."""
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in _UNSHOWN else character for character in text
-    )
 
 
 @functools.lru_cache(maxsize=4096)  # a photo is read at many steps

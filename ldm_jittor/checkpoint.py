@@ -19,8 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ldm_jittor.errors import CheckpointError
-from ldm_jittor.files import atomic_path
-from ldm_jittor.formats import torch_files
+from ldm_jittor.files import atomic_path, parse_json
+from ldm_jittor.formats import safetensors_files, torch_files
+from ldm_jittor.formats.safetensors_files import UnreadType
+from ldm_jittor.formats.wrappers import unwrapped
 
 METADATA_KEY = "ldm_jittor"
 """All metadata is one JSON text. safetensors writes several keys in random order, so equal models would differ."""
@@ -62,8 +64,20 @@ def load(path: str | os.PathLike) -> Checkpoint:
             return Checkpoint(torch_files.read(path), {})
         with safetensors as file:
             metadata = _metadata(path, file)
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, metadata)  # noqa: SIM118
-    except (UnpicklingError, SafetensorError, TypeError) as error:
+            return Checkpoint(safetensors_files.read(path, file), metadata)
+    except (UnpicklingError, SafetensorError, UnreadType) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def load_network(path: str | os.PathLike, mark: str) -> dict[str, np.ndarray]:
+    """The arrays of the network that has `mark` among its names, freed from what a training script put around them.
+
+    Raises CheckpointError as `load` does.
+    """
+    arrays = load(path).arrays
+    try:
+        return unwrapped(arrays, mark)
+    except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
@@ -84,6 +98,8 @@ def weights_file(path: str | os.PathLike) -> Path:
     """`path` itself, or the weights in it where it is a folder of diffusers."""
     path = Path(path)
     if not path.is_dir():
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path}: not a regular file")
         return path
     found = [path / name for name in _DIFFUSERS_FILES if (path / name).is_file()]
     if not found:
@@ -112,8 +128,8 @@ def _open(path: Path) -> safe_open | None:
 
 def _metadata(path: Path, file: safe_open) -> dict[str, Any]:
     try:
-        metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-    except (json.JSONDecodeError, RecursionError) as error:
+        metadata = parse_json((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except ValueError as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: not a readable checkpoint (its metadata are no mapping)")

@@ -12,7 +12,8 @@ KIT = sorted((PROJECT / "jiidm").rglob("*.py"))
 CORE = sorted((PROJECT / "ldm_jittor").rglob("*.py"))
 
 FLOORS = (
-    {"ldm_jittor", "errors", "classes", "color", "seeding"},
+    {"ldm_jittor"},
+    {"errors", "classes", "color", "seeding"},
     {"system", "config"},
     {"data"},
     {"model"},

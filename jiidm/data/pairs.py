@@ -17,7 +17,8 @@ from jiidm.classes import CLASS_NAMES, NUM_CLASSES
 from jiidm.data.folders import list_folder, name_faults, same_text
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import write_references
-from jiidm.errors import InputError, one_line
+from jiidm.errors import InputError
+from ldm_jittor.errors import one_line
 from ldm_jittor.files import atomic_path
 
 IMAGE_FOLDER, LABEL_FOLDER = "imgs", "labels"

@@ -43,7 +43,7 @@ def load(path: str | os.PathLike) -> Inception:
     Raises CheckpointError for a file that cannot be read and for one of another network. torchvision's Inception-v3 is
     such a one: a distance by its features is no FID.
     """
-    arrays = checkpoint.load(path).arrays
+    arrays = checkpoint.load_network(path, "Mixed_7c.branch_pool.conv.weight")
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     network = FidInception()
     checkpoint.load_into(network, arrays, f"{path}: not the weights of the {NAME}; the file")

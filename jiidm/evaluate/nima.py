@@ -55,7 +55,8 @@ class Aesthetic:
 def load(path: str | os.PathLike) -> Aesthetic:
     """Read the weights of a VGG-16 NIMA. Raises CheckpointError for an unreadable file or another network's."""
     network = Nima()
-    checkpoint.load_into(network, checkpoint.load(path).arrays, f"{path}: not the weights of {NAME}; the file")
+    arrays = checkpoint.load_network(path, "features.0.weight")
+    checkpoint.load_into(network, arrays, f"{path}: not the weights of {NAME}; the file")
     network.eval()
     return Aesthetic(network, sha256(path))
 

@@ -20,6 +20,7 @@ from jiidm.model.files import sha256
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 from ldm_jittor.files import read_json
+from ldm_jittor.formats.wrappers import unwrapped
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "segmenter.safetensors"
 AREA_OR_CUBIC = "area where both sides shrink, else cubic"
@@ -105,7 +106,7 @@ def load(path: str | os.PathLike = SHIPPED) -> Segmenter:
     if path.is_dir():
         path = path / "model.safetensors"
     stored = checkpoint.load(path)
-    arrays = to_hugging_face(stored.arrays)
+    arrays = to_hugging_face(_unwrapped(stored.arrays, path))
     architecture = architecture_of(arrays, str(path))
     if architecture.num_classes != NUM_CLASSES:
         raise CheckpointError(f"{path}: segments {architecture.num_classes} classes, the challenge has {NUM_CLASSES}")
@@ -116,6 +117,16 @@ def load(path: str | os.PathLike = SHIPPED) -> Segmenter:
     network = SegFormer(architecture)
     checkpoint.load_into(network, arrays, str(path))
     return Segmenter(network, preprocessing, f"SegFormer {variant_of(architecture)} ({path.name})", sha256(path))
+
+
+def _unwrapped(arrays: Mapping[str, np.ndarray], path: Path) -> Mapping[str, np.ndarray]:
+    """Freed from what training scripts put around them; the classifier is Hugging Face's or NVlabs'."""
+    try:
+        for mark in ("decode_head.classifier.weight", "decode_head.linear_pred.weight"):
+            arrays = unwrapped(arrays, mark)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return arrays
 
 
 def variant_of(architecture: Architecture) -> str:

@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ldm_jittor.formats.wrappers import prefix_of, without_modules
+
 State = dict[str, np.ndarray]
 
 _MARKS = {"autoencoder": "encoder.conv_in.weight", "unet": "middle_block.0.in_norm.mlp_shared.0.weight"}
 """A name that every autoencoder here has, and one that every SPADE U-Net has."""
-_PREFIXES = {
-    "autoencoder": ("autoencoder.", "first_stage_model.", "ema.", "model.", ""),
-    "unet": ("unet.", "ema.", "model.", ""),
-}
-"""Prefixes under which a file may hold a network. The best comes first: inference runs on averages."""
-_TRAINING_ONLY = ("loss.", "model_ema.")
+_HOMES = {"autoencoder": ("autoencoder", "first_stage_model", "vae"), "unet": ("unet",)}
+"""Under which names a file may hold a network beside others of its kind, best first."""
+_TRAINING_ONLY = ("loss.", "model_ema.", "n_averaged")
 
 _BLOCK = {**{name: name for name in ("norm1", "conv1", "norm2", "conv2")}, "nin_shortcut": "conv_shortcut"}
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
@@ -67,20 +66,22 @@ class Network(NamedTuple):
 def networks(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Network], list[str]]:
     """The networks among `arrays`, by kind ("autoencoder", "unet"), and the names that belong to neither.
 
+    A network is found under whatever names, as `wrappers` says; averages come first.
     An autoencoder's training leaves losses (`loss.`) and averages (`model_ema.`), which belong to neither:
     latent-diffusion too runs the plain weights. Surplus names stay in their network, where `checkpoint.misfits` finds
     them.
-    Raises ValueError as `from_diffusers_vq` does.
+    Raises ValueError as `from_diffusers_vq` and `without_modules` do.
     """
     found, taken = {}, set()
+    names = without_modules(arrays)
     for kind, mark in _MARKS.items():
-        prefix = next((prefix for prefix in _PREFIXES[kind] if prefix + mark in arrays), None)
+        prefix = prefix_of(names, mark, _HOMES[kind])
         if prefix is None:
             continue
-        names = [name for name in arrays if name.startswith(prefix)]
-        names = [name for name in names if not name[len(prefix) :].startswith(_TRAINING_ONLY)]
-        state = {name[len(prefix) :]: arrays[name] for name in names}
-        taken.update(names)
+        own = {plain[len(prefix) :]: name for plain, name in names.items() if plain.startswith(prefix)}
+        own = {plain: name for plain, name in own.items() if not plain.startswith(_TRAINING_ONLY)}
+        state = {plain: arrays[name] for plain, name in own.items()}
+        taken.update(own.values())
         found[kind] = _autoencoder(state) if kind == "autoencoder" else Network(state, "SDM")
     return found, [name for name in arrays if name not in taken]
 

@@ -12,6 +12,7 @@ the reader ignores.
 from __future__ import annotations
 
 import pickletools
+import sys
 from _compat_pickle import IMPORT_MAPPING as PYTHON_2_NAMES  # which protocols up to 2 write
 from collections.abc import Callable
 from pickle import UnpicklingError
@@ -27,6 +28,7 @@ CALLS = frozenset(
         "jittor_core.Var",
         "jittor.Var",
         "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
         "torch._utils._rebuild_tensor",
         "torch._utils._rebuild_tensor_v2",
         "torch.Size",
@@ -38,6 +40,21 @@ CALLS = frozenset(
     )
 )
 """The calls that a checkpoint may describe."""
+_BYSTANDERS = frozenset(
+    (
+        "functools.partial",
+        *("datetime.datetime", "datetime.date", "datetime.time", "datetime.timedelta", "datetime.timezone"),
+        *("decimal.Decimal", "fractions.Fraction", "uuid.UUID", "zoneinfo.ZoneInfo._unpickle"),
+        *("builtins.complex", "builtins.slice", "builtins.range", "builtins.frozenset", "builtins.bytearray"),
+        *("builtins.object", "collections.Counter", "collections.deque", "types.SimpleNamespace"),
+        *("pathlib.Path", "pathlib.PurePosixPath", "pathlib.PureWindowsPath", "argparse.Namespace"),
+        *("torch.torch_version.TorchVersion", "torch.serialization._get_layout", "torch.Generator"),
+        *("numpy.random._pickle.__randomstate_ctor", "numpy.random._pickle.__generator_ctor"),
+        *("numpy.random._pickle.__bit_generator_ctor", "random.Random"),
+    )
+)
+"""Calls that make what lies beside weights: dates, settings, random states. They stand for nothing here."""
+_KNOWN_PACKAGES = frozenset((*sys.stdlib_module_names, "numpy", "torch", "jittor", "jittor_core"))
 _EMPTY = {"collections.OrderedDict": dict, "collections.defaultdict": dict, "builtins.bytes": bytes}
 """Calls that make an empty container, which other instructions then fill."""
 _MAX_NAME = 200
@@ -228,6 +245,8 @@ def _global(module: Any, name: Any) -> Global:
 
 
 def _called(kind: Any, arguments: Any) -> Any:
+    if isinstance(kind, Global) and _is_bystander(kind):
+        return Record(None, ())
     if not isinstance(kind, Global) or str(kind) not in (*_EMPTY, *CALLS):
         named = kind if isinstance(kind, Global) else f"a {type(kind).__name__}"
         raise UnpicklingError(f"asks to call {named}: refused, only weights are read")
@@ -238,6 +257,13 @@ def _called(kind: Any, arguments: Any) -> Any:
     if str(kind) == "numpy.dtype" and not _is_plain(arguments[0]):
         raise UnpicklingError("asks for a numpy array of Python objects: refused, only numbers are read")
     return Record(kind, arguments)
+
+
+def _is_bystander(kind: Global) -> bool:
+    """Whether a call of it would make an object that is no array: one of those above, or of a class of some project's
+    own, such as a choice among its settings."""
+    foreign = kind.module.split(".")[0] not in _KNOWN_PACKAGES
+    return str(kind) in _BYSTANDERS or (foreign and kind.name.split(".")[-1].lstrip("_")[:1].isupper())
 
 
 def _is_plain(dtype: Any) -> bool:

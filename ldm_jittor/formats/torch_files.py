@@ -23,6 +23,8 @@ import numpy as np
 
 from ldm_jittor.formats import pickles
 from ldm_jittor.formats.pickles import Record
+from ldm_jittor.formats.safetensors_files import widened
+from ldm_jittor.formats.wrappers import is_average
 
 ZIP_START = b"PK\x03\x04"
 PICKLE_STARTS = (b"\x80", b"(", b"c", b"}")
@@ -35,7 +37,10 @@ _STORAGES = {
     **{"ByteStorage": "u1", "BoolStorage": "?"},
 }
 _NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
-_WRAPPERS = ("jittor.jittor_core.Var", "jittor_core.Var", "jittor.Var", "torch._utils._rebuild_parameter")
+_WRAPPERS = (
+    *("jittor.jittor_core.Var", "jittor_core.Var", "jittor.Var"),
+    *("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"),
+)
 _MAX_DIMENSIONS = 32
 _MAX_NAME = 500
 _DAMAGE = (
@@ -53,7 +58,8 @@ class Storage(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a file by name: those of its `state_dict` if it has one, else all, nested names joined by dots.
+    """The arrays of a file by name: those of its `state_dict` and averages if it has one, else all, nested names joined
+    by dots. A PyTorch module that was saved whole counts as the dict of its arrays.
 
     Only storages of such arrays are read. Arrays may be read-only, and bfloat16 becomes float32.
     Raises OSError where the file cannot be opened, and UnpicklingError, with one line, for a file that is damaged, asks
@@ -174,7 +180,7 @@ def _numbers(storage: Storage, content: bytes) -> np.ndarray:
     numbers = np.frombuffer(content, dtype) if content else np.empty(0, dtype)
     if storage.kind != "bf16":
         return numbers
-    return (numbers.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32 without its lower half
+    return widened(numbers)
 
 
 def _no_numbers(storage: Storage) -> np.ndarray:
@@ -183,19 +189,21 @@ def _no_numbers(storage: Storage) -> np.ndarray:
 
 def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays that a described pickle holds in its dicts; `numbers` reads a storage."""
-    if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
-        tree = tree["state_dict"]
+    tree = _parts(tree)
+    if tree is not None and (state := _parts(tree.get("state_dict"))) is not None:
+        tree = {**state, **{key: part for key, part in tree.items() if isinstance(key, str) and is_average(key)}}
     latin_1 = cache(lambda text: text.encode("latin-1"))  # once, however many arrays share a text
     found: dict[str, np.ndarray] = {}
     seen: set[int] = set()
-    pending = [("", tree)] if isinstance(tree, dict) else []
+    pending = [("", tree)] if tree is not None else []
     for prefix, node in pending:
         for key, value in node.items():
             if not isinstance(key, str) or len(prefix) + len(key) > _MAX_NAME:
                 continue
-            if isinstance(value, dict) and id(value) not in seen:
+            parts = _parts(value)
+            if parts is not None and id(value) not in seen:
                 seen.add(id(value))  # a dict may hold itself
-                pending.append((f"{prefix}{key}.", value))
+                pending.append((f"{prefix}{key}.", parts))
             elif isinstance(value, Record):
                 array = _array(value, numbers, latin_1)
                 if array is not None:
@@ -203,6 +211,16 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray]) -> dict[s
     if not found:
         raise UnpicklingError("holds no named arrays")
     return found
+
+
+def _parts(node: Any) -> dict[Any, Any] | None:
+    """What a dict holds, or a PyTorch module that was saved whole; None for anything else."""
+    if isinstance(node, dict):
+        return node
+    if not isinstance(node, Record) or not isinstance(node.state, dict) or "_parameters" not in node.state:
+        return None
+    held = (node.state.get(kind) for kind in ("_parameters", "_buffers", "_modules"))
+    return {key: value for part in held if isinstance(part, dict) for key, value in part.items()}
 
 
 def _array(

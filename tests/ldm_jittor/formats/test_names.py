@@ -118,6 +118,48 @@ def test_a_unet_is_found_under_every_prefix(prefix: str) -> None:
     assert left == []
 
 
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        *(
+            "module.",
+            "_orig_mod.",
+            "_orig_mod.module.",
+            "module._orig_mod.",
+            "model.module.",
+            "net.",
+            "netG.",
+            "generator.",
+        ),
+        *("model_state_dict.", "model.module.", "params.", "params_ema.", "ema_model.", "swa_model.module.", "a.b.c."),
+        *("checkpoint.model.module.", "module.model.", "vae.", "diffusion.unet.", "models.0."),
+    ],
+)
+@pytest.mark.parametrize("shapes", [OURS, SPADE], ids=["autoencoder", "unet"])
+def test_a_network_is_found_in_any_wrapper(wrapper: str, shapes: dict) -> None:
+    found, left = networks({**named(wrapper, shapes), "n_averaged": np.zeros(()), "step": np.zeros(1)})
+    ((_, network),) = found.items()
+    bare = wrapper in ("module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod.")  # then all names are its own
+    assert [*network.state] == [*shapes, *(["step"] if bare else [])]
+    assert left == (["n_averaged"] if bare else ["n_averaged", "step"])
+
+
+@pytest.mark.parametrize(
+    "average", ["ema", "model_ema", "ema_state_dict", "params_ema", "ema.module", "swa_model", "EMA"]
+)
+@pytest.mark.parametrize("plain", ["", "model.", "unet.", "state.module.", "schema."])
+def test_the_average_is_chosen(average: str, plain: str) -> None:
+    found, _ = networks({**named(plain, SPADE, 1), **named(f"{average}.", SPADE, 2)})
+    assert all((array == 2).all() for array in found["unet"].state.values())
+
+
+def test_modules_around_inner_modules_are_no_part_of_names() -> None:
+    found, left = networks({name.replace("block.0.", "block._orig_mod.0.module."): np.zeros(1) for name in SPADE})
+    assert [*found["unet"].state] == [*SPADE] and left == []
+    with pytest.raises(ValueError, match="given twice"):
+        networks({**named("", SPADE), **named("module.", SPADE)})
+
+
 def test_a_model_has_both_and_averages_come_first() -> None:
     both = {**OURS, **SPADE}
     for shapes in (OURS, SPADE):

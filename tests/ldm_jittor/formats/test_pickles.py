@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import collections
 import copyreg
+import datetime
+import decimal
+import enum
+import functools
 import importlib
 import io
 import os
@@ -13,6 +17,7 @@ import random
 import subprocess
 import sys
 import time
+import uuid
 from pickle import UnpicklingError
 
 import numpy as np
@@ -149,6 +154,41 @@ def test_calls_by_rare_instructions_are_refused(content, named):
     with pytest.raises(UnpicklingError, match=named) as caught:
         read(content)
     assert str(caught.value).isprintable()
+
+
+class Choice(enum.Enum):
+    FIRST = 1
+
+
+BYSTANDERS = {
+    "partial": functools.partial(os.mkdir, "ran"),
+    "lambda's kin": functools.partial(dict, a=functools.partial(print)),
+    "time": datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc),
+    "span": datetime.timedelta(3),
+    "decimal": decimal.Decimal("0.1"),
+    "counter": collections.Counter("aab"),
+    "deque": collections.deque([1, 2], 3),
+    "complex": 1 + 2j,
+    "slice": slice(1, 2),
+    "uuid": uuid.UUID(int=3),
+    "random": np.random.RandomState(0),
+    "choice": Choice.FIRST,  # of a project of its own
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("name", BYSTANDERS)
+def test_records_beside_the_weights_are_left_out(name, protocol):
+    content = pickle.dumps({"state_dict": {"a": 1}, "beside": {"x": BYSTANDERS[name]}, "after": 2}, protocol)
+    found = read(content)
+    assert found["state_dict"] == {"a": 1} and found["after"] == 2
+    assert found["beside"]["x"] is None or isinstance(found["beside"]["x"], (Record, dict))
+
+
+def test_a_function_of_another_project_is_refused():
+    content = b"\x80\x02cproject.tools\nrun\n)R."
+    with pytest.raises(UnpicklingError, match=r"project\.tools\.run: refused"):
+        read(content)
 
 
 def test_named_modules_are_not_imported_and_classes_not_made(tmp_path, monkeypatch):

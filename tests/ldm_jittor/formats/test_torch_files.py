@@ -90,6 +90,37 @@ def test_nested_names_are_joined_and_a_state_dict_is_the_file(tmp_path):
     check(tmp_path / "b.pkl", {"a": VALUES})
 
 
+def test_averages_beside_a_state_dict_are_read(tmp_path):
+    tree = {"state_dict": {"a": VALUES}, "ema_state_dict": {"a": -VALUES}, "loss": VALUES, "schema": {"b": VALUES}}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(tree))
+    check(tmp_path / "a.pkl", {"a": VALUES, "ema_state_dict.a": -VALUES})
+
+
+class Module:
+    """Pickled as PyTorch's modules are: an object with these three dicts."""
+
+    def __init__(self, modules=None, **parameters):
+        self._parameters, self._buffers, self._modules = parameters, {"steps": VALUES[:1]}, modules or {}
+        self.training = True
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_module_saved_whole_is_read(tmp_path, protocol):
+    network = Module({"0": Module(weight=VALUES), "1": Module()}, bias=-VALUES)
+    expected = {"bias": -VALUES, "steps": VALUES[:1], "0.weight": VALUES, "0.steps": VALUES[:1], "1.steps": VALUES[:1]}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(network, protocol))
+    check(tmp_path / "a.pkl", expected)
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps({"epoch": 1, "model": network}, protocol))
+    check(tmp_path / "b.pkl", {f"model.{name}": array for name, array in expected.items()})
+
+
+def test_a_parameter_with_a_state_is_its_tensor(tmp_path):
+    rebuild = Name("torch._utils", "_rebuild_parameter_with_state")
+    tree = {"a": Call(rebuild, (contiguous("0", VALUES), True, None, {}))}
+    write_zip(tmp_path / "a.pt", tree, {"0": VALUES})
+    check(tmp_path / "a.pt", {"a": VALUES})
+
+
 def test_a_dict_met_again_is_read_once(tmp_path):
     tree = {"a": VALUES}
     tree["again"] = {"loop": tree}
