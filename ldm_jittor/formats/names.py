@@ -72,7 +72,8 @@ def networks(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Network], list
     them.
     Raises ValueError as `from_diffusers_vq` and `without_modules` do.
     """
-    found, taken = {}, set()
+    found: dict[str, Network] = {}
+    taken: set[str] = set()
     names = without_modules(arrays)
     for kind, mark in _MARKS.items():
         prefix = prefix_of(names, mark, _HOMES[kind])
