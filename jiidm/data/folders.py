@@ -1,4 +1,4 @@
-"""Names in folders: which are looked at, and which of them mean the same."""
+"""Names in folders: which ones count, and which of them mean the same."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "@eadir", "__macosx"}
-"""What Windows, macOS and network drives leave in folders, where its name does not begin with a dot."""
+"""Files that Windows, macOS and network drives leave in folders, apart from those that begin with a dot."""
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name; hidden files and those of the system are left out. Raises OSError."""
+    """The content of a folder, sorted by name, without hidden files and those of the system. Raises OSError."""
     return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _SYSTEM_FILES)
 
 
 def same_text(text: str) -> str:
-    """One spelling of texts that look the same: macOS takes letters and their accents apart, others join them."""
+    """One spelling for texts that look the same: macOS takes letters and their accents apart, others join them."""
     return unicodedata.normalize("NFC", text)
 
 
 def same_name(name: str) -> str:
-    """One spelling of file names that differ in their suffix's case, or as `same_text` says."""
+    """One spelling for file names that differ in their suffix's case, or as `same_text` says."""
     root, suffix = os.path.splitext(same_text(name))
     return root + suffix.lower()
 
 
 def name_faults(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """(path, what is wrong) for files of one kind: names that are no text, and all but one of the same stem."""
+    """(path, fault) for files of one kind: names that are no text, and all but one of the same stem."""
     faults = []
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in paths:

@@ -1,4 +1,4 @@
-"""Made by the same thing, or not: what decided the content of a folder is kept in it as JSON, and compared."""
+"""Made by the same thing? A folder keeps what decided its content as JSON, and later calls compare it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST = 40
 
 
 class Difference(NamedTuple):
-    """One setting that two records do not share; None stands for a setting that a record lacks."""
+    """One setting that two records do not share. None stands for a setting that a record lacks."""
 
     key: str
     before: Any
@@ -43,7 +43,7 @@ def differing(before: Any, now: Any, key: str = "") -> list[Difference]:
 
 
 def require_same(place: str | os.PathLike, before: Any, now: Any, advice: str) -> None:
-    """Raises InputError where what is at `place` was made by another thing than `now`. `advice` says what to do."""
+    """Raises InputError where something other than `now` made what is at `place`. `advice` says what to do."""
     found = differing(before, now)
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -53,7 +53,7 @@ def require_same(place: str | os.PathLike, before: Any, now: Any, advice: str) -
 def claim(path: Path, now: Mapping[str, Any], advice: str) -> None:
     """Record in the file `path` what makes the content of its folder, or see that the record there is the same.
 
-    Raises InputError where it is not, and where the file cannot be used.
+    Raises InputError where it is not the same, and where the file cannot be used.
     """
     try:
         if not path.exists():
@@ -68,7 +68,7 @@ def claim(path: Path, now: Mapping[str, Any], advice: str) -> None:
 def sampling(config: Config) -> dict[str, Any]:
     """The settings by which given weights turn a mask and a reference into an image.
 
-    They are laid out as the first version's configs were, because training runs keep a digest of them.
+    Their layout is that of the first version's configs, because training runs keep a digest of them.
     """
     settings = {key: value for key, value in configs.to_dict(config.inference).items() if key not in _WITHOUT_EFFECT}
     noised_at = config.released.noise_timesteps or [None] * len(settings["rounds"])
@@ -77,7 +77,7 @@ def sampling(config: Config) -> dict[str, Any]:
 
 
 def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> dict[str, Any]:
-    """What decides the bytes of an output of inference. model: the file's SHA-256."""
+    """Everything that decides the bytes of an output of inference. model: the file's SHA-256."""
     networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
     origin = {"model": model, "seed": seed, "from_noise": from_noise, "size": list(config.data.size)}
     return {**origin, "inference": sampling(config), **networks}

@@ -1,4 +1,4 @@
-"""Image and mask files to arrays and back. Everything wrong with a file is an InputError naming it."""
+"""Image and mask files to arrays and back. Every fault of a file is an InputError that names it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from jiidm.errors import InputError, warn_once
 from ldm_jittor.files import atomic_path
 
 MAX_PIXELS = 2**26
-"""Largest accepted image (8192 x 8192); judged by the file's header, before anything is decompressed."""
+"""Largest accepted image (8192 x 8192). The file's header tells the size before anything is decompressed."""
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _RGB_CONVERTIBLE = {"RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "1", "CMYK", "YCbCr"}
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error)
 _JPEG_PIXELS_PER_BYTE = 1024
-"""More than any JPEG holds: one colour takes a bit for 8 x 8 pixels. libjpeg paints gray what is missing, silently."""
+"""More than any JPEG holds: one colour takes a bit for 8 x 8 pixels. libjpeg silently paints missing pixels gray."""
 _JPEG_START, _EXIF_START, _MPF_START = b"\xff\xd8", b"Exif\0\0", b"MPF\0"
 _ON_THE_SIDE = (5, 6, 7, 8)
 _UPRIGHT = {  # by EXIF's orientation
@@ -47,8 +47,8 @@ _UPRIGHT = {  # by EXIF's orientation
 def open_image(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Image.Image]:
     """Open a file of one of `formats` with its header read and its pixels not yet decoded.
 
-    Decoding inside the block reports like opening: missing, empty, foreign, truncated or damaged files and
-    those above MAX_PIXELS raise InputError with the path and what is wrong.
+    Decoding inside the block reports faults as opening does. A missing, empty, foreign, truncated or damaged file and
+    one above MAX_PIXELS raise InputError with the path and the fault.
     """
     path = Path(path)
     try:
@@ -80,7 +80,7 @@ def open_image(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS
 
 
 def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
-    """Image.open, also for a JPEG whose metadata Pillow cannot read: the photo may be good all the same."""
+    """Image.open, also for a JPEG whose metadata Pillow cannot read, since the photo may be good all the same."""
     try:
         return Image.open(path, formats=formats)
     except Exception:  # Pillow stumbles in many ways
@@ -95,7 +95,7 @@ def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's orientation of an opened file, 1 (upright) to 8; 1 too where the metadata cannot be read."""
+    """EXIF's orientation of an opened file, 1 (upright) to 8. It is 1, too, where the metadata cannot be read."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:
@@ -112,7 +112,7 @@ def upright(image: Image.Image) -> Image.Image:
 def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a photo as uint8 RGB [H,W,3], upright by its EXIF orientation, its colours in sRGB.
 
-    Gray, palette, CMYK and RGBA are converted, by the file's ICC profile if it has one; alpha is dropped. With `size`
+    Gray, palette, CMYK and RGBA are converted, by the file's ICC profile if it has one. Alpha is dropped. With `size`
     (width, height) the photo is stretched to it as by `resize_image`. Raises InputError for a file that does not decode
     fully or whose samples have 16 bits.
     """
@@ -140,8 +140,8 @@ def resize_image(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def load_mask(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a label PNG as uint8 [H,W] of class ids 0-28, upright; `size` (width, height) resizes by nearest neighbour.
 
-    The file must be single-channel: mode L of 8 bits, or P, whose indices are the labels. Raises InputError
-    for any other mode, for labels outside 0-28 (listing them) and for a file that does not decode fully.
+    The file must be single-channel: mode L of 8 bits, or P, whose indices are the labels. Raises InputError for any
+    other mode, for labels outside 0-28, which it lists, and for a file that does not decode fully.
     """
     with open_image(path, ("PNG",)) as image:
         mask = mask_array(image, str(path))
@@ -188,10 +188,10 @@ def read_size(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS)
 
 
 def warn_of_palettes(masks: Iterable[str | os.PathLike]) -> None:
-    """Log one warning a folder of masks that show their classes in other colours than this kit's, or gray.
+    """Log one warning for each folder of masks that show their classes in colours other than this kit's, or gray.
 
-    Whoever painted them may count the classes in another order, which no id can tell. Only headers are read; a file
-    that cannot be opened is left to `load_mask`.
+    Whoever painted them may count the classes in another order, which no id can tell. Only headers are read.
+    `load_mask` deals with a file that cannot be opened.
     """
     foreign: dict[Path, list[Path]] = {}
     for path in map(Path, masks):
@@ -213,9 +213,9 @@ def _has_foreign_palette(image: Image.Image) -> bool:
 
 
 def read_jpeg_quality(path: str | os.PathLike) -> int:
-    """About the quality, 1 to 100 on the scale of libjpeg and Pillow, that a JPEG was saved with.
+    """The approximate quality, 1 to 100 on the scale of libjpeg and Pillow, that a JPEG was saved with.
 
-    Told by how coarse its brightness is quantised. Raises InputError like `open_image`.
+    How coarsely its brightness is quantised tells it. Raises InputError like `open_image`.
     """
     with open_image(path, ("JPEG",)) as image:
         coarseness = _coarseness(image)
@@ -223,13 +223,13 @@ def read_jpeg_quality(path: str | os.PathLike) -> int:
 
 
 def _coarseness(jpeg: Any) -> int:
-    """How coarse its brightness is quantised: the sum of that table of Pillow's JpegImageFile."""
+    """How coarsely its brightness is quantised: the sum of that table of Pillow's JpegImageFile."""
     return sum(jpeg.quantization[0])
 
 
 @functools.lru_cache(maxsize=1)
 def _coarseness_by_quality() -> list[int]:
-    """What quality 1, 2, ... 100 means, asked of Pillow's encoder."""
+    """The coarseness of quality 1, 2, ... 100, asked of Pillow's encoder."""
     sums = []
     for quality in range(1, 101):
         buffer = io.BytesIO()
@@ -239,7 +239,7 @@ def _coarseness_by_quality() -> list[int]:
 
 
 def save_jpeg(path: str | os.PathLike, array: np.ndarray, quality: int = 95) -> None:
-    """Write uint8 RGB [H,W,3] as JPEG, atomically; colour keeps full resolution (4:4:4)."""
+    """Write uint8 RGB [H,W,3] as JPEG, atomically. Colour keeps full resolution (4:4:4)."""
     with atomic_path(path) as temporary:
         Image.fromarray(array).save(temporary, format="JPEG", quality=quality, subsampling=0)
 
@@ -258,7 +258,7 @@ def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _png_bit_depth(image: Image.Image) -> int:
-    """Of a PNG file whose pixels are not yet decoded; 8 for any other image of mode L."""
+    """The bit depth of a PNG file whose pixels are not yet decoded; 8 for any other image of mode L."""
     file = getattr(image, "fp", None)
     if image.format != "PNG" or file is None:
         return 8

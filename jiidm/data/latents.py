@@ -26,9 +26,9 @@ def encode_dataset(
     size: tuple[int, int],
     downsample: int,
 ) -> None:
-    """Write `folder`/<stem>.npz for every pair that has none yet, so that an interrupted call continues.
+    """Write `folder`/<stem>.npz for every pair that has none yet, so that an interrupted call goes on.
 
-    Each holds `latents` float32 [2,C,h,w], unscaled, and `masks` uint8 [2,h,w]; the second of the two is flipped left
+    Each holds `latents` float32 [2,C,h,w], unscaled, and `masks` uint8 [2,h,w]. The second of the two is flipped left
     to right. Masks shrink by nearest neighbour, as the U-Net itself would shrink them.
     """
     folder = Path(folder)

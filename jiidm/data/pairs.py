@@ -1,4 +1,4 @@
-"""Training data: pairs of photo and mask, their faults, the train / validation split."""
+"""Training data: pairs of photo and mask, their faults, and the split into training and validation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass
 class Survey:
-    """What `survey` found. `class_pixels` counts the pixels of each class [29]; sizes are (width, height)."""
+    """The findings of `survey`. `class_pixels` counts the pixels of each class [29]; sizes are (width, height)."""
 
     num_pairs: int = 0
     faults: list[Fault] = field(default_factory=list)
@@ -88,9 +88,9 @@ def make_data_folders(root: str | os.PathLike) -> None:
 def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Survey:
     """Decode every file of a data folder, and count what is there and what is wrong with it.
 
-    Faults: a missing partner, a file of another kind, a name that is not UTF-8 or the same as another, a file that
-    does not decode, a mask of a wrong mode or with labels outside 0-28, an image and mask of different sizes, and
-    sizes other than `size` (width, height) if given. Raises InputError only where the folders themselves are missing.
+    Faults are: a missing partner, a file of another kind, a name that is not UTF-8 or the same as another, a file that
+    does not decode, a mask of a wrong mode or with labels outside 0-28, an image and mask of different sizes, and sizes
+    other than `size` (width, height) if given. Raises InputError only where the folders themselves are missing.
     """
     images, labels = _files_by_stem(root, IMAGE_FOLDER, ".jpg"), _files_by_stem(root, LABEL_FOLDER, ".png")
     result = Survey(num_pairs=len(images.keys() & labels.keys()))
@@ -113,10 +113,9 @@ def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Surv
 def split(pairs: Iterable[Pair], validation_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Divide pairs into (train, validation), each in the order given.
 
-    A pair is for validation when a hash of (seed, stem), read as a number in [0, 1), is below
-    `validation_fraction`: adding files moves no other. Of two or more pairs each set gets at least one, the
-    nearest to its side of the limit; a single pair is for training. Raises InputError for a fraction
-    outside (0, 1).
+    A pair is for validation when a hash of (seed, stem), read as a number in [0, 1), is below `validation_fraction`. So
+    adding files moves no other pair. With two or more pairs each set gets at least one, the nearest to its side of the
+    limit. A single pair is for training. Raises InputError for a fraction outside (0, 1).
     """
     if not 0 < validation_fraction < 1:
         raise InputError(f"validation fraction {validation_fraction} must lie between 0 and 1")
@@ -139,7 +138,7 @@ def pair_references(train: list[Pair], validation: list[Pair], seed: int) -> dic
 def write_split(folder: str | os.PathLike, train: list[Pair], validation: list[Pair], seed: int) -> None:
     """Write `train.txt` and `val.txt`, a stem per line, and `val_references.json` for the validation masks.
 
-    The JSON has the challenge's form {"<mask>.png": "<image>.jpg"}, naming images of the training set.
+    The JSON has the challenge's form {"<mask>.png": "<image>.jpg"} and names images of the training set.
     Raises InputError if `folder` cannot be written.
     """
     folder = Path(folder)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def load_ahead(load: Callable[[int], T], steps: range) -> Iterator[tuple[int, T]]:
-    """(step, load(step)) in order, the next one being loaded while the current one is in use."""
+    """Give (step, load(step)) in order. The next one is loaded while the current one is in use."""
     if not steps:
         return
     with ThreadPoolExecutor(max_workers=1) as executor:

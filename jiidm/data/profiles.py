@@ -20,10 +20,10 @@ _FAULTS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError)
 
 
 def to_srgb(image: Image.Image, path: os.PathLike | str) -> Image.Image:
-    """The image in mode RGB, its colours in sRGB; alpha is dropped. Without a profile they are taken to be.
+    """The image in mode RGB, its colours in sRGB, without alpha. An image without a profile counts as sRGB.
 
-    Colours are converted relative to white, with black kept black. A profile that cannot be used is warned of, naming
-    `path`, and left out.
+    Colours are converted relative to white, and black stays black. A profile that cannot be used is left out, with a
+    warning that names `path`.
     """
     profile = image.info.get("icc_profile")
     if profile:

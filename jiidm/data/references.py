@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Hashable)
 
 
 def next_of_each(items: Sequence[T]) -> dict[T, T]:
-    """{each item: the next one, the last: the first}. Each mask gets another's photo so, given two or more."""
+    """{each item: the next one, the last: the first}. So each mask gets another's photo, given two or more."""
     return dict(zip(items, [*items[1:], *items[:1]]))
 
 
@@ -31,7 +31,7 @@ def write_references(path: str | os.PathLike, references: Mapping[str, str]) -> 
 
 
 def find_masks(folder: str | os.PathLike) -> list[Path]:
-    """All *.png of a folder, *.PNG too, sorted by name; those of the system are left out.
+    """All *.png of a folder, *.PNG too, sorted by name, without those of the system.
 
     Raises InputError if there is none, for a name that is not UTF-8 and for two that are the same.
     """
@@ -48,9 +48,10 @@ def find_masks(folder: str | os.PathLike) -> list[Path]:
 
 
 def list_masks(source: str | os.PathLike) -> list[Path]:
-    """The masks of a folder, or those that a references JSON names, sorted; the latter need not be there.
+    """The masks of a folder, or those that a references JSON names, sorted. The latter need not exist.
 
-    Raises InputError for a folder without masks and a JSON that is not one or names something else than <stem>.png.
+    Raises InputError for a folder without masks, and for a JSON that is not one or names something else than
+    <stem>.png.
     """
     source = Path(source)
     if source.is_dir():
@@ -66,13 +67,12 @@ def list_masks(source: str | os.PathLike) -> list[Path]:
 def load_references(
     json_path: str | os.PathLike, masks: list[Path], data_root: str | os.PathLike | None = None
 ) -> dict[str, Path]:
-    """Read {"<mask>.png": "<image>.jpg"} and find each image: {mask stem: image path}, in `masks`' order.
+    """Read {"<mask>.png": "<image>.jpg"} and find each image: {mask stem: image path}, in the order of `masks`.
 
-    An image is looked for from the JSON's folder as given, then in `imgs/` beside the JSON, then in
-    `data_root`'s `imgs/`, and nowhere outside those. Names agree as by `same_name`, which is how macOS and Windows
-    compare them. Raises InputError for a file that is not such a JSON,
-    an entry that leads elsewhere (symbolic links followed), an image that is not there, a mask without
-    entry, an entry without mask.
+    An image is looked for as given from the JSON's folder, then in `imgs/` beside the JSON, then in `data_root`'s
+    `imgs/`, and nowhere outside those. Names agree as by `same_name`, which is how macOS and Windows compare them.
+    Raises InputError for a file that is not such a JSON, an entry that leads elsewhere (symbolic links followed), an
+    image that is not there, a mask without entry, and an entry without mask.
     """
     json_path = Path(json_path)
     entries = _read_entries(json_path)
@@ -110,7 +110,7 @@ def _read_entries(json_path: Path) -> dict[str, str]:
 
 
 class _Pairs(list):
-    """A JSON object as its list of (key, value), so that duplicate keys are still seen."""
+    """A JSON object as its list of (key, value), so that duplicate keys stay visible."""
 
 
 def _find_image(
@@ -134,7 +134,7 @@ def _find_image(
 
 
 def _spellings(folder: Path) -> dict[str, str]:
-    """The names in a folder by what `same_name` makes of them; empty where it cannot be listed."""
+    """The names in a folder by their `same_name`; empty where it cannot be listed."""
     try:
         return {same_name(path.name): path.name for path in folder.iterdir()}
     except OSError:

@@ -1,4 +1,4 @@
-"""First stage: train the autoencoder on crops, the discriminator joining in later."""
+"""First stage: train the autoencoder on crops. The discriminator joins later."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ ADAM_BETAS = (0.9, 0.99)
 DISCRIMINATOR_BETAS = (0.5, 0.9)
 """VQGAN's (Esser et al. 2021): less momentum for the adversarial game. The autoencoder learns faster with more."""
 MEASURED_IMAGES = 64
-"""Training images whose latents seed the codebook, and say what they have to be multiplied by in the end."""
+"""Training images whose latents seed the codebook, and tell the factor on the latents in the end."""
 VALIDATION_IMAGES, SHOWN_IMAGES = 16, 8
 
 
 def train_autoencoder(
     config: Config, train: Sequence[Pair], validation: Sequence[Pair], folder: Path, provenance: dict[str, Any]
 ) -> None:
-    """Train until max_steps and write `folder`/autoencoder.safetensors; goes on from `folder`/autoencoder_state.
+    """Train until max_steps and write `folder`/autoencoder.safetensors. It goes on from `folder`/autoencoder_state.
 
-    With the weights the file holds `provenance` and the config, its latent scale replaced by one over the latents'
-    standard deviation: what diffusion learns in them depends on it.
+    Besides the weights the file holds `provenance` and the config. The config's latent scale is one over the latents'
+    standard deviation, since what diffusion learns in them depends on it.
     """
     stage = AutoencoderStage(config, train, provenance)
     steps = fit(stage, folder)
@@ -86,7 +86,7 @@ class AutoencoderStage(Stage):
         return False
 
     def load_batch(self, step: int) -> list[np.ndarray]:
-        """The crops of a step, uint8 [h,w,3], flipped at random; all drawn from (seed, sample number)."""
+        """The crops of a step, uint8 [h,w,3], flipped at random. All draws come from (seed, sample number)."""
         config = self.config
         width, height = config.autoencoder_training.crop_size
         crops = []
@@ -132,7 +132,7 @@ class AutoencoderStage(Stage):
         return jt.array(normal(shape, self.config.seed, "posterior", step))
 
     def _seed_codebook(self) -> None:
-        """Put the codes at latents of real images: from taming's tiny uniform start, most would never be used."""
+        """Put the codes at latents of real images. With taming's tiny uniform start, most would never be used."""
         z = _latents(self.network, self.config, self.train)
         vectors = z.transpose(0, 2, 3, 1).reshape(-1, z.shape[1])
         codes = self.config.autoencoder.codebook_size

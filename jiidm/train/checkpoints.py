@@ -1,4 +1,4 @@
-"""What a training run keeps: its state, the models on the way, and the list that ranks them by distance."""
+"""The files of a training run: its state, the models on the way, and the list that ranks them by distance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COMPARED = {
     "images": "number of images",
     "sampling": "`inference` section",
 }
-"""What has to be equal for distances to compare, by their keys in the list."""
+"""Everything that has to be equal for distances to compare, by its key in the list."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "step": int,
     "distance": (int, float),
@@ -45,7 +45,7 @@ class Ranked(NamedTuple):
     distance: float
     step: int
     path: Path
-    """Its model file, which only the best `keep_best` and the last still have."""
+    """Its model file. Only the best `keep_best` and the last still have one."""
 
 
 def save_state(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
@@ -59,14 +59,14 @@ def load_state(path: Path) -> checkpoint.Checkpoint | None:
 
 
 def checkpoint_path(folder: str | os.PathLike, step: int) -> Path:
-    """The model that a run keeps of a step."""
+    """The file of the model that a run keeps of a step."""
     return Path(folder) / "checkpoints" / f"step_{step:08d}.safetensors"
 
 
 def ranked(folder: str | os.PathLike) -> list[Ranked]:
     """The checkpoints of a training run whose distance was taken, best first; none where it took none.
 
-    Raises InputError for a list that is damaged, or of distances that do not compare.
+    Raises InputError for a list that is damaged, and for one whose distances do not compare.
     """
     folder = Path(folder)
     entries = read_distances(folder)
@@ -82,9 +82,9 @@ def average_best(
     config: Config | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the mean of as many of the best checkpoints of a run as there are weights, and say of which.
+    """Write the mean of the best checkpoints of a run, as many as there are weights, and say which they are.
 
-    Raises InputError where the run has no list, a shorter one, or lacks a checkpoint; and as `write_mean` does.
+    Raises InputError where the run has no list, a shorter one, or lacks a checkpoint, and as `write_mean` does.
     """
     path, count = folder / LIST_FILE, len(weights)
     if not path.is_file():
@@ -103,7 +103,7 @@ def average_best(
 
 
 def record_distance(folder: Path, entry: Entry, keep_best: int) -> None:
-    """Put a step on the list and remove the checkpoints that are neither among the best nor the last."""
+    """Put a step on the list. Remove the checkpoints that are neither among the best nor the last."""
     others = [other for other in read_distances(folder) if other["step"] != entry["step"]]
     entries = _sorted([*others, entry])
     _write(folder, entries)
@@ -113,7 +113,7 @@ def record_distance(folder: Path, entry: Entry, keep_best: int) -> None:
 
 
 def forget_distances_after(folder: Path, step: int) -> None:
-    """Drop from the list what a run that goes on at `step` will do again."""
+    """Drop from the list the steps that a run which goes on at `step` will do again."""
     entries = read_distances(folder)
     before = [entry for entry in entries if entry["step"] <= step]
     if before != entries:
@@ -121,7 +121,7 @@ def forget_distances_after(folder: Path, step: int) -> None:
 
 
 def check_comparable(folder: Path, entry: Entry, other: Mapping[str, Any]) -> None:
-    """Raises InputError where two entries were made otherwise; one without step is what a run is about to do."""
+    """Raises InputError where two entries were made otherwise. An entry without step is what a run is about to do."""
     before, now = ({meaning: str(made[key])[:12] for key, meaning in _COMPARED.items()} for made in (entry, other))
     if found := differing(before, now):
         steps = f"step {entry['step']} and {other.get('step', 'now')}"

@@ -31,7 +31,7 @@ STATE_FILE = "state.safetensors"
 
 
 class Example(NamedTuple):
-    """One training example, every draw from (seed, sample number)."""
+    """One training example. Every draw comes from (seed, sample number)."""
 
     z0: np.ndarray
     """Latents [C,h,w] of a photo."""
@@ -45,8 +45,8 @@ class DiffusionStage(Stage):
     """The U-Net learns the noise in latents, given the mask.
 
     Every checkpoint_every steps, and where `distances` are due, the averaged weights are kept as a model of their own,
-    `folder`/checkpoints/step_<n>.safetensors. Every checkpoint_every steps `show_samples(model, picture,
-    stop_if_asked)` is called with those weights in place.
+    `folder`/checkpoints/step_<n>.safetensors. Every checkpoint_every steps they are put in place, and
+    `show_samples(model, picture, stop_if_asked)` is called.
     """
 
     name, state_file, plot_file = "diffusion", STATE_FILE, "loss.png"
@@ -110,7 +110,7 @@ class DiffusionStage(Stage):
         return without_picture or self._distance_due(step)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Keep the averaged weights, then take their validation loss, show what they paint, take the distance."""
+        """Keep the averaged weights. Then take their validation loss, show what they paint, and take the distance."""
         measured = {}
         if self.checkpoint_due(step):
             self._keep(step)
@@ -132,7 +132,7 @@ class DiffusionStage(Stage):
         return self.folder / "samples" / f"step_{step:08d}.png"
 
     def _keep(self, step: int) -> None:
-        """Write the averages as a whole model, that can be inferred with."""
+        """Write the averages as a whole model that inference can use."""
         autoencoder, averages = checkpoint.state_dict(self.model.space.autoencoder), self.ema.state_dict()
         provenance = {**self.provenance, "steps": step}
         save_model(checkpoint_path(self.folder, step), self.config, autoencoder, averages, provenance)

@@ -1,4 +1,4 @@
-"""What a training run tells: a progress bar, JSON lines, TensorBoard events where that library is present."""
+"""The reports of a training run: a progress bar, JSON lines, and TensorBoard events where that library is present."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ldm_jittor.files import atomic_path
 class RunLog:
     """Progress from `first_step` to `max_steps`, and `<name>.jsonl` with one record per logged step.
 
-    Records of steps beyond `first_step` are dropped: they belong to a past that the resumed run replaces.
+    Records of steps beyond `first_step` are dropped, because the resumed run replaces them.
     """
 
     def __init__(self, folder: str | os.PathLike, name: str, first_step: int, max_steps: int):
@@ -27,13 +27,13 @@ class RunLog:
         self._bar = tqdm(total=max_steps, initial=first_step, desc=name, unit="step", smoothing=0.05)
 
     def advance(self, losses: Mapping[str, float] | None) -> None:
-        """One more step done, with these losses, the first of which is shown; None for a step that was skipped."""
+        """Note one more step and show the first of its losses. None stands for a step that was skipped."""
         loss = next(iter(losses.values())) if losses else math.nan
         self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         self._bar.update()
 
     def record(self, step: int, **values: float) -> None:
-        """Write plain numbers for a step, to all places."""
+        """Write plain numbers for a step to all places."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         if self._board is not None:

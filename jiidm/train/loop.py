@@ -1,4 +1,4 @@
-"""The training loop: every stage's steps are taken here, and so is everything that keeps a long run safe."""
+"""The training loop. It takes every stage's steps and does everything that keeps a long run safe."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from jiidm.train.signals import DeferredSignals
 from jiidm.train.stage import Stage
 
 MOST_SKIPPED = 3
-"""So many steps in a row without a finite loss and gradient end the run."""
+"""This many steps in a row without a finite loss and gradient end the run."""
 
 
 def fit(stage: Stage, folder: Path) -> int:
     """Train `stage` to its max_steps in `folder`, from its state file if there is one. Returns the steps done.
 
-    A step whose loss or gradients are not finite changes nothing: it is skipped and counted. Signals (see `signals`)
-    stop the run at the end of a step that counts, with the state saved; the same call then goes on.
+    A step whose loss or gradients are not finite changes nothing: it is skipped and counted. A signal (see `signals`)
+    stops the run at the end of a step that counts, with the state saved. The same call then goes on.
     Raises InputError where `MOST_SKIPPED` steps in a row or the last one are skipped, CheckpointError for a state that
     does not fit, and Stopped.
     """
@@ -85,7 +85,7 @@ def _update(stage: Stage, batch: Any, step: int) -> dict[str, float] | None:
 
 
 def _evaluate(stage: Stage, step: int, log: RunLog, folder: Path, signals: DeferredSignals) -> None:
-    """Let the stage measure what belongs to the step, and draw the log's curves when there is something new."""
+    """Let the stage measure what belongs to the step. Draw the log's curves when there is something new."""
     measured = stage.evaluate(step, signals.stop_if_asked)
     if measured:
         log.record(step, **measured)
@@ -95,7 +95,7 @@ def _evaluate(stage: Stage, step: int, log: RunLog, folder: Path, signals: Defer
 
 
 def _mean(window: list[dict[str, float]]) -> dict[str, float]:
-    """Of each value over the steps that have it: a discriminator joins late."""
+    """The mean of each value over the steps that have it: a discriminator joins late."""
     names = dict.fromkeys(name for losses in window for name in losses)
     return {name: float(np.mean([losses[name] for losses in window if name in losses])) for name in names}
 
@@ -107,7 +107,7 @@ def _save(stage: Stage, path: Path, step: int, skipped_steps: int) -> None:
 
 
 def _resume(stage: Stage, path: Path) -> tuple[int, int]:
-    """Restore what `_save` wrote; returns the steps done and those of them that were skipped."""
+    """Restore what `_save` wrote. Returns the steps done, and how many of them were skipped."""
     stored = load_state(path)
     if stored is None:
         return 0, 0

@@ -1,4 +1,4 @@
-"""AdamW for one network: gradients summed over micro-batches, looked at before they are used, resumable."""
+"""AdamW for one network. It sums gradients over micro-batches, checks them before it uses them, and can resume."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def learning_rate_at(step: int, settings: AutoencoderTraining | DiffusionTrainin
 class Optimizer:
     """AdamW (Loshchilov & Hutter 2019) on all parameters of `module`.
 
-    learning_rate: gives the rate of a training step, counted from 0. `updates` counts the steps that were taken, which
-    Adam's bias correction depends on; it belongs to the state.
+    learning_rate: gives the rate of a training step, counted from 0. `updates` counts the steps that were taken. Adam's
+    bias correction depends on it, so it belongs to the state.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Optimizer:
         jt.sync(self._group["grads"])
 
     def gradient_norm(self) -> float:
-        """The L2 norm of all gradients of the step together. Not finite where one of them is not."""
+        """The L2 norm of all gradients of the step together. It is not finite where one of them is not."""
         squares = [gradient.reshape(-1).sqr().sum() for gradient in self._group["grads"]]
         return math.sqrt(jt.concat(squares).sum().item())
 
@@ -58,7 +58,7 @@ class Optimizer:
         """Update the parameters by the gradients, at the learning rate of training step `step`."""
         self._adamw.lr = self.learning_rate(step)
         self.updates += 1
-        # Jittor counts every backward pass as a step, which would throw Adam's bias correction off
+        # Jittor counts every backward pass as a step, which would spoil Adam's bias correction
         self._adamw.n_step = self.updates
         self._adamw.step()
         jt.sync_all()
@@ -70,11 +70,11 @@ class Optimizer:
         self._free_gradients()
 
     def _free_gradients(self) -> None:
-        # Jittor would hold them until the next ones are there: one copy of all parameters more at the peak
+        # Jittor would hold them until the next ones are there: at the peak one more copy of all parameters
         del self._group["grads"]
 
     def buffers(self) -> dict[str, jt.Var]:
-        """Copies of what a forward pass changes without gradients, such as the averages of batch norm."""
+        """Copies of what a forward pass changes without gradients, such as batch norm's averages."""
         values = zip(self.names, self._group["params"])
         copies = {name: value.copy().stop_grad() for name, value in values if value.is_stop_grad()}
         jt.sync(list(copies.values()))
@@ -100,7 +100,7 @@ class Optimizer:
         return arrays
 
     def load_state(self, arrays: Mapping[str, np.ndarray], updates: int, source: str) -> None:
-        """Restore what `state` gave after so many updates. Raises CheckpointError when it does not fit."""
+        """Restore what `state` gave after `updates` updates. Raises CheckpointError when it does not fit."""
         saved = {name: checkpoint.under_prefix(name, arrays) for name in self.moments}
         for name, arrays_of in saved.items():
             missing = [parameter for parameter in self.names if parameter not in arrays_of]

@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 AVERAGED = 2
 """How many of the best checkpoints make the model."""
 MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training")
-"""Another one of these makes another run."""
+"""A change in one of these sections makes another run."""
 MODEL_CHANGEABLE = ("diffusion_training", "inference", "released")
-"""Changes in these are kept as the run's history."""
+"""The run's history keeps changes in these sections."""
 SEGMENTER_SECTIONS = ("seed", "data", "segmenter")
 
 
@@ -49,13 +49,13 @@ def train(
     inception_file: Path | None = None,
     hooks: Hooks = PLAIN,
 ) -> Path:
-    """Train in `folder`, going on where an earlier call stopped; returns the finished model's path.
+    """Train in `folder`, or go on where an earlier call stopped. Returns the finished model's path.
 
-    Without `data` landscapes are generated. `autoencoder_file` is used instead of training one, and the weights in
-    `inception_file` for distances of validation images, if the config asks for any. `hooks` are those of the pipeline.
-    The model is the mean of the two checkpoints of the smallest distances (Eq. 7), or of fewer than two the last
-    average.
-    Raises InputError for faulty data, or a folder that holds another run; and as `fit` does.
+    Without `data` it generates landscapes. `autoencoder_file` takes the place of training one. The weights in
+    `inception_file` serve for distances of validation images, if the config asks for any. `hooks` are those of the
+    pipeline. The model is the mean of the two checkpoints of the smallest distances (Eq. 7). With fewer than two it is
+    the last average.
+    Raises InputError for faulty data and for a folder that holds another run, and as `fit` does.
     """
     settings.claim(config, folder, MODEL_SECTIONS)
     judge = _load_judge(config, inception_file)
@@ -92,7 +92,9 @@ def train(
 
 
 def train_judge(config: Config, data: Path | None, folder: Path) -> Path:
-    """Train a segmenter in `folder` as `train` trains a model; returns the finished file's path. Raises as it does."""
+    """Train a segmenter in `folder`, as `train` trains a model. Returns the finished file's path. Raises as `train`
+    does.
+    """
     settings.claim(config, folder, SEGMENTER_SECTIONS)
     path = folder / SEGMENTER_FILE
     if not path.exists():
@@ -117,7 +119,7 @@ def _generate(config: Config, size: tuple[int, int], root: Path) -> Path:
 
 
 def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair], list[Pair]]:
-    """Check every file the first time, then split; the split is kept in `folder`/split."""
+    """Check every file the first time, then split. The split is kept in `folder`/split."""
     split_folder = folder / "split"
     if split_folder.exists():
         return read_split(split_folder, find_pairs(root))

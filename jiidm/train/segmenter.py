@@ -1,4 +1,4 @@
-"""Train the SegFormer that judges painted images, from nothing, on any data folder."""
+"""Train the SegFormer behind M from nothing, on any data folder."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 SEGMENTER_FILE = "segmenter.safetensors"
 VALIDATION_IMAGES = 64
 LOSS_STRIDE = 2
-"""The loss looks at every second row and column, a new choice each step: a quarter of the work, the same mean."""
+"""The loss looks at every second row and column, with a new choice each step: a quarter of the work, the same mean."""
 MAX_BLUR = 4.0
-"""Painted images are less sharp than photos: up to so many pixels become one."""
+"""Painted images are less sharp than photos. Up to this many pixels become one."""
 
 
 def train_segmenter(
@@ -41,7 +41,8 @@ def train_segmenter(
 ) -> None:
     """Train until max_steps, from `folder`/segmenter_state if it exists, and write `folder`/segmenter.safetensors.
 
-    Tells what is found of each class in the validation pairs. `provenance` goes into the file, and the accuracy too.
+    It reports how much of each class it finds in the validation pairs. The file holds `provenance` and the accuracy
+    too.
     """
     stage = SegmenterStage(config, train, validation, provenance)
     fit(stage, folder)
@@ -73,7 +74,7 @@ class SegmenterStage(Stage):
         self.optimizers = {"trainer": self.optimizer}
 
     def load_batch(self, step: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Images uint8 [h,w,3] and masks uint8 [h,w], augmented; every draw from (seed, sample number)."""
+        """Images uint8 [h,w,3] and masks uint8 [h,w], augmented. Every draw comes from (seed, sample number)."""
         examples = []
         for number in micro_batches(step, self.config.segmenter.batch_size)[0]:
             pair = self.train[sample_index(number, len(self.train), self.config.seed)]
@@ -115,7 +116,7 @@ def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _recolor(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other saturation, contrast, brightness, and colour of the light."""
+    """Change saturation, contrast, brightness, and the colour of the light."""
     x = image.astype(np.float32)
     grey = x.mean(axis=2, keepdims=True)
     x = grey + rng.uniform(0.6, 1.4) * (x - grey)
@@ -136,7 +137,7 @@ def segmentation_loss(
 
 
 def confusion_matrix(segmenter: Segmenter, pairs: Sequence[Pair]) -> np.ndarray:
-    """Pixel counts [29,29] over the pairs at their own sizes: rows are the masks' classes, columns the predicted."""
+    """Pixel counts [29,29] over the pairs at their own sizes: rows by the mask, columns by the prediction."""
     total = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     for pair in pairs:
         mask = load_mask(pair.label)
@@ -152,7 +153,7 @@ def pixel_accuracy(confusion: np.ndarray) -> float:
 
 
 def class_table(confusion: np.ndarray) -> str:
-    """Per class that occurs: its share of the masks' pixels, how many of them were found, intersection over union."""
+    """For each class that occurs: its share of the masks' pixels, the share found of them, intersection over union."""
     found, in_masks, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     rows = []
     for index in np.argsort(-in_masks):

@@ -1,4 +1,4 @@
-"""What a run was started with, and what has changed since: its config.yaml and config_history.json."""
+"""The settings that a run was started with, and the changes since: its config.yaml and config_history.json."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE, HISTORY_FILE = "config.yaml", "config_history.json"
 DECIDES_NOTHING = "checkpoint_every"
-"""The key, in any section, that may change without making it another training."""
+"""This key may change in any section without making it another training."""
 
 
 def claim(config: Config, folder: Path, sections: Sequence[str]) -> None:
-    """Create the run folder, or see that the config found there agrees in these sections.
+    """Create the run folder, or see that the config in it agrees in these sections.
 
     Raises InputError where it does not, and where the folder cannot be written.
     """
@@ -39,7 +39,7 @@ def claim(config: Config, folder: Path, sections: Sequence[str]) -> None:
 
 
 def keep(config: Config, folder: Path, step: int, sections: Sequence[str]) -> list[dict[str, Any]]:
-    """Make `config` the run's own, after so many steps; returns the history of changes in these sections.
+    """Make `config` the run's own after so many steps. Returns the history of changes in these sections.
 
     Each entry is {"step": n, "changed": {"section.key": [old, new]}}. Raises InputError for a damaged history.
     """

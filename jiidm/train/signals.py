@@ -1,4 +1,4 @@
-"""Stopping a training run: a signal waits for the end of the step, a second one stops at once."""
+"""How a training run stops: a signal waits for the end of the step, and a second one stops at once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DeferredSignals:
     """While the block runs, the signals `STOPPING` are only noted.
 
     The loop then stops between two steps, where parameters, moments, averages and counters belong together. After the
-    first signal all have their former meaning, so that a second one stops at once. A signal that was ignored before,
-    as Ctrl-C of a job in the background or SIGHUP under nohup, stays ignored.
+    first signal all have their former meaning, so a second one stops at once. A signal that was ignored before stays
+    ignored, as Ctrl-C is for a job in the background and SIGHUP under nohup.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What `fit` trains: a stage brings batches and losses, and says what is saved, measured and logged."""
+"""A stage is what `fit` trains. It brings batches and losses, and says what is saved, measured and logged."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from ldm_jittor import checkpoint
 from ldm_jittor.ema import EMA
 
 Losses = Iterator[dict[str, jt.Var]]
-"""The named scalars of one micro-batch after the other. The first is minimised, all are logged."""
+"""The named scalars of each micro-batch in turn. The first is minimised, all are logged."""
 
 
 class Stage:
-    """A subclass sets these attributes, and defines `load_batch` and `losses`."""
+    """What `fit` trains. A subclass sets these attributes, and defines `load_batch` and `losses`."""
 
     name: str
-    """Of the log, NAME.jsonl, and of the progress bar."""
+    """The name of the log, NAME.jsonl, and of the progress bar."""
     state_file: str
     plot_file: str
     max_steps: int
     log_every: int
     checkpoint_every: int
     accumulation_steps: int = 1
-    """Micro-batches a turn, whose gradients are averaged."""
+    """Micro-batches a turn. Their gradients are averaged."""
     network: nn.Module
-    """What is trained in the end, and whose weights `ema` averages."""
+    """The network that is trained in the end. `ema` averages its weights."""
     optimizers: Mapping[str, Optimizer]
     """Every `Optimizer`, by its name in the state file."""
     ema: EMA | None = None
     provenance: Mapping[str, Any] = {}
 
     def load_batch(self, step: int) -> Any:
-        """What `losses` needs, as numpy arrays: called in another thread, while the step before is computed."""
+        """What `losses` needs, as numpy arrays. Another thread calls this while the step before is computed."""
         raise NotImplementedError
 
     def losses(self, batch: Any, step: int) -> Iterator[tuple[Optimizer, Losses]]:
-        """The turns of a step, each an optimizer and its losses. It is updated before the next turn is asked for."""
+        """The turns of a step: an optimizer and its losses each. It is updated before the next turn is asked for."""
         raise NotImplementedError
 
     def checkpoint_due(self, step: int) -> bool:
@@ -51,16 +51,16 @@ class Stage:
         return self.due(step, self.checkpoint_every)
 
     def begin(self, step: int) -> bool:
-        """Called before the first step, or as a run goes on at `step`: forget what will be done again.
+        """Called before the first step, and when a run goes on at `step`: forget what will be done again.
 
         Returns whether the run was stopped before it had evaluated this step.
         """
         return False
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Measure what belongs to this step, if anything, to be logged.
+        """Measure what belongs to this step, if anything, for the log.
 
-        `stop_if_asked` raises where the run was asked to stop; what takes long calls it, if `checkpoint_due`.
+        `stop_if_asked` raises where the run was asked to stop. Long measurements call it, if `checkpoint_due`.
         """
         return {}
 
@@ -68,7 +68,7 @@ class Stage:
         return step > 0 and step % every == 0 or step == self.max_steps
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """All that the next step depends on, as named arrays, and the counters that go with them."""
+        """Everything that the next step depends on, as named arrays, and the counters that go with them."""
         arrays: dict[str, np.ndarray] = {}
         counters: dict[str, Any] = {"updates": {name: opt.updates for name, opt in self.optimizers.items()}}
         for name, optimizer in self.optimizers.items():
@@ -95,7 +95,7 @@ def _epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def sample_index(number: int, num_samples: int, seed: int) -> int:
-    """Which training sample is the `number`-th drawn; every epoch is a new permutation."""
+    """The index of the training sample that is the `number`-th drawn. Every epoch is a new permutation."""
     epoch, position = divmod(number, num_samples)
     return int(_epoch_order(num_samples, seed, epoch)[position])
 

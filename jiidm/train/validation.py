@@ -1,4 +1,4 @@
-"""Validation as IIDM's: paint validation masks, to look at, and to take their Frechet distance to the photos."""
+"""Validation of IIDM: paint validation masks, to look at, and to take their Frechet distance to the photos."""
 
 from __future__ import annotations
 
@@ -64,8 +64,11 @@ def sample_sheet(
 
 
 def load_network(inception_weights: Path | None) -> tuple[str, Network]:
-    """Whose features are compared, and what the distance is called then: FID with the weights of Inception, else fd_seg
-    with the segmenter that ships. Raises CheckpointError for a file of other weights."""
+    """The name of the distance, and the network whose features it compares.
+
+    It is FID with the weights of Inception, else fd_seg with the segmenter that ships. Raises CheckpointError for a
+    file of other weights.
+    """
     if inception_weights is None:
         return "fd_seg", segformer.load()
     return "FID", inception.load(inception_weights)
@@ -74,9 +77,10 @@ def load_network(inception_weights: Path | None) -> tuple[str, Network]:
 class Validation:
     """Takes the distances of one training run and keeps their list, `folder`/distances.json.
 
-    The first `distance_images` validation masks are painted, each in the style of another one's photo; noise and styles
+    The first `distance_images` validation masks are painted, each in the style of another one's photo. Noise and styles
     follow from the seed. Sampling is that of `--fast` where it applies. The images are compared with the same masks'
-    own photos: against others, what few masks show by chance outweighs how they are painted, and hides the order.
+    own photos. Against other photos, what few masks show by chance would outweigh how they are painted, and hide the
+    order.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class Validation:
         }
 
     def describe(self) -> str:
-        """What is measured, in one line."""
+        """The measurement in one line."""
         counts = "+".join(str(spec.num_steps) for spec in self.config.inference.rounds)
         images = len(self.pairs)
         return f"{self.score} every {self.every} steps, of {images} validation masks painted in {counts} sampling steps"
@@ -115,8 +119,10 @@ class Validation:
         return step > 0 and whole and all(entry["step"] != step for entry in read_distances(self.folder))
 
     def resume(self, step: int) -> None:
-        """Drop what a run that goes on at `step` will do again. Raises InputError where it will take distances that do
-        not compare with those of the list."""
+        """Drop what a run that goes on at `step` will do again.
+
+        Raises InputError where it will take distances that do not compare with those of the list.
+        """
         kept = [entry for entry in read_distances(self.folder) if entry["step"] <= step]
         if kept and (step < self.training.max_steps or self.is_due(step)):
             check_comparable(self.folder, kept[0], self.made_with)
@@ -158,7 +164,7 @@ class Validation:
 
 
 def affordable(config: Config) -> Config:
-    """The config under `--fast`, or as it is where that saves nothing or cannot follow."""
+    """The config under `--fast`, or as it is where that saves nothing or does not apply."""
     try:
         return configs.fast(config)
     except InputError:
@@ -166,7 +172,7 @@ def affordable(config: Config) -> Config:
 
 
 def _sampling_digest(config: Config) -> str:
-    """Of all settings that decide what is painted."""
+    """A digest of all settings that decide what is painted."""
     settings = sampling(config)
     settings.pop("jpeg_quality")  # no file is written
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
