@@ -82,6 +82,10 @@ class TestSameAsInfer:
         image = pipe(inputs.masks / "m1.png", inputs.references.parent / "imgs" / "photo1.jpg")
         save_jpeg(tmp_path / "image.jpg", image, 95)
         assert (tmp_path / "image.jpg").read_bytes() == (tmp_path / "out" / "m1.jpg").read_bytes()
+        plain = IIDMPipeline.from_pretrained(smoke_model, device="cpu")
+        assert not np.array_equal(
+            image, plain(inputs.masks / "m1.png", inputs.references.parent / "imgs" / "photo1.jpg")
+        )
 
 
 class TestArguments:

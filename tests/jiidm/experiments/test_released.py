@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from jiidm import pipeline
+from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.config.schema import ReleasedConfig
-from jiidm.experiments import released
+from jiidm.experiments import released, trials
 from jiidm.experiments.released import Released, hooks_for
+from jiidm.experiments.trials import Trial
+from jiidm.inference.folder import OutputFolder
 from jiidm.model.files import load_model
-from jiidm.pipeline import PLAIN, Input, Pipeline
+from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 
 
 @pytest.fixture
@@ -66,6 +69,27 @@ def test_recolored_images_go_through_another_jpeg():
     [image] = Released(ReleasedConfig(jpeg_between_rounds=20)).recolored([photo()])
     difference = image.astype(int) - through_file(photo(), 20)
     assert np.abs(difference).max() <= 2 and np.abs(image.astype(int) - photo()).mean() > 5
+
+
+def test_training_is_given_them_for_its_validation(tmp_path, monkeypatch):
+    from jiidm.train import run
+
+    given = []
+    monkeypatch.setattr(run, "train", lambda *args, **named: given.extend([*args, *named.values()]) or tmp_path)
+    command = ["train", "--config", "iidm_released", "--run", str(tmp_path / "run"), "--device", "cpu"]
+    assert cli.main(command) == 0
+    [hooks] = [value for value in given if isinstance(value, Hooks)]
+    assert (hooks.quality, hooks.noise_timesteps) == (75, (600, 640, 400))
+
+
+def test_every_trial_is_painted_with_its_own_configs(config, smoke, tmp_path, smoke_model, monkeypatch):
+    given = []
+    monkeypatch.setattr(trials, "paint_folder", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(OutputFolder, "claim", lambda *_: None)
+    ways = [Trial("defects", smoke_model, config), Trial("plain", smoke_model, smoke)]
+    trials.paint(ways, [], tmp_path, 0)
+    defects, plain = ([value for value in arguments if isinstance(value, Hooks)] for arguments in given)
+    assert [hooks.quality for hooks in defects] == [75] and plain == [PLAIN]
 
 
 def test_the_last_round_is_sampled_at_its_chains_timesteps(config, smoke_model, landscapes, monkeypatch):

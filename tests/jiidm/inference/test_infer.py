@@ -14,6 +14,7 @@ from PIL import Image
 from jiidm import pipeline
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
+from jiidm.data import images
 from jiidm.data.images import load_image
 from jiidm.inference import inputs as given
 from jiidm.inference.folder import OutputFolder
@@ -21,6 +22,7 @@ from jiidm.inference.inputs import check_inputs
 from ldm_jittor import checkpoint
 
 STEMS = ["m0", "m1", "m2"]
+INPUT_FILES = [*(f"{stem}.png" for stem in STEMS), *(f"photo{number}.jpg" for number in range(3))]
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +90,36 @@ class TestOutputs:
     def test_which_model_runs_is_said(self, out, inputs, smoke_model, capsys):
         paint(inputs, out, smoke_model)
         assert f"model: {smoke_model} (smoke, 64x48)" in capsys.readouterr().out
+
+
+class TestDecoding:
+    """Masks and references are decoded once to check them, and once to use them."""
+
+    @pytest.fixture
+    def decoded(self, monkeypatch):
+        found = []
+        for name in ("mask_array", "photo_array"):
+            original = getattr(images, name)
+
+            def spy(image, source, original=original):
+                found.append(Path(source).name)
+                return original(image, source)
+
+            monkeypatch.setattr(images, name, spy)
+        return found
+
+    def test_a_new_folder(self, inputs, smoke_model, tmp_path, decoded):
+        assert paint(inputs, tmp_path / "out", smoke_model) == 0
+        assert {name: decoded.count(name) for name in INPUT_FILES} == dict.fromkeys(INPUT_FILES, 2)
+
+    def test_a_folder_that_lacks_an_image(self, out, inputs, smoke_model, decoded):
+        (out / "m2.jpg").unlink()
+        assert paint(inputs, out, smoke_model) == 0
+        assert {name: decoded.count(name) for name in INPUT_FILES} == dict.fromkeys(INPUT_FILES, 2)
+
+    def test_a_finished_folder_is_checked_only(self, out, inputs, smoke_model, decoded):
+        assert paint(inputs, out, smoke_model) == 0
+        assert sorted(decoded) == sorted(INPUT_FILES)
 
 
 class TestSameImages:
