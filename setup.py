@@ -1,11 +1,29 @@
 """Packaging. The version ranges here are the tested ones; `python -m jiidm doctor` compares against them."""
 
+import re
+import shutil
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+PROJECT = Path(__file__).resolve().parent
+
+
+class BuildWithConfigs(build_py):
+    """A wheel carries configs/ in the package; an editable installation reads the checkout's own."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(PROJECT / "configs", Path(self.build_lib) / "jiidm" / "configs", dirs_exist_ok=True)
+
 
 setup(
     name="jiidm-kit",
-    version="0.1.0",
+    version=re.search(r'__version__ = "(.+)"', (PROJECT / "jiidm" / "__init__.py").read_text(encoding="utf-8"))[1],
     description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
+    cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["jiidm*", "ldm_jittor*"]),
     package_data={"jiidm": ["assets/*", "py.typed"], "ldm_jittor": ["kernels/*", "py.typed"]},
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
@@ -22,7 +40,7 @@ setup(
         "packaging>=21",
     ],
     extras_require={
-        "dev": ["mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9"],
+        "dev": ["mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9", "setuptools>=64", "wheel"],
         # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.
         "parity": ["torch>=2.1", "diffusers>=0.27", "transformers>=5,<6", "scipy>=1.9"],
     },
