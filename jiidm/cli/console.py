@@ -1,4 +1,4 @@
-"""What a person reads of a command: results on stdout; errors and warnings on stderr, one line each."""
+"""What a command shows people: results on stdout, errors and warnings on stderr in one line each."""
 
 from __future__ import annotations
 

@@ -27,13 +27,13 @@ def add_ablate(commands: Any) -> None:
         """examples:
   jiidm ablate --config configs/demo.yaml --out ablation           runs/demo if it is finished, else the shipped model
   jiidm ablate --run runs/a --config iidm --data VALIDATION --out ablation --inception W.pth --aesthetic N.pth
-Rows: DM, I2I, I2I+RF, I2I+RF+CT by the best checkpoint, I2I+RF+CT+ME by the mean of the two best; two more with
---paper. Images that are there already are kept, so an interrupted call goes on.""",
+Rows: DM, I2I, I2I+RF and I2I+RF+CT by the best checkpoint, I2I+RF+CT+ME by the mean of the two best, and two more
+with --paper. Images that are there already are kept, so an interrupted call goes on.""",
     )
     models = _add_shared_options(parser, count=200)
     models.add_argument("--checkpoint", type=Path, metavar="FILE", help="the best single checkpoint, as a model file")
     parser.add_argument("--averaged", type=Path, metavar="FILE", help="with --checkpoint: the mean of the two best")
-    help = "model trained with the paper's schedule: two rows more"
+    help = "model trained with the paper's schedule; it adds two rows"
     parser.add_argument("--paper", type=Path, metavar="FILE", help=help)
     options.add_device_option(parser)
 
@@ -146,7 +146,7 @@ def _run(arguments: argparse.Namespace, config: Config) -> Path | None:
 
 
 def _ablated_models(arguments: argparse.Namespace, config: Config) -> tuple[Path, Path | None, list[str]]:
-    """The best single checkpoint and, where there is one, the mean of the two best; what to say of them."""
+    """The best single checkpoint; the mean of the two best, where there is one; and notes on them."""
     from jiidm.experiments import ablation
     from jiidm.model import files as model
 
@@ -162,8 +162,10 @@ def _ablated_models(arguments: argparse.Namespace, config: Config) -> tuple[Path
 
 
 def _bench(arguments: argparse.Namespace, config: Config, path: Path) -> tuple[Any, Any, Path, list[str]]:
-    """The jobs, the evaluators, the folder of real photos, and what to say of them. The photos' features are computed
-    here: what is wrong with them is found before any sampling."""
+    """The jobs, the evaluators, the folder of real photos, and caveats.
+
+    The photos' features are computed here, so that faults in them are found before any sampling.
+    """
     from jiidm.data.images import read_size
     from jiidm.data.pairs import find_pairs
     from jiidm.evaluate import statistics as real_photos
@@ -178,7 +180,7 @@ def _bench(arguments: argparse.Namespace, config: Config, path: Path) -> tuple[A
         caveats = [] if pairs is None else [held_out.SELECTED]
     jobs = held_out.lay_out(arguments.out, arguments.count, config.data.size, pairs)
     if len(jobs) < arguments.count:
-        print(f"{len(jobs)} masks, for there are no more")
+        print(f"{len(jobs)} masks: there are no more")
     real = arguments.real or arguments.out / held_out.FOLDER
     evaluators = options.load_evaluators(arguments)
     real_photos.statistics(real_photos.find_photos(real), read_size(jobs[0].mask), evaluators.distance)
@@ -186,7 +188,7 @@ def _bench(arguments: argparse.Namespace, config: Config, path: Path) -> tuple[A
 
 
 def _save(out: Path, stem: str, content: dict, text: str) -> None:
-    """Write what was found as `out`/<stem>.json, for programs, and as `out`/<stem>.md, for people."""
+    """Write the findings as `out`/<stem>.json, for programs, and as `out`/<stem>.md, for people."""
     for suffix, written in ((".json", json.dumps(content, indent=1, ensure_ascii=False)), (".md", text)):
         with atomic_path(out / f"{stem}{suffix}") as temporary:
             temporary.write_text(f"{written}\n", encoding="utf-8")

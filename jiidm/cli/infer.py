@@ -19,7 +19,7 @@ def add_infer(commands: Any) -> None:
         commands,
         "infer",
         _infer,
-        "Paint masks in the style of reference photos; writes a submission folder.",
+        "Paint masks in the style of reference photos, and write a submission folder.",
         """examples:
   jiidm infer                                  generated masks and references -> out/
   jiidm infer test_masks/ refs.json out/       one OUT/<mask>.jpg for every mask
@@ -33,12 +33,12 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
     options.add_config_options(parser)
     options.add_data_option(parser)
-    help = "images per batch (inference.batch_size); does not change them"
+    help = "images per batch (inference.batch_size); the images stay the same"
     parser.add_argument("--batch-size", type=int, metavar="N", help=help)
-    help = "few steps a round (inference.fast_steps), nearly the same images"
+    help = "few steps a round (inference.fast_steps) for nearly the same images"
     parser.add_argument("--fast", action="store_true", help=help)
     options.add_seed_option(parser)
-    options.add_dry_run_option(parser, "check the inputs, print the model's size, stop")
+    options.add_dry_run_option(parser, "check the inputs, print the model's size and stop")
     options.add_device_option(parser)
 
 
@@ -69,19 +69,19 @@ def _infer(arguments: argparse.Namespace) -> None:
         folder.prepare()
         jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
     identity = made_by(sha256(model_path), config, config.seed)
-    # the demo's images are nobody's work, and the demo has to show the model that is there now
+    # the demo has to show the model that is there now, so its earlier images may go
     folder.claim(identity, jobs, repaint=demo)
     paint_folder(folder, jobs, model_path, config, config.seed, identity, hooks_for(config))
 
 
 def _choose_model(arguments: argparse.Namespace) -> tuple[Path, Config]:
-    """The model file and the config to run it with, whose seed is the noise's; says which."""
+    """The model file, and the config to run it with, whose seed is the noise's. It prints both."""
     from jiidm.config.load import fast, load_config, override
     from jiidm.model.files import find_model, stored_config, with_stored_scale
     from ldm_jittor import checkpoint
 
     path = arguments.checkpoint or find_model()
-    checkpoint.load_metadata(path)  # a missing or foreign file is told before anything else is done
+    checkpoint.load_metadata(path)  # a missing or foreign file is refused before anything else is done
     config = with_stored_scale(load_config(arguments.config), path) if arguments.config else stored_config(path)
     overrides = list(arguments.set)
     if arguments.batch_size is not None:

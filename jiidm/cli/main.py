@@ -1,4 +1,4 @@
-"""The command line's frame: which command is asked for, how it ends, and with which exit status."""
+"""The frame of the command line: it finds the command, runs it, and returns the exit status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninterrupted; the same command goes on from what is saved", file=sys.stderr)
         return stop.status if isinstance(stop, Stopped) else 128 + signal.SIGINT
     except BrokenPipeError:
-        # what is still in the buffer goes nowhere, or Python would complain of it when it ends
+        # the rest of the buffer goes nowhere, else Python would complain when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 

@@ -28,9 +28,9 @@ TRAINING_ONLY = (
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that refuses wrong usage as everything else is refused, in one line.
+    """An ArgumentParser that refuses wrong usage in one line, like any other bad input.
 
-    A first word that `subcommands` has is a command of its own, where any other may be an argument.
+    A first word in `subcommands` is a command of its own. Any other may be an argument.
     """
 
     def __init__(self, *given: Any, **options: Any):
@@ -97,7 +97,7 @@ def add_config_options(parser: argparse.ArgumentParser, default: str | None = No
     shown = f" (default: {default})" if default else ""
     help = f"YAML file, or one of {', '.join(SHIPPED_CONFIGS)}{shown}"
     parser.add_argument("--config", metavar="FILE", default=default, help=help)
-    help = "override a setting, e.g. seed=1; repeatable; a setting that the command does not use is refused"
+    help = "change a setting, e.g. seed=1; repeatable; settings that the command does not use are refused"
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=help)
 
 
@@ -116,7 +116,7 @@ def refuse_unused(assignments: Sequence[str], command: str, unused: Sequence[str
 
 
 def warn_unused(assignments: Sequence[str], option: str, unused: Sequence[str]) -> None:
-    """Tell of a --set that does nothing because of another option."""
+    """Warn of a --set that does nothing because of another option."""
     for assignment in _assigned_to(unused, assignments):
         logger.warning("--set %s does nothing here, because of %s", assignment, option)
 
@@ -163,14 +163,17 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
 def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     for name, help in (
         ("segmenter", "SegFormer for M, a file or a Hugging Face folder (default: the one that ships)"),
-        ("inception", "weights of the FID Inception-v3, as pytorch-fid's; without them fd_seg stands in, not in T"),
+        (
+            "inception",
+            "FID's Inception-v3 as pytorch-fid has it (default: fd_seg is measured, which T does not count)",
+        ),
         ("aesthetic", "weights of a VGG-16 NIMA, for A"),
     ):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
 
 
 def load_evaluators(arguments: argparse.Namespace) -> Any:
-    """`score.Evaluators` of what --segmenter, --inception and --aesthetic name."""
+    """`score.Evaluators` with the networks that --segmenter, --inception and --aesthetic name."""
     from jiidm.evaluate import inception, nima, segmenter
     from jiidm.evaluate.score import Evaluators
 
@@ -179,7 +182,7 @@ def load_evaluators(arguments: argparse.Namespace) -> Any:
     judge = segmenter.load(arguments.segmenter or segmenter.SHIPPED)
     if standard:
         return Evaluators(judge, standard, "FID", aesthetic)
-    # the shipped segmenter's features even where another one judges: distances by other features do not compare
+    # distances by other features do not compare, so these are the shipped segmenter's even beside --segmenter
     return Evaluators(judge, segmenter.load(segmenter.SHIPPED), "fd_seg", aesthetic)
 
 

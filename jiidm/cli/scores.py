@@ -20,16 +20,18 @@ def add_score(commands: Any) -> None:
         commands,
         "score",
         _score,
-        "Score an output folder: M, A, FID, S and the total T; saved as OUT/_run/scores.json.",
+        "Score an output folder: M, A, FID, S and the total T. OUT/_run/scores.json keeps them.",
         """examples:
   jiidm score out/ --masks test_masks/ --refs refs.json                        M and S
   jiidm score out/ --masks test_masks/ --refs refs.json --real train/ \\
     --inception pt_inception-2015-12-05-6726825d.pth --aesthetic nima.pth      all of them
-A score whose weights or photos are not given is absent, and so is T without it.""",
+A score is absent where its weights or photos are not given. T is absent where any other score is.""",
     )
     parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
     options.add_mask_options(parser, required=True)
-    parser.add_argument("--real", type=Path, metavar="DIR", help="real photos, or a data folder: the other side of FID")
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="folder of real photos, or a data folder, that FID compares with"
+    )
     options.add_evaluator_options(parser)
     options.add_device_option(parser)
 
@@ -40,7 +42,7 @@ def _score(arguments: argparse.Namespace) -> int:
     from jiidm.inference.inputs import check_inputs
 
     if arguments.inception and not arguments.real:
-        raise InputError(f"--inception {arguments.inception}: FID takes real photos too, --real DIR")
+        raise InputError(f"--inception {arguments.inception}: FID needs real photos too; give --real DIR")
     # inputs are checked before Jittor is loaded
     jobs = check_inputs(arguments.masks, arguments.refs, arguments.data)
     folder = OutputFolder(arguments.out)
@@ -67,13 +69,13 @@ def add_submit(commands: Any) -> None:
         commands,
         "submit",
         _submit,
-        "Check a folder against the list of masks, zip it as OUT.zip, copy the best images to OUT/selects.",
-        """The best are those of the highest M (0.2 A + 0.3 (50 + S / 2)) in OUT/_run/scores.json, A left out where
-it was not measured; without that file those of the largest file.""",
+        "Check a folder against the list of masks, zip it as OUT.zip, and copy the best images to OUT/selects.",
+        """The best images have the highest M (0.2 A + 0.3 (50 + S / 2)) in OUT/_run/scores.json, without A where it was
+not measured. Without that file they are the largest files.""",
     )
     parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
     parser.add_argument("masks", type=Path, help="folder of the masks, or the references JSON that names them")
-    help = "every image's (default: 512x384)"
+    help = "size of every image (default: 512x384)"
     parser.add_argument("--size", type=options.size, default=(512, 384), metavar="WxH", help=help)
     parser.add_argument("--select", type=int, default=3, metavar="N", help="how many images to select (default: 3)")
 
@@ -131,7 +133,7 @@ def _refuse(faults: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """What the system refuses to write is told like any other bad input."""
+    """A file that the system refuses to write is reported like any other bad input."""
     try:
         yield
     except OSError as error:

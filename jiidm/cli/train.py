@@ -34,11 +34,11 @@ A run that was interrupted goes on when the same command is given again.
         "--autoencoder",
         type=Path,
         metavar="FILE",
-        help="use the autoencoder of this file (a model, a released or PyTorch file, a diffusers folder), train none",
+        help="take the autoencoder from this file (model, released or PyTorch file, diffusers folder) and train none",
     )
-    help = "weights of the FID Inception-v3, to rank checkpoints by (default: fd_seg, without weights)"
+    help = "weights of the FID Inception-v3, which then ranks the checkpoints (default: fd_seg, which needs none)"
     parser.add_argument("--inception", type=Path, metavar="FILE", help=help)
-    options.add_dry_run_option(parser, "build the networks, print their size, stop")
+    options.add_dry_run_option(parser, "build the networks, print their size and stop")
     _add_segmenter(parser)
 
 
@@ -47,7 +47,7 @@ def _add_segmenter(train: options.Parser) -> None:
         train,
         "segmenter",
         _train_segmenter,
-        "Train a SegFormer, which tells by the masks how well images are painted.",
+        "Train the SegFormer behind M, which tells how well images show their masks.",
         """examples:
   jiidm train segmenter                        the small one that ships, on generated landscapes
   jiidm train segmenter DATA --config iidm     MiT-B0 at 512x384 on your data

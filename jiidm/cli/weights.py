@@ -1,4 +1,4 @@
-"""The commands that make weights of other weights: `jiidm convert`, `average` and `export`."""
+"""The commands that make weights from other weights: `jiidm convert`, `average` and `export`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def add_convert(commands: Any) -> None:
   jiidm convert unet_average.pkl vq.pkl model.safetensors        the released weights -> infer --checkpoint
   jiidm convert vq-f4.ckpt autoencoder.safetensors               of latent-diffusion -> train --autoencoder
   jiidm convert model.safetensors unet.safetensors --only unet   -> PyTorch's SDM, whose names it has
-A source is a .pkl of Jittor, a .pt, .pth or .ckpt of PyTorch, a diffusers folder or a .safetensors; its layout is
-recognised by its names, and no code in it is run. Every name and shape has to be that of the config: the one given,
-else the one a source holds, else iidm.""",
+A source is a .pkl of Jittor, a .pt, .pth or .ckpt of PyTorch, a diffusers folder or a .safetensors. Its names tell
+the layout. No code in it is run. Every name and shape has to fit the config: the one given, else the one in a source,
+else iidm.""",
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="file or diffusers folder")
     parser.add_argument("target", type=Path, metavar="DST", help="the .safetensors file to write")
@@ -63,7 +63,7 @@ def add_average(commands: Any) -> None:
     help = "average the N checkpoints of the run's smallest validation distances"
     parser.add_argument("--best", type=int, metavar="N", help=help)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
-    help = "one per checkpoint; their sum is made one (default: equal)"
+    help = "one per checkpoint; they are divided by their sum (default: equal)"
     parser.add_argument("--weights", nargs="+", type=float, metavar="W", help=help)
 
 
@@ -75,9 +75,9 @@ def _average(arguments: argparse.Namespace) -> None:
 
     sources, target, best = arguments.sources, arguments.out, arguments.best
     if best is not None and (best < 2 or len(sources) > 1):
-        raise InputError(f"--best {best}: takes 2 or more, and one training run")
+        raise InputError(f"--best {best}: needs 2 or more, and one training run")
     if best is None and len(sources) < 2:
-        raise InputError(f"{sources[0]}: one checkpoint has no average, give two or more, or --best N and a run")
+        raise InputError(f"{sources[0]}: one checkpoint has no average; give two or more, or --best N and a run")
     check_absent(target)
     weights = _shares(arguments.weights, best or len(sources))
     if best:
