@@ -16,6 +16,7 @@ test-all: ## every test, as CI runs them
 lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/mypy
 
 bench: ## the demo model against PyTorch: a guided step, a training step, the whole pipeline
 	$(PYTHON) benchmarks/step.py --size demo

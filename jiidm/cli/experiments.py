@@ -88,9 +88,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
     experiment.paint(list(trials.values()), jobs, out, options.noise_seed(arguments, config))
     results = {start: experiment.score_trial(t.name, jobs, out, evaluators, real) for start, t in trials.items()}
     points, chosen = sweep.points(config, results), config.inference.rounds[0].start_timestep
-    text = sweep.describe(points, evaluators.distance_name, chosen, caveats)
+    text = sweep.describe(points, evaluators.fd_name, chosen, caveats)
     _save(out, "sweep", sweep.as_json(points, config, chosen), text)
-    sweep.plot(points, evaluators.distance_name, chosen, out / "sweep.png")
+    sweep.plot(points, evaluators.fd_name, chosen, out / "sweep.png")
     print(f"{text}\n\nplot: {out / 'sweep.png'}")
 
 
@@ -168,13 +168,14 @@ def _bench(arguments: argparse.Namespace, config: Config, path: Path) -> tuple[A
     """
     from jiidm.data.images import read_size
     from jiidm.data.pairs import find_pairs
-    from jiidm.evaluate import statistics as real_photos
+    from jiidm.evaluate import statistics
     from jiidm.experiments import held_out
     from ldm_jittor import checkpoint
 
     run = _run(arguments, config)
+    pairs, caveats = None, []
     if arguments.data:
-        pairs, caveats = find_pairs(arguments.data), []
+        pairs = find_pairs(arguments.data)
     else:
         pairs = held_out.run_pairs(run, checkpoint.load_metadata(path).get("provenance", {})) if run else None
         caveats = [] if pairs is None else [held_out.SELECTED]
@@ -183,7 +184,7 @@ def _bench(arguments: argparse.Namespace, config: Config, path: Path) -> tuple[A
         print(f"{len(jobs)} masks: there are no more")
     real = arguments.real or arguments.out / held_out.FOLDER
     evaluators = options.load_evaluators(arguments)
-    real_photos.statistics(real_photos.find_photos(real), read_size(jobs[0].mask), evaluators.distance)
+    statistics.photo_statistics(statistics.find_photos(real), read_size(jobs[0].mask), evaluators.fd_network)
     return jobs, evaluators, real, caveats
 
 

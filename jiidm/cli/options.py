@@ -174,16 +174,12 @@ def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
 
 def load_evaluators(arguments: argparse.Namespace) -> Any:
     """`score.Evaluators` with the networks that --segmenter, --inception and --aesthetic name."""
-    from jiidm.evaluate import inception, nima, segmenter
-    from jiidm.evaluate.score import Evaluators
+    from jiidm.evaluate import nima, segmenter
+    from jiidm.evaluate.score import Evaluators, load_fd_network
 
     aesthetic = nima.load(arguments.aesthetic) if arguments.aesthetic else None
-    standard = inception.load(arguments.inception) if arguments.inception else None
-    judge = segmenter.load(arguments.segmenter or segmenter.SHIPPED)
-    if standard:
-        return Evaluators(judge, standard, "FID", aesthetic)
-    # distances by other features do not compare, so these are the shipped segmenter's even beside --segmenter
-    return Evaluators(judge, segmenter.load(segmenter.SHIPPED), "fd_seg", aesthetic)
+    fd_name, fd_network = load_fd_network(arguments.inception)
+    return Evaluators(segmenter.load(arguments.segmenter or segmenter.SHIPPED), fd_network, fd_name, aesthetic)
 
 
 def size(text: str) -> tuple[int, int]:

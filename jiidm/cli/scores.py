@@ -1,4 +1,4 @@
-"""The commands that judge images: `jiidm score`, `submit` and `compare`."""
+"""The commands that score images: `jiidm score`, `submit` and `compare`."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def _score(arguments: argparse.Namespace) -> int:
         return _refuse(faults)
     folder.prepare()
     options.start_jittor(arguments.device)
-    from jiidm.evaluate import score as scoring
+    from jiidm.evaluate.score import examine
 
-    card = scoring.score(arguments.out, jobs, options.load_evaluators(arguments), arguments.real)
+    card = examine(arguments.out, jobs, options.load_evaluators(arguments), arguments.real).card
     with _writing(arguments.out):
         path = scorecard.save(arguments.out, card)
     print(scorecard.as_table([(str(arguments.out), card["scores"])]))

@@ -51,7 +51,7 @@ def _add_segmenter(train: options.Parser) -> None:
         """examples:
   jiidm train segmenter                        the small one that ships, on generated landscapes
   jiidm train segmenter DATA --config iidm     MiT-B0 at 512x384 on your data
-  jiidm train segmenter DATA --set segmenter.variant=b2 --run runs/judge
+  jiidm train segmenter DATA --set segmenter.variant=b2 --run runs/segmenter
 A run that was interrupted goes on when the same command is given again.""",
     )
     _add_shared_options(parser, "runs/<config name>_segmenter")
@@ -87,9 +87,9 @@ def _train_segmenter(arguments: argparse.Namespace) -> None:
     folder = arguments.folder or Path("runs") / f"{config.name}_segmenter"
     _warn_of_given_data(arguments)
     options.start_jittor(arguments.device)
-    from jiidm.train.run import train_judge
+    from jiidm.train.run import train_segmenter_run
 
-    path = train_judge(config, arguments.data, folder)
+    path = train_segmenter_run(config, arguments.data, folder)
     print(f"trained segmenter: {path}\nuse it with: jiidm score OUT ... --segmenter {path}")
 
 

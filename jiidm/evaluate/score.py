@@ -15,8 +15,7 @@ from tqdm import tqdm
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
-from jiidm.evaluate import metrics
-from jiidm.evaluate import statistics as real_photos
+from jiidm.evaluate import inception, metrics, segmenter, statistics
 from jiidm.evaluate.nima import Aesthetic
 from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network
@@ -26,11 +25,11 @@ from jiidm.inference.inputs import Job
 
 @dataclass(frozen=True)
 class Evaluators:
-    """The networks that score. `distance` gives the features for the score `distance_name`, FID or fd_seg."""
+    """The networks that score. `fd_network` gives the features for the Frechet distance `fd_name`, FID or fd_seg."""
 
     segmenter: Segmenter
-    distance: Network
-    distance_name: str
+    fd_network: Network
+    fd_name: str
     aesthetic: Aesthetic | None = None
 
 
@@ -65,9 +64,15 @@ class Examined(NamedTuple):
     """Mean [D] and covariance [D,D] of the real photos' features."""
 
 
-def score(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> dict[str, Any]:
-    """The score card alone, see `examine`."""
-    return examine(out, jobs, evaluators, real).card
+def load_fd_network(inception_weights: Path | None) -> tuple[str, Network]:
+    """Whose features a Frechet distance compares, behind the distance's name.
+
+    It is FID with the weights of Inception, else fd_seg with the segmenter that ships, whichever segmenter scores M:
+    distances by other features do not compare. Raises CheckpointError for a file of other weights.
+    """
+    if inception_weights is None:
+        return "fd_seg", segmenter.load(segmenter.SHIPPED)
+    return "FID", inception.load(inception_weights)
 
 
 def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> Examined:
@@ -77,15 +82,15 @@ def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators,
     cannot be taken: fewer than two images on a side, or images of unequal sizes.
     """
     batches = _cut(jobs)
-    photos = real_photos.find_photos(real) if real else []
-    reality = real_photos.statistics(photos, _common_size(batches), evaluators.distance) if photos else None
+    photos = statistics.find_photos(real) if real else []
+    reality = statistics.photo_statistics(photos, _common_size(batches), evaluators.fd_network) if photos else None
     found = _run(Path(out), batches, evaluators, with_features=bool(photos))
     scores, features, warnings = found.overall(), None, []
     if reality:
         features = np.concatenate(found.features)[np.argsort(list(found.images))]
         mu, sigma = metrics.gaussian(features)
-        scores[evaluators.distance_name] = metrics.frechet_distance(mu, sigma, *reality)
-        warnings = _doubts(min(len(jobs), len(photos)), len(mu), evaluators.distance_name)
+        scores[evaluators.fd_name] = metrics.frechet_distance(mu, sigma, *reality)
+        warnings = _doubts(min(len(jobs), len(photos)), len(mu), evaluators.fd_name)
     if {"M", "A", "FID", "S"} <= scores.keys():
         scores["T"] = metrics.total_score(scores["M"], scores["A"], scores["FID"], scores["S"])
     card = {
@@ -131,7 +136,7 @@ def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, wi
                 for stem, beauty in zip(batch.stems, evaluators.aesthetic.scores(batch.images)):
                     found.images[stem]["A"] = 100 * float(beauty)
             if with_features:
-                found.features.append(evaluators.distance.features(batch.images))
+                found.features.append(evaluators.fd_network.features(batch.images))
             progress.update(len(batch.stems))
     return found
 
@@ -166,12 +171,12 @@ def _made_with(evaluators: Evaluators, photos: Sequence[Path]) -> dict[str, Any]
         used["aesthetic"] = _identity(evaluators.aesthetic)
     if photos:
         used["distance"] = {
-            "score": evaluators.distance_name,
-            "network": _identity(evaluators.distance),
+            "score": evaluators.fd_name,
+            "network": _identity(evaluators.fd_network),
             "real_photos": {
                 "folder": str(photos[0].parent),
                 "count": len(photos),
-                "sha256": real_photos.list_digest(photos),
+                "sha256": statistics.list_digest(photos),
             },
         }
     return used

@@ -54,7 +54,7 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     return photos
 
 
-def statistics(photos: Sequence[Path], size: tuple[int, int], network: Network) -> tuple[np.ndarray, np.ndarray]:
+def photo_statistics(photos: Sequence[Path], size: tuple[int, int], network: Network) -> tuple[np.ndarray, np.ndarray]:
     """Mean [D] and covariance [D,D] of the photos' features, from the cache where they were computed before.
 
     Raises InputError for a photo that does not decode, and for one that is not of `size` (width, height), the outputs'

@@ -46,9 +46,9 @@ def points(config: Config, results: dict[int, Result]) -> list[Point]:
     return [Point(start, math.sqrt(schedule.alpha_bar(start)), result) for start, result in results.items()]
 
 
-def describe(found: Sequence[Point], distance_name: str, chosen: int, notes: Sequence[str]) -> str:
+def describe(found: Sequence[Point], fd_name: str, chosen: int, notes: Sequence[str]) -> str:
     """A table with a row per start, as Markdown, after the `notes`. The config's own start is marked."""
-    scores = ("S", "M", distance_name)
+    scores = ("S", "M", fd_name)
     rows = [
         [f"{p.start}{' (chosen)' if p.start == chosen else ''}", p.kept, *(p.result.cell(score) for score in scores)]
         for p in found
@@ -71,12 +71,12 @@ def as_json(found: Sequence[Point], config: Config, chosen: int) -> dict[str, An
     }
 
 
-def plot(found: Sequence[Point], distance_name: str, chosen: int, path: Path) -> None:
+def plot(found: Sequence[Point], fd_name: str, chosen: int, path: Path) -> None:
     """Draw S, M and the Frechet distance against the start, with their intervals and a line at the chosen start."""
     titles = {
         "S": "S: colours of the reference (higher is better)",
         "M": "M: structure of the mask (higher is better)",
-        distance_name: f"{distance_name}: distance from real (lower is better)",
+        fd_name: f"{fd_name}: distance from real (lower is better)",
     }
     panels = [
         Panel(title, [p.result.scores[score] for p in found], [p.result.interval(score) for p in found])

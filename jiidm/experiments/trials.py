@@ -13,9 +13,8 @@ from jiidm.config.schema import Config
 from jiidm.data.identity import made_by
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
-from jiidm.evaluate import score as scoring
 from jiidm.evaluate.metrics import total_score
-from jiidm.evaluate.score import Evaluators
+from jiidm.evaluate.score import Evaluators, examine
 from jiidm.experiments.released import hooks_for
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
@@ -97,8 +96,8 @@ def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
 
 
 def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:
-    """Score `out`/`name`, save its score card as `jiidm score` does, and resample. Raises as `scoring.examine`."""
-    card, features, reality = scoring.examine(out / name, jobs, evaluators, real)
+    """Score `out`/`name`, save its score card as `jiidm score` does, and resample. Raises as `examine`."""
+    card, features, reality = examine(out / name, jobs, evaluators, real)
     assert features is not None and reality is not None, "there are real photos"
     scorecard.save(out / name, card)
     chosen = bootstrap.resamples(len(jobs))
@@ -107,8 +106,8 @@ def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluator
     assert features is not None and reality is not None  # there are real photos
     distances = bootstrap.distances(features, reality, chosen)
     # repeated images make every draw larger than the estimate, see bootstrap.interval; T would be clipped for it
-    bias = distances.mean() - card["scores"][evaluators.distance_name]
-    draws[evaluators.distance_name] = (distances - bias).clip(0)
+    bias = distances.mean() - card["scores"][evaluators.fd_name]
+    draws[evaluators.fd_name] = (distances - bias).clip(0)
     if "T" in card["scores"]:
         draws["T"] = np.array([total_score(*row) for row in zip(*(draws[key] for key in ("M", "A", "FID", "S")))])
     return Result(name, card, draws)

@@ -16,6 +16,7 @@ from jiidm.data.latents import LatentDataset, encode_dataset
 from jiidm.data.pairs import Pair, find_pairs, read_split, split, survey, write_split
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, write_dataset
 from jiidm.errors import InputError
+from jiidm.evaluate.score import load_fd_network
 from jiidm.evaluate.statistics import Network
 from jiidm.inference.inputs import DEMO_SEED
 from jiidm.model.files import MODEL_FILE, ModelFile, save_model
@@ -58,10 +59,10 @@ def train(
     Raises InputError for faulty data and for a folder that holds another run, and as `fit` does.
     """
     settings.claim(config, folder, MODEL_SECTIONS)
-    judge = _load_judge(config, inception_file)
+    fd_network = _load_fd_network(config, inception_file)
     root = data or _generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs = _prepare_data(config, root, folder)
-    distances = _distances(config, validation_pairs, folder, judge, hooks)
+    distances = _distances(config, validation_pairs, folder, fd_network, hooks)
     provenance = _provenance(len(train_pairs), data)
     if history := settings.keep(config, folder, _steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
         provenance["settings_history"] = history
@@ -91,7 +92,7 @@ def train(
     return _write_model(stage, folder, {"steps": steps, **provenance})
 
 
-def train_judge(config: Config, data: Path | None, folder: Path) -> Path:
+def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path:
     """Train a segmenter in `folder`, as `train` trains a model. Returns the finished file's path. Raises as `train`
     does.
     """
@@ -136,24 +137,24 @@ def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair],
     return train_pairs, validation_pairs
 
 
-def _load_judge(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
+def _load_fd_network(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
     """The name and the network of the distance that training takes, if it takes any."""
     if config.diffusion_training.distance_every:
-        return validation.load_network(inception_file)
+        return load_fd_network(inception_file)
     if inception_file:
         raise InputError(f"{inception_file}: no distance is taken; set diffusion_training.distance_every")
     return None
 
 
 def _distances(
-    config: Config, pairs: list[Pair], folder: Path, judge: tuple[str, Network] | None, hooks: Hooks
+    config: Config, pairs: list[Pair], folder: Path, fd_network: tuple[str, Network] | None, hooks: Hooks
 ) -> Validation | None:
-    if judge is None:
+    if fd_network is None:
         return None
     if len(pairs) < 2:
         logger.info("validation: no distance to the photos is taken of a single image")
         return None
-    distances = Validation(config, pairs, folder, *judge, hooks)
+    distances = Validation(config, pairs, folder, *fd_network, hooks)
     logger.info("validation: %s", distances.describe())
     return distances
 

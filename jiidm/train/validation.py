@@ -21,8 +21,6 @@ from jiidm.data.images import load_image
 from jiidm.data.pairs import Pair, pair_references
 from jiidm.data.references import next_of_each
 from jiidm.errors import InputError
-from jiidm.evaluate import inception
-from jiidm.evaluate import segmenter as segformer
 from jiidm.evaluate.metrics import frechet_distance, gaussian
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.model.files import Model
@@ -61,17 +59,6 @@ def sample_sheet(
         rows.append([result.reference, colorize(result.mask), result.start, result.image, photo])
     picture.parent.mkdir(exist_ok=True)
     contact_sheet(rows, picture, ["reference", "mask", "noisy start", "result", "mask's own photo"])
-
-
-def load_network(inception_weights: Path | None) -> tuple[str, Network]:
-    """The name of the distance, and the network whose features it compares.
-
-    It is FID with the weights of Inception, else fd_seg with the segmenter that ships. Raises CheckpointError for a
-    file of other weights.
-    """
-    if inception_weights is None:
-        return "fd_seg", segformer.load()
-    return "FID", inception.load(inception_weights)
 
 
 class Validation:

@@ -7,13 +7,13 @@ import os
 
 import numpy as np
 import pytest
-from judges import Brightness, Redness
+from networks import Brightness, Redness
 from PIL import Image
 
 from jiidm.cli import main as cli
 from jiidm.cli import options
 from jiidm.data import images
-from jiidm.evaluate import score as scoring
+from jiidm.evaluate.score import Evaluators
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def out(inputs):
 
 @pytest.fixture
 def fakes(monkeypatch):
-    evaluators = scoring.Evaluators(Brightness(), Brightness(), "fd_seg", Redness())
+    evaluators = Evaluators(Brightness(), Brightness(), "fd_seg", Redness())
     monkeypatch.setattr(options, "load_evaluators", lambda arguments: evaluators)
 
 
@@ -125,6 +125,5 @@ def test_what_is_in_the_way_of_the_scores_is_named(out, inputs, fakes, capsys):
     assert "scores.json: cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_real_photos_of_another_size_are_named(out, inputs, fakes, tmp_path, monkeypatch, refusal):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_real_photos_of_another_size_are_named(out, inputs, fakes, cache, refusal):
     assert "unequal sizes" in refusal(command(out, inputs, "--real", inputs.masks.parent / "imgs"))

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jiidm.evaluate import nima as aesthetic
+from jiidm.evaluate import nima
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")
 def state():
-    return checkpoint.state_dict(aesthetic.Nima())
+    return checkpoint.state_dict(nima.Nima())
 
 
 def make_network(state, folder, **changes):
     checkpoint.save(folder / "nima", {**state, **{name.replace("__", "."): a for name, a in changes.items()}}, {})
-    return aesthetic.load(folder / "nima")
+    return nima.load(folder / "nima")
 
 
 def images(count=2, height=30, width=40):
@@ -53,7 +53,7 @@ def test_the_middle_is_looked_at(size):
     gradient = np.zeros((height, width, 3), np.uint8)
     gradient[..., 0] = np.linspace(0, 255, width)[None]
     gradient[..., 1] = np.linspace(0, 255, height)[:, None]
-    crop = aesthetic._crop(gradient)
+    crop = nima._crop(gradient)
     assert crop.shape == (224, 224, 3)
     assert crop[..., 0].mean() == pytest.approx(127.5, abs=2) and crop[..., 1].mean() == pytest.approx(127.5, abs=2)
 
@@ -64,7 +64,7 @@ def test_a_small_side_becomes_256_pixels(size, resized):
     photo = images(1, *size[::-1])[0]
     left, top = (resized[0] - 224) // 2, (resized[1] - 224) // 2
     expected = np.asarray(Image.fromarray(photo).resize(resized, Image.Resampling.BILINEAR))
-    assert np.array_equal(aesthetic._crop(photo), expected[top : top + 224, left : left + 224])
+    assert np.array_equal(nima._crop(photo), expected[top : top + 224, left : left + 224])
 
 
 def test_weights_of_another_network_are_refused(state, tmp_path):
@@ -73,4 +73,4 @@ def test_weights_of_another_network_are_refused(state, tmp_path):
     with pytest.raises(
         CheckpointError, match=r"other: not the weights of NIMA VGG-16.*classifier\.1\.weight is missing"
     ):
-        aesthetic.load(tmp_path / "other")
+        nima.load(tmp_path / "other")

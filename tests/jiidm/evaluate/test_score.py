@@ -1,17 +1,16 @@
-"""`scoring.score` with networks whose answers are known."""
+"""`examine` with networks whose answers are known."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
-from judges import Brightness, Redness
+from networks import Brightness, Redness
 
 from jiidm.data import images
 from jiidm.errors import InputError
-from jiidm.evaluate import metrics
-from jiidm.evaluate import score as scoring
-from jiidm.evaluate.score import Evaluators
+from jiidm.evaluate import inception, metrics
+from jiidm.evaluate.score import Evaluators, examine, load_fd_network
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
@@ -59,7 +58,7 @@ def real(tmp_path):
 
 
 def plain(**more):
-    return Evaluators(**{"segmenter": Brightness(), "distance": Brightness(), "distance_name": "fd_seg", **more})
+    return Evaluators(**{"segmenter": Brightness(), "fd_network": Brightness(), "fd_name": "fd_seg", **more})
 
 
 def output(tmp_path, job):
@@ -68,18 +67,18 @@ def output(tmp_path, job):
 
 class TestScores:
     def test_accuracy_is_the_share_of_pixels_as_in_the_mask(self, tmp_path, jobs):
-        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        card = examine(tmp_path / "out", jobs, plain(), None).card
         assert card["scores"]["M"] == 75 and {image["M"] for image in card["images"].values()} == {75}
         assert sorted(card["images"]) == [job.stem for job in jobs]
 
     def test_accuracy_over_all_is_that_of_all_pixels(self, tmp_path):
         jobs = make_jobs(tmp_path, [(64, 48), (32, 24)])
         images.save_png(jobs[1].mask, np.full((24, 32), 5, np.uint8))  # nothing of the small image is right
-        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        card = examine(tmp_path / "out", jobs, plain(), None).card
         assert card["scores"]["M"] == pytest.approx(75 * (64 * 48) / (64 * 48 + 32 * 24))
 
     def test_similarity_is_opencvs_correlation_in_percent(self, tmp_path, jobs):
-        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        card = examine(tmp_path / "out", jobs, plain(), None).card
         for job in jobs:
             histograms = [
                 cv2.calcHist([image], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel()
@@ -90,7 +89,7 @@ class TestScores:
         assert card["scores"]["S"] == pytest.approx(np.mean([i["S"] for i in card["images"].values()]), abs=1e-3)
 
     def test_distance_is_that_of_the_outputs_and_the_real_photos(self, tmp_path, jobs, real):
-        card = scoring.score(tmp_path / "out", jobs, plain(), real)
+        card = examine(tmp_path / "out", jobs, plain(), real).card
         ours = np.stack([output(tmp_path, job).mean(axis=(0, 1)) for job in jobs])
         theirs = np.stack([images.load_image(path).mean(axis=(0, 1)) for path in real.iterdir()])
         expected = metrics.frechet_distance(*metrics.gaussian(ours), *metrics.gaussian(theirs))
@@ -98,7 +97,7 @@ class TestScores:
         assert "FID" not in card["scores"] and "T" not in card["scores"]
 
     def test_the_total_is_eq_8_where_nothing_is_missing(self, tmp_path, jobs, real):
-        card = scoring.score(tmp_path / "out", jobs, plain(distance_name="FID", aesthetic=Redness()), real)
+        card = examine(tmp_path / "out", jobs, plain(fd_name="FID", aesthetic=Redness()), real).card
         scores = card["scores"]
         redness = np.mean([output(tmp_path, job)[..., 0].mean() / 2.55 for job in jobs])
         assert scores["A"] == pytest.approx(redness, abs=1e-3) and card["absent"] == {}
@@ -109,8 +108,8 @@ class TestScores:
     @pytest.mark.parametrize("aesthetic", [None, Redness()])
     @pytest.mark.parametrize("photos", [False, True])
     def test_a_missing_part_makes_the_total_absent(self, tmp_path, jobs, real, name, aesthetic, photos):
-        evaluators = plain(distance_name=name, aesthetic=aesthetic)
-        card = scoring.score(tmp_path / "out", jobs, evaluators, real if photos else None)
+        evaluators = plain(fd_name=name, aesthetic=aesthetic)
+        card = examine(tmp_path / "out", jobs, evaluators, real if photos else None).card
         complete = name == "FID" and aesthetic is not None and photos
         assert ("T" in card["scores"]) == complete == ("T" not in card["absent"])
         assert card["absent"].keys() == {"A", "FID", "T"} - card["scores"].keys()
@@ -118,18 +117,18 @@ class TestScores:
     def test_batches_hold_images_of_one_size(self, tmp_path):
         sizes = [(64, 48), (32, 24)] * 6
         jobs, network = make_jobs(tmp_path, sizes), Brightness()
-        card = scoring.score(tmp_path / "out", jobs, plain(segmenter=network), None)
+        card = examine(tmp_path / "out", jobs, plain(segmenter=network), None).card
         assert sorted(network.batches) == [(6, 24, 32, 3), (6, 48, 64, 3)] and len(card["images"]) == 12
 
     def test_the_last_batch_counts_though_it_is_not_full(self, tmp_path, jobs):
         network = Brightness()
-        scoring.score(tmp_path / "out", jobs, plain(segmenter=network), None)
+        examine(tmp_path / "out", jobs, plain(segmenter=network), None)
         assert [shape[0] for shape in network.batches] == [8, 3]
 
 
 class TestCard:
     def test_it_says_what_was_used(self, tmp_path, jobs, real):
-        used = scoring.score(tmp_path / "out", jobs, plain(aesthetic=Redness()), real)["made_with"]
+        used = examine(tmp_path / "out", jobs, plain(aesthetic=Redness()), real).card["made_with"]
         assert used["segmenter"] == {"name": "brightness", "sha256": "b" * 64, "preprocessing": {"resize": None}}
         assert used["aesthetic"]["name"] == "redness"
         assert used["distance"]["score"] == "fd_seg" and used["distance"]["network"]["sha256"] == "b" * 64
@@ -137,7 +136,7 @@ class TestCard:
         assert "8 equal bins a channel" in used["histogram"] and "Pearson" in used["histogram"]
 
     def test_it_can_be_saved_and_read_again(self, tmp_path, jobs):
-        card = scoring.score(tmp_path / "out", jobs, plain(), None)
+        card = examine(tmp_path / "out", jobs, plain(), None).card
         scorecard.save(tmp_path / "out", card)
         assert scorecard.load(tmp_path / "out") == card
         assert OutputFolder(tmp_path / "out").faults(jobs) == []
@@ -151,16 +150,23 @@ class TestFew:
             def features(self, batch):
                 return np.repeat(super().features(batch), 4, axis=1)
 
-        assert scoring.score(tmp_path / "out", jobs, plain(), real)["warnings"] == []
-        (warning,) = scoring.score(tmp_path / "out", jobs, plain(distance=Many()), real)["warnings"]
+        assert examine(tmp_path / "out", jobs, plain(), real).card["warnings"] == []
+        (warning,) = examine(tmp_path / "out", jobs, plain(fd_network=Many()), real).card["warnings"]
         assert "fd_seg of 9 images is unreliable: 12 features need more than 12" in warning
 
     def test_a_single_output_has_no_distance(self, tmp_path, real):
         jobs = make_jobs(tmp_path, [(64, 48)])
         with pytest.raises(InputError, match=r"m00\.png: the only mask"):
-            scoring.score(tmp_path / "out", jobs, plain(), real)
+            examine(tmp_path / "out", jobs, plain(), real)
 
     def test_outputs_of_unequal_sizes_have_no_distance(self, tmp_path, real):
         jobs = make_jobs(tmp_path, [(64, 48), (32, 24)])
         with pytest.raises(InputError, match=r"m0.\.png.*unequal sizes"):
-            scoring.score(tmp_path / "out", jobs, plain(), real)
+            examine(tmp_path / "out", jobs, plain(), real)
+
+
+def test_a_distance_is_fid_with_inceptions_weights_only(monkeypatch, tmp_path):
+    name, network = load_fd_network(None)
+    assert name == "fd_seg" and network.name == "SegFormer tiny (segmenter.safetensors)"
+    monkeypatch.setattr(inception, "load", lambda path: path)
+    assert load_fd_network(tmp_path) == ("FID", tmp_path)

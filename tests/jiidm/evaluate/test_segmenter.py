@@ -9,10 +9,11 @@ from PIL import Image
 
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.errors import InputError
-from jiidm.evaluate import segmenter as segformer
+from jiidm.evaluate import segmenter as module
 from jiidm.evaluate.segformer import PRESETS, Architecture
 from jiidm.evaluate.segmenter import (
     PREPROCESSING,
+    SHIPPED,
     Segmenter,
     architecture_of,
     load,
@@ -196,7 +197,7 @@ def test_groups_of_images_change_no_prediction(network, state, images, monkeypat
     """A tie to float noise may be broken the other way."""
     segmenter = Segmenter(network, PREPROCESSING)
     together = segmenter.predict(images), segmenter.features(images)
-    monkeypatch.setattr(segformer, "PIXELS_AT_ONCE", 2 * 96 * 64)
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2 * 96 * 64)
     assert np.mean(segmenter.predict(images) == together[0]) > 0.999
     np.testing.assert_allclose(segmenter.features(images), together[1], atol=1e-5)
     assert together[1].shape == (3, 64) and together[1].dtype == np.float32
@@ -216,7 +217,7 @@ def test_too_small_an_image_is_refused(network):
 
 @pytest.mark.parametrize("size", [(128, 96), (256, 192)])
 def test_the_shipped_segmenter_knows_generated_landscapes(size):
-    assert segformer.SHIPPED.stat().st_size <= 5e6
+    assert SHIPPED.stat().st_size <= 5e6
     scenes = [landscape(i, size, seed=77) for i in range(12)]
     predicted = load().predict(np.stack([image for image, _ in scenes]))
     accuracy = np.mean(predicted == np.stack([mask for _, mask in scenes]))

@@ -4,13 +4,13 @@ import os
 
 import numpy as np
 import pytest
-from judges import Brightness
+from networks import Brightness
 from PIL import Image
 
 from jiidm.data import images
 from jiidm.errors import InputError
 from jiidm.evaluate import metrics
-from jiidm.evaluate import statistics as real_photos
+from jiidm.evaluate.statistics import find_photos, photo_statistics
 
 SIZE = (32, 24)
 
@@ -28,17 +28,17 @@ def folder(tmp_path):
 
 def test_statistics_are_those_of_all_features(folder):
     network = Brightness()
-    mu, sigma = real_photos.statistics(real_photos.find_photos(folder), SIZE, network)
+    mu, sigma = photo_statistics(find_photos(folder), SIZE, network)
     colors = np.stack([images.load_image(path).mean(axis=(0, 1)) for path in sorted(folder.iterdir())])
     assert network.seen == 11
     assert np.allclose(mu, colors.mean(axis=0)) and np.allclose(sigma, np.cov(colors.T), rtol=1e-5)
 
 
 def test_a_second_call_reads_the_cache(folder, cache, capsys):
-    photos = real_photos.find_photos(folder)
-    first = real_photos.statistics(photos, SIZE, Brightness())
+    photos = find_photos(folder)
+    first = photo_statistics(photos, SIZE, Brightness())
     again = Brightness()
-    second = real_photos.statistics(photos, SIZE, again)
+    second = photo_statistics(photos, SIZE, again)
     assert again.seen == 0 and all(np.array_equal(a, b) for a, b in zip(first, second))
     (file,) = cache.iterdir()
     assert str(file) in capsys.readouterr().out
@@ -66,28 +66,28 @@ def with_other_preprocessing(folder, network):
     "change", [with_another_photo, with_a_changed_photo, with_other_weights, with_other_preprocessing]
 )
 def test_a_change_is_computed_anew(folder, change):
-    real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
+    photo_statistics(find_photos(folder), SIZE, Brightness())
     network = Brightness()
     change(folder, network)
-    photos = real_photos.find_photos(folder)
-    real_photos.statistics(photos, SIZE, network)
+    photos = find_photos(folder)
+    photo_statistics(photos, SIZE, network)
     assert network.seen == len(photos)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"no archive"])
 def test_a_damaged_cache_is_computed_anew(folder, cache, content):
-    photos = real_photos.find_photos(folder)
-    real_photos.statistics(photos, SIZE, Brightness())
+    photos = find_photos(folder)
+    photo_statistics(photos, SIZE, Brightness())
     (file,) = cache.iterdir()
     file.write_bytes(content)
     network = Brightness()
-    real_photos.statistics(photos, SIZE, network)
+    photo_statistics(photos, SIZE, network)
     assert network.seen == 11
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(folder, cache, capsys):
     cache.parent.write_text("a file in the way")
-    mu, _ = real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
+    mu, _ = photo_statistics(find_photos(folder), SIZE, Brightness())
     assert len(mu) == 3 and "cannot be written" in capsys.readouterr().out
 
 
@@ -96,30 +96,30 @@ def test_photos_of_a_data_folder_are_its_images(folder):
     (root / "imgs").mkdir(parents=True)
     for name in ("a.jpg", "b.JPG", ".hidden.jpg", "notes.txt"):
         (root / "imgs" / name).touch()
-    assert [path.name for path in real_photos.find_photos(root)] == ["a.jpg", "b.JPG"]
+    assert [path.name for path in find_photos(root)] == ["a.jpg", "b.JPG"]
 
 
 def test_too_few_photos_are_refused(folder):
     for path in sorted(folder.iterdir())[1:]:
         path.unlink()
     with pytest.raises(InputError, match="photos: 1 real photos; .* at least 2"):
-        real_photos.find_photos(folder)
+        find_photos(folder)
     with pytest.raises(InputError, match="nowhere: cannot list"):
-        real_photos.find_photos(folder / "nowhere")
+        find_photos(folder / "nowhere")
 
 
 @pytest.mark.parametrize("create", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere.png")])
 def test_what_is_named_like_a_photo_and_is_none_is_refused(folder, create):
     create(folder / "x.png")
     with pytest.raises(InputError, match=r"x\.png: not a file"):
-        real_photos.find_photos(folder)
+        find_photos(folder)
 
 
 def test_unequal_sizes_are_refused_before_the_network_runs(folder):
     images.save_png(folder / "zz.png", np.zeros((24, 40, 3), np.uint8))
     network = Brightness()
     with pytest.raises(InputError, match=r"zz\.png: 40x24, the outputs are 32x24"):
-        real_photos.statistics(real_photos.find_photos(folder), SIZE, network)
+        photo_statistics(find_photos(folder), SIZE, network)
     assert network.seen == 0
 
 
@@ -128,10 +128,10 @@ def test_a_photo_that_lies_on_its_side_by_exif_has_another_size(folder):
     exif[0x0112] = 6
     Image.new("RGB", SIZE).save(folder / "turned.jpg", exif=exif)
     with pytest.raises(InputError, match=r"turned\.jpg: 24x32, the outputs are 32x24"):
-        real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
+        photo_statistics(find_photos(folder), SIZE, Brightness())
 
 
 def test_a_damaged_photo_is_named(folder):
     (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:200])
     with pytest.raises(InputError, match=r"5\.png"):
-        real_photos.statistics(real_photos.find_photos(folder), SIZE, Brightness())
+        photo_statistics(find_photos(folder), SIZE, Brightness())

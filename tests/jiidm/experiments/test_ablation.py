@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from judges import Brightness, Redness
+from networks import Brightness, Redness
 
 from jiidm.cli import main as cli
 from jiidm.cli import options
@@ -17,7 +17,7 @@ from jiidm.config import load as configs
 from jiidm.data.images import load_image, save_jpeg
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
-from jiidm.evaluate import score as scoring
+from jiidm.evaluate.score import Evaluators, Examined
 from jiidm.experiments import ablation
 from jiidm.experiments import trials as experiment
 from jiidm.experiments.trials import Result
@@ -26,10 +26,7 @@ from jiidm.model import files as model
 from jiidm.train import checkpoints
 from ldm_jittor import checkpoint
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
@@ -215,11 +212,11 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
     """Of resamples every distance is too large: at 100, where T stops counting it, T would have no spread."""
     images = {f"{i}": {"M": 90.0, "A": 50.0, "S": 40.0} for i in range(8)}
     scores = {"M": 90.0, "A": 50.0, "S": 40.0, "FID": 60.0, "T": 0.9 * (10 + 0.3 * 70 + 20)}
-    examined = scoring.Examined({"scores": scores, "images": images}, np.zeros((8, 1)), (np.zeros(1), np.eye(1)))
-    monkeypatch.setattr(scoring, "examine", lambda *_: examined)
+    examined = Examined({"scores": scores, "images": images}, np.zeros((8, 1)), (np.zeros(1), np.eye(1)))
+    monkeypatch.setattr(experiment, "examine", lambda *_: examined)
     monkeypatch.setattr(experiment.scorecard, "save", lambda *_: None)
     monkeypatch.setattr(bootstrap, "distances", lambda *_: np.linspace(140, 160, bootstrap.RESAMPLES))
-    evaluators = scoring.Evaluators(Brightness(), Brightness(), "FID", Redness())
+    evaluators = Evaluators(Brightness(), Brightness(), "FID", Redness())
     result = experiment.score_trial("row", [None] * 8, tmp_path, evaluators, tmp_path)
     assert result.interval("FID") == pytest.approx((50.5, 69.5))
     assert result.interval("T") == pytest.approx((scores["T"] - 0.45 * 9.5, scores["T"] + 0.45 * 9.5))
@@ -229,7 +226,7 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
 class TestCommand:
     @pytest.fixture
     def fakes(self, monkeypatch):
-        evaluators = scoring.Evaluators(Brightness(), Brightness(), "FID", Redness())
+        evaluators = Evaluators(Brightness(), Brightness(), "FID", Redness())
         monkeypatch.setattr(options, "load_evaluators", lambda arguments: evaluators)
 
     def run(self, out, *more):

@@ -4,12 +4,12 @@ import json
 import math
 
 import pytest
-from judges import Brightness
+from networks import Brightness
 from PIL import Image
 
 from jiidm.cli import main as cli
 from jiidm.cli import options
-from jiidm.evaluate import score as scoring
+from jiidm.evaluate.score import Evaluators
 from jiidm.experiments import sweep
 
 
@@ -27,9 +27,8 @@ def test_only_the_start_differs_and_no_start_takes_more_steps_than_it_has(smoke,
 @pytest.mark.slow
 class TestCommand:
     @pytest.fixture(autouse=True)
-    def fakes(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        evaluators = scoring.Evaluators(Brightness(), Brightness(), "fd_seg")
+    def fakes(self, cache, monkeypatch):
+        evaluators = Evaluators(Brightness(), Brightness(), "fd_seg")
         monkeypatch.setattr(options, "load_evaluators", lambda arguments: evaluators)
 
     def command(self, out, smoke_model, *more):

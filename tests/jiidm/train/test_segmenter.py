@@ -12,9 +12,8 @@ from jiidm.config import load as configs
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import find_pairs
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION
-from jiidm.evaluate import segmenter as segformer
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer
-from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter
+from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, load, normalized
 from jiidm.train import segmenter as train_segmenter
 from jiidm.train.segmenter import (
     SegmenterStage,
@@ -77,7 +76,7 @@ def test_the_loss_is_the_cross_entropy_of_the_upsampled_logits(segmenter, landsc
         def integers(self, high, size):
             return self.starts
 
-    x = segformer.normalized([image], PREPROCESSING)
+    x = normalized([image], PREPROCESSING)
     with segmenter.network.inference():
         losses = [
             segmentation_loss(segmenter, [image], [mask], Grid(row, column)).item()
@@ -150,7 +149,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(landscapes, tmp_path, mon
 def test_what_is_trained_can_be_loaded_and_says_where_it_is_from(landscapes, tmp_path):
     assert cli.main(command(landscapes, tmp_path, "--set", "segmenter.max_steps=1")) == 0
     path = tmp_path / train_segmenter.SEGMENTER_FILE
-    loaded = segformer.load(path)
+    loaded = load(path)
     assert loaded.preprocessing["resize"] == [64, 48] and loaded.name.startswith("SegFormer tiny")
     assert loaded.predict(np.zeros((1, 48, 64, 3), np.uint8)).shape == (1, 48, 64)
     provenance = checkpoint.load_metadata(path)["provenance"]

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from judges import Brightness
+from networks import Brightness
 from scipy.linalg import sqrtm
 
 from jiidm.config import load as configs
@@ -191,9 +191,3 @@ def test_a_damaged_list_is_told(tmp_path, text):
     with pytest.raises(InputError, match=r"distances\.json: not a list of distances") as caught:
         ranked(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_which_network_judges(monkeypatch, tmp_path):
-    assert validation.load_network(None)[0] == "fd_seg"
-    monkeypatch.setattr(validation.inception, "load", lambda path: path)
-    assert validation.load_network(tmp_path) == ("FID", tmp_path)
