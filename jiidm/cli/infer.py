@@ -12,6 +12,7 @@ from jiidm.errors import InputError
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
+    from jiidm.model.files import ModelFile
 
 
 def add_infer(commands: Any) -> None:
@@ -57,9 +58,8 @@ def _infer(arguments: argparse.Namespace) -> None:
     # inputs are checked before Jittor is loaded
     jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     options.start_jittor(arguments.device)
-    model_path, config = _choose_model(arguments)
+    model, config = _choose_model(arguments)
     from jiidm.experiments.released import hooks_for
-    from jiidm.model.files import sha256
 
     if arguments.dry_run:
         options.print_footprint(config)
@@ -68,21 +68,19 @@ def _infer(arguments: argparse.Namespace) -> None:
     if demo:
         folder.prepare()
         jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
-    identity = made_by(sha256(model_path), config, config.seed)
+    identity = made_by(model.sha256, config, config.seed)
     # the demo has to show the model that is there now, so its earlier images may go
     folder.claim(identity, jobs, repaint=demo)
-    paint_folder(folder, jobs, model_path, config, config.seed, identity, hooks_for(config))
+    paint_folder(folder, jobs, model, config, config.seed, identity, hooks_for(config))
 
 
-def _choose_model(arguments: argparse.Namespace) -> tuple[Path, Config]:
+def _choose_model(arguments: argparse.Namespace) -> tuple[ModelFile, Config]:
     """The model file, and the config to run it with, whose seed is the noise's. It prints both."""
     from jiidm.config.load import fast, load_config, override
-    from jiidm.model.files import find_model, stored_config, with_stored_scale
-    from ldm_jittor import checkpoint
+    from jiidm.model.files import ModelFile, find_model
 
-    path = arguments.checkpoint or find_model()
-    checkpoint.load_metadata(path)  # a missing or foreign file is refused before anything else is done
-    config = with_stored_scale(load_config(arguments.config), path) if arguments.config else stored_config(path)
+    model = ModelFile(arguments.checkpoint or find_model())  # a missing or foreign file is refused before anything else
+    config = model.adapted(load_config(arguments.config)) if arguments.config else model.config
     overrides = list(arguments.set)
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")
@@ -90,5 +88,5 @@ def _choose_model(arguments: argparse.Namespace) -> tuple[Path, Config]:
     config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
     if arguments.fast:
         config = fast(config)
-    print(f"model: {path} ({config.name}, {config.data.size[0]}x{config.data.size[1]})")
-    return path, config
+    print(f"model: {model.path} ({config.name}, {config.data.size[0]}x{config.data.size[1]})")
+    return model, config

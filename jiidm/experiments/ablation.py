@@ -20,7 +20,7 @@ from jiidm.experiments.trials import Result, Trial, configure, identity_of
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
-from jiidm.model.files import MODEL_FILE, stored_config
+from jiidm.model.files import MODEL_FILE, ModelFile
 from jiidm.report.tables import table
 from jiidm.train.checkpoints import ranked
 from ldm_jittor.checkpoint import load_metadata
@@ -56,21 +56,24 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
     with.
     Raises InputError for fewer than two rounds, and where the models do not fit.
     """
-    config = configure(single, given)
+    best = ModelFile(single)
+    config = configure(best, given)
     rounds = config.inference.rounds
     if len(rounds) < 2:
         raise InputError(f"{given.name}: inference.rounds has one round, so there is no refinement to measure")
     plain = [dataclasses.replace(spec, color_transfer=False) for spec in rounds]
     found = [
-        Trial(DM, single, with_rounds(config, [_from_noise(config)], DM), from_noise=True),
-        Trial(I2I, single, with_rounds(config, plain[:1], I2I)),
-        Trial(RF, single, with_rounds(config, plain, RF)),
-        Trial(CT, single, config),
+        Trial(DM, best, with_rounds(config, [_from_noise(config)], DM), from_noise=True),
+        Trial(I2I, best, with_rounds(config, plain[:1], I2I)),
+        Trial(RF, best, with_rounds(config, plain, RF)),
+        Trial(CT, best, config),
     ]
     if averaged:
-        found.append(Trial(ME, averaged, configure(averaged, given)))
+        mean = ModelFile(averaged)
+        found.append(Trial(ME, mean, configure(mean, given)))
     if paper:
-        found.append(Trial(PAPER, paper, _paper_config(paper, config)))
+        other = ModelFile(paper)
+        found.append(Trial(PAPER, other, _paper_config(other, config)))
     return found
 
 
@@ -84,8 +87,8 @@ def _from_noise(config: Config) -> Round:
     return dataclasses.replace(first, start_timestep=start, color_transfer=False)
 
 
-def _paper_config(path: Path, config: Config) -> Config:
-    stored = stored_config(path)
+def _paper_config(model: ModelFile, config: Config) -> Config:
+    path, stored = model.path, model.config
     if stored.schedule.kind != "paper":
         raise InputError(f"{path}: schedule.kind is {stored.schedule.kind}, expected paper")
     for key, mine, theirs in (
@@ -131,7 +134,7 @@ def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) 
     identity = identity_of(trial, seed) | {"final_color_transfer": True}
     painted, folder = OutputFolder(out / trial.name), OutputFolder(out / name)
     folder.claim(identity, jobs)
-    folder.write_manifest(identity, trial.model, trial.config)
+    folder.write_manifest(identity, trial.model.path, trial.config)
     for job in tqdm(folder.pending(jobs), desc=name, unit="image"):
         image = load_image(painted.image(job.stem))
         reference = load_image(job.reference, job.size)

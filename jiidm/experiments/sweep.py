@@ -13,6 +13,7 @@ from jiidm.config.schema import Config, ReleasedConfig
 from jiidm.evaluate import bootstrap
 from jiidm.experiments.trials import Result, Trial, configure
 from jiidm.model.build import build_schedule
+from jiidm.model.files import ModelFile
 from jiidm.report.plots import Panel, plot_panels
 from jiidm.report.tables import table
 
@@ -32,12 +33,13 @@ def trials(given: Config, model: Path, starts: Sequence[int]) -> dict[int, Trial
     It takes as many steps as it has, or start + 1 where those are fewer. Its colour transfer and the config's
     `released` section are left out. Raises InputError for a start outside the schedule, and as `configure` does.
     """
-    config = dataclasses.replace(configure(model, given), released=ReleasedConfig())
+    file = ModelFile(model)
+    config = dataclasses.replace(configure(file, given), released=ReleasedConfig())
     first = dataclasses.replace(config.inference.rounds[0], color_transfer=False)
     found = {}
     for start in sorted({*starts, first.start_timestep}):
         spec = dataclasses.replace(first, start_timestep=start, num_steps=max(1, min(first.num_steps, start + 1)))
-        found[start] = Trial(f"start_{start:04d}", model, with_rounds(config, [spec], f"--starts {start}"))
+        found[start] = Trial(f"start_{start:04d}", file, with_rounds(config, [spec], f"--starts {start}"))
     return found
 
 

@@ -20,14 +20,14 @@ from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.infer import paint_folder
 from jiidm.inference.inputs import Job
-from jiidm.model import files as model
+from jiidm.model.files import ModelFile
 
 
 class Trial(NamedTuple):
     """One way to paint, and the name of its output folder."""
 
     name: str
-    model: Path
+    model: ModelFile
     config: Config
     from_noise: bool = False
 
@@ -59,19 +59,19 @@ class Result(NamedTuple):
         return {"scores": self.scores, "intervals": {score: self.interval(score) for score in self.scores}}
 
 
-def configure(path: Path, given: Config) -> Config:
+def configure(model: ModelFile, given: Config) -> Config:
     """The config in a model file, with the rounds and everything else of `given.inference` and `given.released`.
 
-    Raises InputError where `given` describes another model, and as `model.stored_config` does.
+    Raises InputError where `given` describes another model, and as `ModelFile.config` does.
     """
-    stored = model.stored_config(path)
+    stored = model.config
     for key, mine, theirs in (
         ("schedule", stored.schedule, given.schedule),
         ("unet", stored.unet, given.unet),
         ("data.size", stored.data.size, given.data.size),
     ):
         if mine != theirs:
-            raise InputError(f"{path}: a model of another {key} than the config {given.name}")
+            raise InputError(f"{model.path}: a model of another {key} than the config {given.name}")
     sampling = {"inference": configs.to_dict(given.inference), "released": configs.to_dict(given.released)}
     return configs.from_dict(configs.to_dict(stored) | sampling, given.name)
 
@@ -92,7 +92,7 @@ def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) ->
 
 
 def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
-    return made_by(model.sha256(trial.model), trial.config, seed, trial.from_noise)
+    return made_by(trial.model.sha256, trial.config, seed, trial.from_noise)
 
 
 def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
 
 if TYPE_CHECKING:
+    from jiidm.model.files import ModelFile
     from jiidm.pipeline import Hooks
 
 SHEET_ROWS = 32
@@ -26,7 +26,7 @@ CAPTIONS = ("reference", "mask", "noisy start", "result")
 def paint_folder(
     folder: OutputFolder,
     jobs: Sequence[Job],
-    model_path: Path,
+    model: ModelFile,
     config: Config,
     seed: int,
     identity: Mapping[str, Any],
@@ -42,11 +42,10 @@ def paint_folder(
     if not missing:
         print(f"nothing to do: all {len(jobs)} images are in {folder}")
         return 0
-    from jiidm.model.files import load_model
     from jiidm.pipeline import Input, Pipeline
 
-    pipeline = Pipeline(load_model(model_path, config))
-    folder.write_manifest(identity, model_path, config)
+    pipeline = Pipeline(model.load(config))
+    folder.write_manifest(identity, model.path, config)
     starts = folder.run_folder / "starts"
     starts.mkdir(exist_ok=True)
     shown = {job.stem for job in jobs[:SHEET_ROWS]}

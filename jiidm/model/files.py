@@ -161,16 +161,6 @@ def stored_config(path: str | os.PathLike) -> Config:
     return ModelFile(path).config
 
 
-def with_stored_scale(config: Config, path: str | os.PathLike) -> Config:
-    """`ModelFile.adapted` of a file that nothing else is asked of."""
-    return ModelFile(path).adapted(config)
-
-
-def load_autoencoder(path: str | os.PathLike, config: AutoencoderConfig) -> VQModel | AutoencoderKL:
-    """`ModelFile.load_autoencoder` of a file that nothing else is asked of."""
-    return ModelFile(path).load_autoencoder(config)
-
-
 def tell_of_old_groups(path: str | os.PathLike, metadata: Mapping[str, Any]) -> None:
     """Say so of a file with a config that this kit wrote before the groups of group norm were a setting."""
     if not any(has_groups(metadata["config"].get(kind, {})) for kind in ("autoencoder", "unet")):

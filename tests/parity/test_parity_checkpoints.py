@@ -14,7 +14,7 @@ from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.model.build import build_autoencoder, build_unet
-from jiidm.model.files import load_autoencoder, save_model
+from jiidm.model.files import ModelFile, save_model
 from ldm_jittor import checkpoint
 
 # few channels, with the 32 groups that diffusers has at every width
@@ -86,7 +86,7 @@ def test_tensors_are_equal_to_the_bit(case, name) -> None:
     ],
 )
 def test_autoencoders_of_every_format_give_the_same(case, file, kind, answer) -> None:
-    model = load_autoencoder(case.folder / file, config_of(kind).autoencoder)
+    model = ModelFile(case.folder / file).load_autoencoder(config_of(kind).autoencoder)
     assert_close(model.encode(case.x), case.answers[f"{answer}/encoded"], f"{file} encode")
     assert_close(model.decode(case.z), case.answers[f"{answer}/decoded"], f"{file} decode")
 

@@ -23,6 +23,7 @@ from jiidm.experiments import trials as experiment
 from jiidm.experiments.trials import Result
 from jiidm.inference.inputs import Job
 from jiidm.model import files as model
+from jiidm.model.files import ModelFile
 from jiidm.train import checkpoints
 from ldm_jittor import checkpoint
 
@@ -61,19 +62,19 @@ class TestRows:
         assert rounds["I2I+RF"] == (first, dataclasses.replace(second, color_transfer=False))
         assert rounds["I2I+RF+CT"] == rounds["I2I+RF+CT+ME"] == smoke.inference.rounds and second.color_transfer
         assert [name for name, trial in found.items() if trial.from_noise] == ["DM"]
-        assert [name for name, trial in found.items() if trial.model == other_model] == ["I2I+RF+CT+ME"]
+        assert [name for name, trial in found.items() if trial.model.path == other_model] == ["I2I+RF+CT+ME"]
 
     def test_without_a_mean_and_with_the_papers_schedule(self, smoke, smoke_model, paper_model):
         found = ablation.trials(smoke, smoke_model, None, paper_model)
         assert [trial.name for trial in found] == ["DM", "I2I", "I2I+RF", "I2I+RF+CT", "paper"]
-        assert found[-1].config == model.stored_config(paper_model) and found[-1].model == paper_model
+        assert found[-1].config == model.stored_config(paper_model) and found[-1].model.path == paper_model
 
     def test_the_latent_scale_is_the_models_and_the_rounds_are_the_configs(self, smoke, smoke_model, tmp_path):
         stored = checkpoint.load(smoke_model)
         stored.metadata["config"]["autoencoder"]["latent_scale"] = 2.5
         checkpoint.save(tmp_path / "scaled.safetensors", stored.arrays, stored.metadata)
         given = configs.override(smoke, ["inference.rounds.0.start_timestep=333"])
-        config = experiment.configure(tmp_path / "scaled.safetensors", given)
+        config = experiment.configure(ModelFile(tmp_path / "scaled.safetensors"), given)
         assert config.autoencoder.latent_scale == 2.5 and config.inference.rounds[0].start_timestep == 333
 
     def test_where_the_schedule_ends_in_noise_alone_the_chain_starts_where_the_round_does(self, paper_model):
@@ -295,7 +296,7 @@ def test_recolouring_keeps_the_images_that_are_there(tmp_path, landscapes, smoke
     jobs = [Job(landscapes / "labels" / "synth_000000.png", landscapes / "imgs" / "synth_000001.jpg", (64, 48))]
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "synth_000000.jpg").write_bytes((landscapes / "imgs" / "synth_000000.jpg").read_bytes())
-    trial = experiment.Trial("paper", smoke_model, smoke)
+    trial = experiment.Trial("paper", ModelFile(smoke_model), smoke)
     path, written = tmp_path / "paper+CT" / "synth_000000.jpg", []
     for _ in range(2):
         ablation.recolor(trial, jobs, tmp_path, "paper+CT", 0)

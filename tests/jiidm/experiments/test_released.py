@@ -15,7 +15,7 @@ from jiidm.experiments import released, trials
 from jiidm.experiments.released import Released, hooks_for
 from jiidm.experiments.trials import Trial
 from jiidm.inference.folder import OutputFolder
-from jiidm.model.files import load_model
+from jiidm.model.files import ModelFile, load_model
 from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 
 
@@ -86,7 +86,8 @@ def test_every_trial_is_painted_with_its_own_configs(config, smoke, tmp_path, sm
     given = []
     monkeypatch.setattr(trials, "paint_folder", lambda *arguments: given.append(arguments))
     monkeypatch.setattr(OutputFolder, "claim", lambda *_: None)
-    ways = [Trial("defects", smoke_model, config), Trial("plain", smoke_model, smoke)]
+    model = ModelFile(smoke_model)
+    ways = [Trial("defects", model, config), Trial("plain", model, smoke)]
     trials.paint(ways, [], tmp_path, 0)
     defects, plain = ([value for value in arguments if isinstance(value, Hooks)] for arguments in given)
     assert [hooks.quality for hooks in defects] == [75] and plain == [PLAIN]

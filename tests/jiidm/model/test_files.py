@@ -162,12 +162,12 @@ def test_an_autoencoder_is_taken_from_many_files(smoke_model, smoke, tmp_path, s
         torch_files.save(path, {**named, "model.diffusion_model.out.weight": np.zeros(1, np.float32)}, epoch=3)
     elif source == "diffusers folder":
         save_file(to_diffusers_vq(state), path / "diffusion_pytorch_model.safetensors")
-    loaded = model.load_autoencoder(path, smoke.autoencoder)
+    loaded = model.ModelFile(path).load_autoencoder(smoke.autoencoder)
     for name, value in loaded.named_parameters():
         np.testing.assert_array_equal(value.numpy(), state[name])
     with pytest.raises(CheckpointError, match=r"\(autoencoder\) does not fit.*64x3, not 64x4"):
         other = configs.override(smoke, ["autoencoder.codebook_size=64", "autoencoder.latent_channels=4"])
-        model.load_autoencoder(path, other.autoencoder)
+        model.ModelFile(path).load_autoencoder(other.autoencoder)
 
 
 def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp_path):
@@ -175,20 +175,20 @@ def test_diffusers_settings_that_the_weights_do_not_show(smoke_model, smoke, tmp
     for settings, told in (({"norm_num_groups": 0}, "norm_num_groups is 0"), ({"act_fn": "relu"}, "act_fn is relu")):
         (tmp_path / "config.json").write_text(json.dumps(settings))
         with pytest.raises(CheckpointError, match=told):
-            model.load_autoencoder(tmp_path, smoke.autoencoder)
+            model.ModelFile(tmp_path).load_autoencoder(smoke.autoencoder)
         with pytest.raises(CheckpointError, match=told):
-            model.load_autoencoder(checkpoint.weights_file(tmp_path), smoke.autoencoder)
+            model.ModelFile(checkpoint.weights_file(tmp_path)).load_autoencoder(smoke.autoencoder)
     for broken in ("[1]", "null", "{", "\xff", "[" * 10**5):
         (tmp_path / "config.json").write_text(broken, encoding="latin-1")
         with pytest.raises(CheckpointError, match=r"/config\.json: ") as caught:
-            model.load_autoencoder(tmp_path, smoke.autoencoder)
+            model.ModelFile(tmp_path).load_autoencoder(smoke.autoencoder)
         assert "\n" not in str(caught.value)
     for settings, groups in (({"act_fn": "silu", "norm_num_groups": 16}, 16), ({}, 32)):
         (tmp_path / "config.json").write_text(json.dumps(settings))
         config = model.ModelFile(tmp_path).adapted(smoke)
         assert (config.autoencoder.norm_groups, config.autoencoder.norm_min_channels) == (groups, 1)
         assert config.unet == smoke.unet
-        autoencoder = model.load_autoencoder(tmp_path, config.autoencoder)
+        autoencoder = model.ModelFile(tmp_path).load_autoencoder(config.autoencoder)
         assert autoencoder.encoder.norm_out.num_groups == groups
     (tmp_path / "config.json").write_text('{"norm_num_groups": 24}')
     with pytest.raises(InputError, match="autoencoder.channels is 32, expected a multiple of 24"):
