@@ -3,7 +3,9 @@
 #   bash run_infer.sh                      generated masks and references, the model that ships with the kit
 #   bash run_infer.sh MASKS REFS.json OUT  your masks (folder of *.png) and the references JSON
 # All arguments go to `python -m jiidm infer`; --help lists them.
+if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi # sh run_infer.sh
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 bash "$here/setup_env.sh"
-exec "$here/.venv/bin/python" -m jiidm infer "$@"
+export PYTHONSAFEPATH=1 # Python imports nothing from the working folder; jiidm itself comes without it
+exec "$here/.venv/bin/jiidm" infer "$@"

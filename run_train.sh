@@ -3,7 +3,9 @@
 #   bash run_train.sh                     the embedded demo on generated landscapes
 #   bash run_train.sh DATA [--config ...] your data: DATA/imgs/*.jpg and DATA/labels/*.png
 # All arguments go to `python -m jiidm train`; --help lists them.
+if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi # sh run_train.sh
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 bash "$here/setup_env.sh"
-exec "$here/.venv/bin/python" -m jiidm train "$@"
+export PYTHONSAFEPATH=1 # Python imports nothing from the working folder; jiidm itself comes without it
+exec "$here/.venv/bin/jiidm" train "$@"

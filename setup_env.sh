@@ -3,9 +3,16 @@
 #   bash setup_env.sh          for run_train.sh and run_infer.sh, which call it themselves
 #   bash setup_env.sh --dev    also what the tests need
 # If everything is ready, it returns at once and says nothing. PYTHON=/path/to/python chooses the interpreter.
+if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi # sh setup_env.sh
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+case ${PYTHON:-} in
+  /*) ;;
+  */*) PYTHON=$PWD/$PYTHON ;;
+esac
+here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+unset CDPATH
+cd "$here" # a random.py in the caller's folder would be taken for Python's own
 venv=$here/.venv
 log=$venv/setup.log
 extras=
@@ -138,7 +145,6 @@ install_packages() {
 
 pip_install() {
   export PIP_RETRIES=${PIP_RETRIES:-2} PIP_DISABLE_PIP_VERSION_CHECK=1
-  cd "$here"
   "$venv/bin/python" -m pip install 'pip>=22' && "$venv/bin/python" -m pip install -e "$1"
 }
 

@@ -7,9 +7,11 @@ Jittor, which `IIDMPipeline.from_pretrained` does once it has chosen the device.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # under `python -m jiidm` a typing.py of the working folder would be imported here
 if TYPE_CHECKING:
+    from typing import Any
+
     from jiidm.api import IIDMPipeline
     from jiidm.color import color_transfer
     from jiidm.config.load import load_config

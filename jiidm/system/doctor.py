@@ -276,5 +276,6 @@ def output_of(command: list[str]) -> str:
 def in_python(script: str, seconds: int) -> subprocess.CompletedProcess[str]:
     """Run `script` in another process with Jittor's environment. Raises subprocess.TimeoutExpired."""
     env = {**os.environ, **runtime.environment(runtime.find_cuda().nvcc)}
-    command = [sys.executable, "-c", script]
+    same_path = f"import sys; sys.path[:] = {sys.path!r}; "  # without the working folder
+    command = [sys.executable, "-c", same_path + script]
     return subprocess.run(command, env=env, timeout=seconds, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 # Makes .venv-parity, once: PyTorch, diffusers and transformers, which the parity tests compare with. They run there
 # as programs of their own, because PyTorch and Jittor's oneDNN clash in one process. Needs .venv (bash setup_env.sh).
 set -euo pipefail
+unset CDPATH
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 venv=$top/.venv-parity

@@ -15,16 +15,19 @@ PROJECT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("run_train.sh", "run_infer.sh", "setup_env.sh", "tests/parity/setup.sh", ".ci/run")
 
 # A stand-in for Python: each call goes into $CALLS, `-m venv` makes a folder with a copy of itself, `-m pip`
-# takes $PIP_SECONDS and fails with $PIP_FAILS, compiling names a cache folder, `-m jiidm` shows its
-# folder and arguments.
+# takes $PIP_SECONDS, fails with $PIP_FAILS and else makes the command `jiidm`, which is another copy and shows its
+# folder and arguments; compiling names a cache folder.
 INTERPRETER = """#!/usr/bin/env bash
 printf '%s\\n' "${*//$'\\n'/ }" >>"$CALLS"
+if [[ $0 == */bin/jiidm ]]; then printf '%s\\n' "$PWD" "$@"; exit; fi
 case "$*" in
   -V) echo 'Python 3.11.7' ;;
   *'-m venv'*) mkdir -p "${!#}/bin" && cp "$0" "${!#}/bin/python" ;;
-  *'pip install -e'*) sleep "${PIP_SECONDS:-0}"; [[ -z ${PIP_FAILS:-} ]] || { echo "$PIP_FAILS"; exit 1; } ;;
+  *'pip install -e'*)
+    sleep "${PIP_SECONDS:-0}"
+    [[ -z ${PIP_FAILS:-} ]] || { echo "$PIP_FAILS"; exit 1; }
+    cp "$0" "${0%/*}/jiidm" ;;
   *warm_up*) mkdir -p "$CACHE" && echo "$CACHE" ;;
-  *'-m jiidm'*) printf '%s\\n' "$PWD" "$@" ;;
 esac
 """
 
@@ -36,8 +39,11 @@ def project(tmp_path):
     (folder / "jiidm" / "system").mkdir(parents=True)
     for name in ("run_train.sh", "run_infer.sh", "setup_env.sh", "setup.py", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder / name)
+    (folder / "ldm_jittor").mkdir()
     for name in ("__init__.py", "errors.py", "system/__init__.py", "system/doctor.py", "system/runtime.py"):
         shutil.copy(PROJECT / "jiidm" / name, folder / "jiidm" / name)
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(PROJECT / "ldm_jittor" / name, folder / "ldm_jittor" / name)
     interpreter = tmp_path / "python"
     interpreter.write_text(INTERPRETER)
     interpreter.chmod(0o755)
@@ -78,17 +84,62 @@ def test_first_run_sets_up_and_hands_over_from_the_callers_folder(project, tmp_p
     elsewhere.mkdir()
     run = bash(project / script, "a b", "--help", env=environment(project), cwd=elsewhere)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == [str(elsewhere), "-m", "jiidm", command, "a b", "--help"]
+    assert run.stdout.splitlines() == [str(elsewhere), command, "a b", "--help"]
     assert "3-4 minutes on 2 cores" in run.stderr
     lines = calls(project)
     assert installs(lines) == 1 and sum("warm_up" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("script", ["run_train.sh", "run_infer.sh", "setup_env.sh"])
+@pytest.mark.parametrize("shell", ["sh", "bash --posix"])
+def test_any_shell_may_run_the_script(project, script, shell):
+    bash(project / "setup_env.sh", env=environment(project))
+    command = [*shell.split(), script, *(["--help"] if script.startswith("run") else [])]
+    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_cdpath_leads_nowhere_else(project):
+    (project.parent / "other" / project.name).mkdir(parents=True)
+    env = environment(project, CDPATH=f"{project.parent / 'other'}:.:..")
+    run = bash(Path(project.name) / "run_infer.sh", "--help", env=env, cwd=project.parent)
+    assert run.stdout.splitlines() == [str(project.parent), "infer", "--help"], run.stderr
+
+
+def test_links_lead_to_the_project(project):
+    elsewhere = project.parent / "bin"
+    elsewhere.mkdir()
+    (elsewhere / "infer").symlink_to("infer.sh")
+    (elsewhere / "infer.sh").symlink_to(Path("..") / project.name / "run_infer.sh")
+    (elsewhere / "set up").symlink_to(project / "setup_env.sh")
+    assert bash(elsewhere / "set up", env=environment(project)).returncode == 0
+    run = bash(Path("infer"), "x", env=environment(project), cwd=elsewhere)
+    assert run.stdout.splitlines() == [str(elsewhere), "infer", "x"] and run.stderr == ""
+
+
+def test_a_relative_interpreter_is_that_of_the_callers_folder(project):
+    env = environment(project, PYTHON="./python")
+    assert bash(project / "setup_env.sh", env=env, cwd=project.parent).returncode == 0
+
+
+def test_modules_of_the_callers_folder_are_not_imported(project, tmp_path):
+    for name in ("random", "subprocess", "dataclasses", "venv"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the working folder')\n")
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for name in ("cat", "cksum", "uname", "head", "tail", "dirname", "basename", "bash", "flock", "sh", "readlink"):
+        if shutil.which(name):
+            (bare / name).symlink_to(shutil.which(name))
+    env = {"PATH": str(bare), "HOME": str(tmp_path), "PYTHON": sys.executable}
+    run = bash(project / "run_infer.sh", env=env, cwd=tmp_path)
+    assert "error: compiler: g++ not found" in run.stderr and "working folder" not in run.stderr + run.stdout
 
 
 def test_second_run_only_hands_over(project):
     bash(project / "run_infer.sh", env=environment(project))
     calls(project)
     run = bash(project / "run_infer.sh", "--help", env=environment(project))
-    assert calls(project) == ["-m jiidm infer --help"]
+    assert calls(project) == ["infer --help"]
     assert run.stderr == ""
 
 
@@ -134,7 +185,7 @@ def test_failed_installation_is_told_and_redone(project):
     run = bash(project / "run_infer.sh", env=environment(project, PIP_FAILS="ERROR: no such thing"))
     assert run.returncode == 1
     assert "error: pip could not install the packages: ERROR: no such thing" in run.stderr
-    assert "-m jiidm" not in "\n".join(calls(project))
+    assert "infer" not in calls(project)
     assert bash(project / "run_infer.sh", env=environment(project)).returncode == 0
     lines = calls(project)
     assert installs(lines) == 1 and any("-m venv --clear" in line for line in lines)
@@ -201,6 +252,7 @@ def test_missing_compiler_is_told(project, tmp_path):
         "head",
         "tail",
         "dirname",
+        "readlink",
         "basename",
         "bash",
         "flock",
