@@ -71,8 +71,10 @@ def sampling(config: Config) -> dict[str, Any]:
     Their layout is that of the first version's configs, because training runs keep a digest of them.
     """
     settings = {key: value for key, value in configs.to_dict(config.inference).items() if key not in _WITHOUT_EFFECT}
-    noised_at = config.released.noise_timesteps or [None] * len(settings["rounds"])
-    rounds = [{**round_, "noise_timestep": timestep} for round_, timestep in zip(settings["rounds"], noised_at)]
+    starts = [round_.start_timestep for round_ in config.inference.rounds]
+    noised_at = config.released.noise_timesteps or starts
+    others = [None if timestep == start else timestep for timestep, start in zip(noised_at, starts)]
+    rounds = [{**round_, "noise_timestep": other} for round_, other in zip(settings["rounds"], others)]
     return settings | {"rounds": rounds, "jpeg_between_rounds": config.released.jpeg_between_rounds}
 
 

@@ -91,7 +91,7 @@ class TestMadeBy:
             ("inference.jpeg_quality=75", "inference.jpeg_quality"),
             ("inference.color_space=lalphabeta", "inference.color_space"),
             ("released.jpeg_between_rounds=75", "inference.jpeg_between_rounds"),
-            ("released.noise_timesteps=[600, 399]", "inference.rounds.0.noise_timestep"),
+            ("released.noise_timesteps=[600, 399]", "inference.rounds.1.noise_timestep"),
             ("schedule.beta_end=0.03", "schedule.beta_end"),
             ("autoencoder.latent_scale=0.5", "autoencoder.latent_scale"),
             ("data.size=[128, 96]", "size.0"),
@@ -105,6 +105,10 @@ class TestMadeBy:
     @pytest.mark.parametrize("key", ["batch_size=1", "modulation_memory=9", "fast_steps=3"])
     def test_what_does_not_is_none(self, smoke, key):
         changed = configs.override(smoke, [f"inference.{key}"])
+        assert made_by("a", changed, 0) == made_by("a", smoke, 0)
+
+    def test_noising_at_the_start_is_what_is_done_anyway(self, smoke):
+        changed = configs.override(smoke, ["released.noise_timesteps=[600, 400]"])
         assert made_by("a", changed, 0) == made_by("a", smoke, 0)
 
     def test_model_seed_and_start_are_part_of_it(self, smoke):
