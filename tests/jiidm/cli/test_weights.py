@@ -142,6 +142,16 @@ def test_training_and_inference_settings_may_differ(models, tmp_path):
     assert load_model(tmp_path / "mean").config == load_model(models[0]).config
 
 
+def test_a_file_without_the_number_of_groups_means_what_it_meant(models, tmp_path, smoke):
+    """One of the first version, whose rule is today's setting of the smoke config."""
+    stored = checkpoint.load(models[0])
+    for section in ("autoencoder", "unet"):
+        del stored.metadata["config"][section]["norm_groups"], stored.metadata["config"][section]["norm_min_channels"]
+    checkpoint.save(tmp_path / "old.safetensors", stored.arrays, stored.metadata)
+    assert average(tmp_path / "old.safetensors", models[1], "--out", tmp_path / "mean.safetensors") == 0
+    assert load_model(tmp_path / "mean.safetensors").config == smoke
+
+
 def test_another_meaning_of_the_weights_is_refused(models, tmp_path, refusal):
     other = with_config(models[0], tmp_path / "b", "autoencoder.latent_scale=2", "data.size=[128,96]")
     told = refusal(["average", models[0], other, "--out", tmp_path / "mean"])

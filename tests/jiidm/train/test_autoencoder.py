@@ -32,6 +32,18 @@ def test_ctrl_c_saves_the_state(finished, smoke, data, tmp_path, monkeypatch):
     assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") == 0
 
 
+def test_networks_whose_groups_hold_no_thumbnail_start_from_random_weights(smoke, data, caplog):
+    """One channel a group erases the colours that a thumbnail would carry."""
+    narrow = configs.override(smoke, ["autoencoder.norm_min_channels=1"])
+    caplog.set_level("INFO")
+    for config, told in ((smoke, False), (narrow, True)):
+        stage = AutoencoderStage(config, data[0], {})
+        before = stage.network.encoder.conv_in.weight.numpy()
+        stage.begin(0)
+        assert ("starts from random weights" in caplog.text) == told
+        assert np.array_equal(stage.network.encoder.conv_in.weight.numpy(), before) == told
+
+
 def test_a_killed_run_goes_on_from_its_last_state(finished, smoke, data, tmp_path, monkeypatch):
     monkeypatch.setattr(AutoencoderStage, "log_every", 1)
     often = configs.override(smoke, ["autoencoder_training.checkpoint_every=2"])
