@@ -65,7 +65,7 @@ class Examined(NamedTuple):
 
 
 def load_fd_network(inception_weights: Path | None) -> tuple[str, Network]:
-    """Whose features a Frechet distance compares, behind the distance's name.
+    """The name of a Frechet distance, and the network whose features it compares.
 
     It is FID with the weights of Inception, else fd_seg with the segmenter that ships, whichever segmenter scores M:
     distances by other features do not compare. Raises CheckpointError for a file of other weights.

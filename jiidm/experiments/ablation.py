@@ -148,7 +148,7 @@ class Expectation(NamedTuple):
     text: str
     holds: bool
     margin: float
-    """By how much the expected side exceeds the other."""
+    """The amount by which the expected side exceeds the other."""
     interval: tuple[float, float]
 
     @property

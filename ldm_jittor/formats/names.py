@@ -21,7 +21,7 @@ State = dict[str, np.ndarray]
 _MARKS = {"autoencoder": "encoder.conv_in.weight", "unet": "middle_block.0.in_norm.mlp_shared.0.weight"}
 """A name that every autoencoder here has, and one that every SPADE U-Net has."""
 _HOMES = {"autoencoder": ("autoencoder", "first_stage_model", "vae"), "unet": ("unet",)}
-"""Under which names a file may hold a network beside others of its kind, best first."""
+"""The names under which a file may hold a network beside others of its kind, best first."""
 _TRAINING_ONLY = ("loss.", "model_ema.", "n_averaged")
 
 _BLOCK = {**{name: name for name in ("norm1", "conv1", "norm2", "conv2")}, "nin_shortcut": "conv_shortcut"}

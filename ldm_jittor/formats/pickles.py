@@ -53,7 +53,7 @@ _BYSTANDERS = frozenset(
         *("numpy.random._pickle.__bit_generator_ctor", "random.Random"),
     )
 )
-"""Calls that make what lies beside weights: dates, settings, random states. They stand for nothing here."""
+"""Calls that make other things beside the weights: dates, settings, random states. They stand for nothing here."""
 _KNOWN_PACKAGES = frozenset((*sys.stdlib_module_names, "numpy", "torch", "jittor", "jittor_core"))
 _EMPTY = {"collections.OrderedDict": dict, "collections.defaultdict": dict, "builtins.bytes": bytes}
 """Calls that make an empty container, which other instructions then fill."""
@@ -260,8 +260,10 @@ def _called(kind: Any, arguments: Any) -> Any:
 
 
 def _is_bystander(kind: Global) -> bool:
-    """Whether a call of it would make an object that is no array: one of those above, or of a class of some project's
-    own, such as a choice among its settings."""
+    """Whether a call of it would make an object that is no array.
+
+    Such an object is one of those above, or of a class of some project's own, such as a choice among its settings.
+    """
     foreign = kind.module.split(".")[0] not in _KNOWN_PACKAGES
     return str(kind) in _BYSTANDERS or (foreign and kind.name.split(".")[-1].lstrip("_")[:1].isupper())
 

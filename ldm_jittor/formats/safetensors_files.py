@@ -29,7 +29,7 @@ def read(path: str | os.PathLike, file: safe_open) -> dict[str, np.ndarray]:
 
 
 def widened(bits: np.ndarray) -> np.ndarray:
-    """bfloat16, given as uint16 [N], as float32: it is float32 without its lower half."""
+    """bfloat16, given as uint16 [N], as float32. bfloat16 is float32 without its lower half."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 

@@ -58,10 +58,10 @@ class Storage(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of a file by name: those of its `state_dict` and averages if it has one, else all, nested names joined
-    by dots. A PyTorch module that was saved whole counts as the dict of its arrays.
+    """The arrays of a file by name: those of its `state_dict` and averages if it has one, else all.
 
-    Only storages of such arrays are read. Arrays may be read-only, and bfloat16 becomes float32.
+    Nested names are joined by dots. A PyTorch module that was saved whole counts as the dict of its arrays. Only
+    storages of such arrays are read. Arrays may be read-only, and bfloat16 becomes float32.
     Raises OSError where the file cannot be opened, and UnpicklingError, with one line, for a file that is damaged, asks
     to run code, or holds no arrays.
     """
@@ -214,7 +214,7 @@ def _named_arrays(tree: Any, numbers: Callable[[Storage], np.ndarray]) -> dict[s
 
 
 def _parts(node: Any) -> dict[Any, Any] | None:
-    """What a dict holds, or a PyTorch module that was saved whole; None for anything else."""
+    """The content of a dict, or of a PyTorch module that was saved whole; None for anything else."""
     if isinstance(node, dict):
         return node
     if not isinstance(node, Record) or not isinstance(node.state, dict) or "_parameters" not in node.state:
@@ -226,7 +226,7 @@ def _parts(node: Any) -> dict[Any, Any] | None:
 def _array(
     record: Record, numbers: Callable[[Storage], np.ndarray], latin_1: Callable[[str], bytes]
 ) -> np.ndarray | None:
-    """What the record stands for, or None where that is no array."""
+    """The array that the record stands for, or None where it stands for no array."""
     if str(record.kind) in _WRAPPERS:
         record = record.arguments[0]
     match str(record.kind):

@@ -1,7 +1,5 @@
-"""What training scripts put around a network's names: parallel and compiled modules, and dicts of weights and averages.
-
-`{"epoch": 3, "model_ema": {"module.conv.weight": ...}}` is read as `model_ema.module.conv.weight`. Whatever the script
-calls its parts, a network is found by a name that it always has, the mark.
+"""The wrappers that training scripts put around a network's names: parallel and compiled modules, dicts of weights and
+averages.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ _AVERAGE = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECA
 
 
 def is_average(name: str) -> bool:
-    """Whether the name of a dict or module says that it holds a moving average of weights."""
+    """Whether the name of a dict or module says that it holds moving averages of weights."""
     return _AVERAGE.search(name) is not None
 
 
@@ -33,10 +31,10 @@ def without_modules(names: Iterable[str]) -> dict[str, str]:
 
 
 def prefix_of(names: Iterable[str], mark: str, homes: Sequence[str] = ()) -> str | None:
-    """What stands before `mark`, or None where no name ends with it.
+    """The text before `mark` in the names, or None where no name ends with `mark`.
 
-    Of several, averages come first, because inference runs on them; then what stands under one of `homes`, then what
-    stands under any name, the least deep first.
+    Where there are several, averages come first, because inference runs on them. Then come those under one of `homes`,
+    then those under any other name. The least deep comes first.
     """
 
     def rank(prefix: str) -> tuple[bool, int, bool, int, str]:
@@ -51,7 +49,7 @@ def prefix_of(names: Iterable[str], mark: str, homes: Sequence[str] = ()) -> str
 def unwrapped(arrays: Mapping[str, np.ndarray], mark: str) -> dict[str, np.ndarray]:
     """The arrays of the network that has `mark` among its names, by the network's own names.
 
-    All arrays as they are where no network has it. Raises ValueError as `without_modules` does.
+    Where no network has it, all arrays stay as they are. Raises ValueError as `without_modules` does.
     """
     names = without_modules(arrays)
     prefix = prefix_of(names, mark)

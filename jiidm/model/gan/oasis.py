@@ -10,7 +10,7 @@ from jiidm.model.gan.spectral_norm import SpectralConv2d
 from ldm_jittor.layers import Conv2d, downsample_average, upsample_nearest
 
 WIDTHS = (2, 2, 4, 4, 8, 8)
-"""Of the six blocks on the way down, in multiples of `channels`."""
+"""Widths of the six blocks on the way down, in multiples of `channels`."""
 
 
 class OASISDiscriminator(nn.Module):
