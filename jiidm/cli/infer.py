@@ -60,6 +60,7 @@ def _infer(arguments: argparse.Namespace) -> None:
     options.start_jittor(arguments.device)
     model, config = _choose_model(arguments)
     from jiidm.experiments.released import hooks_for
+    from jiidm.pipeline import Pipeline
 
     if arguments.dry_run:
         options.print_footprint(config)
@@ -71,7 +72,11 @@ def _infer(arguments: argparse.Namespace) -> None:
     identity = made_by(model.sha256, config, config.seed)
     # the demo has to show the model that is there now, so its earlier images may go
     folder.claim(identity, jobs, repaint=demo)
-    paint_folder(folder, jobs, model, config, config.seed, identity, hooks_for(config))
+
+    def load_pipeline() -> Pipeline:
+        return Pipeline(model.load(config))
+
+    paint_folder(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, hooks=hooks_for(config))
 
 
 def _choose_model(arguments: argparse.Namespace) -> tuple[ModelFile, Config]:

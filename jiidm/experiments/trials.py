@@ -21,6 +21,7 @@ from jiidm.inference.folder import OutputFolder
 from jiidm.inference.infer import paint_folder
 from jiidm.inference.inputs import Job
 from jiidm.model.files import ModelFile
+from jiidm.pipeline import Pipeline
 
 
 class Trial(NamedTuple):
@@ -30,6 +31,9 @@ class Trial(NamedTuple):
     model: ModelFile
     config: Config
     from_noise: bool = False
+
+    def load_pipeline(self) -> Pipeline:
+        return Pipeline(self.model.load(self.config))
 
 
 class Result(NamedTuple):
@@ -87,8 +91,16 @@ def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) ->
         folder.claim(identity, jobs)
     for trial, folder, identity in zip(trials, folders, identities):
         print(f"{trial.name}:")
-        hooks = hooks_for(trial.config)
-        paint_folder(folder, jobs, trial.model, trial.config, seed, identity, hooks, trial.from_noise)
+        paint_folder(
+            folder,
+            jobs,
+            trial.load_pipeline,
+            trial.model.path,
+            identity,
+            seed=seed,
+            hooks=hooks_for(trial.config),
+            from_noise=trial.from_noise,
+        )
 
 
 def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
@@ -103,7 +115,6 @@ def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluator
     chosen = bootstrap.resamples(len(jobs))
     images = list(card["images"].values())
     draws = {score: bootstrap.means(np.array([image[score] for image in images]), chosen) for score in images[0]}
-    assert features is not None and reality is not None  # there are real photos
     distances = bootstrap.distances(features, reality, chosen)
     # repeated images make every draw larger than the estimate, see bootstrap.interval; T would be clipped for it
     bias = distances.mean() - card["scores"][evaluators.fd_name]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from jiidm.classes import colorize
-from jiidm.config.schema import Config
 from jiidm.data.images import load_image, load_mask, resize_image, save_jpeg
 from jiidm.inference.folder import OutputFolder, refuse_first
 from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
 
 if TYPE_CHECKING:
-    from jiidm.model.files import ModelFile
-    from jiidm.pipeline import Hooks
+    from jiidm.pipeline import Hooks, Pipeline
 
 SHEET_ROWS = 32
 CAPTIONS = ("reference", "mask", "noisy start", "result")
@@ -26,26 +25,28 @@ CAPTIONS = ("reference", "mask", "noisy start", "result")
 def paint_folder(
     folder: OutputFolder,
     jobs: Sequence[Job],
-    model: ModelFile,
-    config: Config,
-    seed: int,
+    load_pipeline: Callable[[], Pipeline],
+    model_path: Path,
     identity: Mapping[str, Any],
+    *,
+    seed: int,
     hooks: Hooks,
     from_noise: bool = False,
 ) -> int:
     """Make every missing image of `jobs` in a folder that `identity` has claimed; returns how many were made.
 
-    `hooks` and `from_noise` are those of `Pipeline.stream`. Raises CheckpointError for a model that does not fit the
-    config, and InputError for a finished folder that is not fit to submit.
+    load_pipeline: is called if an image is missing; it loads the model of `model_path`. `seed`, `hooks` and
+    `from_noise` are those of `Pipeline.stream`. Raises InputError for a finished folder that is not fit to submit.
     """
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
         print(f"nothing to do: all {len(jobs)} images are in {folder}")
         return 0
-    from jiidm.pipeline import Input, Pipeline
+    pipeline = load_pipeline()
+    from jiidm.pipeline import Input
 
-    pipeline = Pipeline(model.load(config))
-    folder.write_manifest(identity, model.path, config)
+    config = pipeline.config
+    folder.write_manifest(identity, model_path, config)
     starts = folder.run_folder / "starts"
     starts.mkdir(exist_ok=True)
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
