@@ -149,6 +149,20 @@ def test_architecture_names_every_room():
     assert not [room for room in sorted(rooms) if not re.search(rf"[`/]{room}[`/]", text)]
 
 
+def test_architecture_names_only_what_the_linked_files_define():
+    page = PROJECT / "docs" / "architecture.md"
+    wrong = []
+    for line in page.read_text(encoding="utf-8").replace("\n   ", " ").splitlines():
+        files = [page.parent / target for target in re.findall(r"\]\((\S+\.py)\)", line)]
+        source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+        names = [name.split(".")[-1] for name in re.findall(r"`([A-Za-z_][\w.]*)`", line) if not name.endswith(".py")]
+        wrong += [
+            name for name in names if files and not re.search(rf"(def|class) {name}\b|^\s*{name}\b ?[:=]", source, re.M)
+        ]
+
+    assert not wrong
+
+
 def test_readme_has_at_most_1000_words():
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").split()) <= 1000
 
