@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import zipfile
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
 from ldm_jittor.files import atomic_path
+
+logger = logging.getLogger(__name__)
 
 BATCH = 8
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -63,7 +66,7 @@ def photo_statistics(photos: Sequence[Path], size: tuple[int, int], network: Net
     cache = _cache_file(photos, size, network)
     known = _read(cache)
     if known:
-        print(f"features of the real photos: {cache}")
+        logger.info("features of the real photos: %s", cache)
         return known
     for photo in tqdm(photos, desc="sizes of the real photos", delay=2):
         _check_size(photo, read_size(photo), size)
@@ -124,4 +127,4 @@ def _write(cache: Path, mu: np.ndarray, sigma: np.ndarray) -> None:
         with atomic_path(cache) as temporary:
             np.savez(temporary, mu=mu, sigma=sigma)
     except OSError as error:
-        print(f"{cache}: cannot be written ({error.strerror}); the next call computes it again")
+        logger.warning("%s: cannot be written (%s); the next call computes it again", cache, error.strerror)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ from jiidm.inference.infer import paint_folder
 from jiidm.inference.inputs import Job
 from jiidm.model.files import ModelFile
 from jiidm.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
 
 
 class Trial(NamedTuple):
@@ -90,7 +93,7 @@ def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) ->
     for folder, identity in zip(folders, identities):
         folder.claim(identity, jobs)
     for trial, folder, identity in zip(trials, folders, identities):
-        print(f"{trial.name}:")
+        logger.info("%s:", trial.name)
         paint_folder(
             folder,
             jobs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
 from jiidm.inference.inputs import Job
 from ldm_jittor.files import atomic_path, leftovers, read_json
+
+logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "_run"
 MANIFEST = "manifest.json"
@@ -71,7 +74,7 @@ class OutputFolder:
             return
         changed = differing(before, identity)
         if changed and repaint:
-            print(f"{self} holds images made with {changed[0]}: painting them again")
+            logger.info("%s holds images made with %s: painting them again", self, changed[0])
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)
         else:

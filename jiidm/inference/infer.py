@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from jiidm.report.sheets import contact_sheet
 
 if TYPE_CHECKING:
     from jiidm.pipeline import Hooks, Pipeline
+
+logger = logging.getLogger(__name__)
 
 SHEET_ROWS = 32
 CAPTIONS = ("reference", "mask", "noisy start", "result")
@@ -40,7 +43,7 @@ def paint_folder(
     """
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
-        print(f"nothing to do: all {len(jobs)} images are in {folder}")
+        logger.info("nothing to do: all %d images are in %s", len(jobs), folder)
         return 0
     pipeline = load_pipeline()
     from jiidm.pipeline import Input
@@ -70,7 +73,7 @@ def paint_folder(
             folder.write(result.name, image, config.inference.jpeg_quality)
     refuse_first(folder.faults(jobs))
     _draw_sheet(folder, jobs[:SHEET_ROWS], rows, config.data.size)
-    print(f"{len(missing)} images made, {len(jobs)} in {folder}")
+    logger.info("%d images made, %d in %s", len(missing), len(jobs), folder)
     return len(missing)
 
 

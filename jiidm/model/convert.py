@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from jiidm.model.build import build_autoencoder, build_unet
 from jiidm.model.files import ModelFile, save_model, tell_of_old_groups
 from ldm_jittor import checkpoint
 from ldm_jittor.formats.names import Network
+
+logger = logging.getLogger(__name__)
 
 RELEASED = "iidm"
 """The config of the released weights, for sources that hold none."""
@@ -72,7 +75,7 @@ def _collect(files: Sequence[ModelFile]) -> dict[str, Part]:
         source = file.path
         found, others = file.read_networks()
         for kind, network in found.items():
-            print(f"{source}: {LABELS[kind]}, {len(network.state)} arrays, names of {network.layout}")
+            logger.info("%s: %s, %d arrays, names of %s", source, LABELS[kind], len(network.state), network.layout)
             if kind in parts:
                 first = parts[kind].file.path
                 raise InputError(f"{source}: a second {LABELS[kind]} beside {first}; give one (to infer, the averaged)")
@@ -80,7 +83,7 @@ def _collect(files: Sequence[ModelFile]) -> dict[str, Part]:
         if others:
             groups = Counter(name.split(".")[0] for name in others)
             left_out = ", ".join(f"{name} ({count})" for name, count in groups.items())
-            print(f"{source}: left out {left_out}")
+            logger.info("%s: left out %s", source, left_out)
         if "config" in file.metadata:
             tell_of_old_groups(source, file.metadata)
     return parts

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 from collections.abc import Collection, Mapping
 from functools import cached_property
@@ -28,6 +29,8 @@ from ldm_jittor.files import read_json
 from ldm_jittor.formats.names import Network, diffusers_groups, networks
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
+
+logger = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "demo.safetensors"
 MODEL_FILE = "model.safetensors"
@@ -164,9 +167,8 @@ def stored_config(path: str | os.PathLike) -> Config:
 def tell_of_old_groups(path: str | os.PathLike, metadata: Mapping[str, Any]) -> None:
     """Say so of a file with a config that this kit wrote before the groups of group norm were a setting."""
     if not any(has_groups(metadata["config"].get(kind, {})) for kind in ("autoencoder", "unet")):
-        print(
-            f"{path}: has no norm_groups; it was made with, and is read by, the old rule of 4 channels a group or more"
-        )
+        told = "has no norm_groups; it was made with, and is read by, the old rule of 4 channels a group or more"
+        logger.info("%s: %s", path, told)
 
 
 def _config_tree(path: str | os.PathLike, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,14 +34,15 @@ def test_statistics_are_those_of_all_features(folder):
     assert np.allclose(mu, colors.mean(axis=0)) and np.allclose(sigma, np.cov(colors.T), rtol=1e-5)
 
 
-def test_a_second_call_reads_the_cache(folder, cache, capsys):
+def test_a_second_call_reads_the_cache(folder, cache, caplog):
+    caplog.set_level("INFO", "jiidm")
     photos = find_photos(folder)
     first = photo_statistics(photos, SIZE, Brightness())
     again = Brightness()
     second = photo_statistics(photos, SIZE, again)
     assert again.seen == 0 and all(np.array_equal(a, b) for a, b in zip(first, second))
     (file,) = cache.iterdir()
-    assert str(file) in capsys.readouterr().out
+    assert str(file) in caplog.text
     with np.load(file) as stored:
         assert metrics.frechet_distance(stored["mu"], stored["sigma"], *first) < 1e-6
 
@@ -85,10 +86,10 @@ def test_a_damaged_cache_is_computed_anew(folder, cache, content):
     assert network.seen == 11
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(folder, cache, capsys):
+def test_a_cache_that_cannot_be_written_costs_time_only(folder, cache, caplog):
     cache.parent.write_text("a file in the way")
     mu, _ = photo_statistics(find_photos(folder), SIZE, Brightness())
-    assert len(mu) == 3 and "cannot be written" in capsys.readouterr().out
+    assert len(mu) == 3 and "cannot be written" in caplog.text
 
 
 def test_photos_of_a_data_folder_are_its_images(folder):

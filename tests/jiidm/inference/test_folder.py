@@ -179,10 +179,11 @@ class TestClaim:
         told = "made with another seed (3, now 4) and 1 more; choose another output folder"
         assert str(caught.value) == f"{out}: {told}"
 
-    def test_with_repaint_the_images_of_another_thing_go(self, out, record, smoke, capsys):
+    def test_with_repaint_the_images_of_another_thing_go(self, out, record, smoke, caplog):
+        caplog.set_level("INFO", "jiidm")
         OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
         OutputFolder(out).claim(record | {"seed": 4}, JOBS, repaint=True)
-        assert "another seed (3, now 4): painting them again" in capsys.readouterr().out
+        assert "another seed (3, now 4): painting them again" in caplog.text
         assert os.listdir(out) == ["_run"]
 
     def test_images_of_no_mask_are_refused(self, out, record):

@@ -58,8 +58,9 @@ def test_what_only_the_file_knows_holds_with_another_config(smoke, tmp_path, smo
     assert model.ModelFile(tmp_path / "bare.safetensors").adapted(smoke) == smoke
 
 
-def test_a_file_without_the_number_of_groups_has_small_ones(smoke, tmp_path, smoke_model, capsys):
+def test_a_file_without_the_number_of_groups_has_small_ones(smoke, tmp_path, smoke_model, caplog):
     """It is of the first version, whose rule was that of the smoke config's setting."""
+    caplog.set_level("INFO", "jiidm")
     tree = configs.to_dict(smoke)
     for section in ("autoencoder", "unet"):
         del tree[section]["norm_groups"], tree[section]["norm_min_channels"]
@@ -67,10 +68,10 @@ def test_a_file_without_the_number_of_groups_has_small_ones(smoke, tmp_path, smo
     checkpoint.save(path, checkpoint.load(smoke_model).arrays, {"config": tree})
     assert model.stored_config(path) == smoke
     model.export_half(path, tmp_path / "half.safetensors")
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = caplog.messages
     assert "old.safetensors" in line and "4 channels a group" in line
     model.export_half(smoke_model, tmp_path / "new.safetensors")
-    assert capsys.readouterr().out == ""
+    assert caplog.messages == [line]
 
 
 def test_a_file_is_opened_once_for_each_thing_that_is_read(smoke_model, monkeypatch):
