@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jiidm.data.images import save_jpeg, save_png
 from jiidm.errors import InputError
-from jiidm.report.tables import table as table  # leaves when its last caller has moved
 
 TILE_WIDTH = 256
 _GAP = 4
