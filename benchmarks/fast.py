@@ -2,7 +2,7 @@
 
     python benchmarks/fast.py --config demo iidm
 
-The shipped model paints generated masks that it was not trained on, by the rounds of each config. The table has images
+The shipped model gets generated masks that it was not trained on, by the rounds of each config. The table has images
 per minute, and two distances of the images (mean absolute difference in grey levels, PSNR): from the solution, which
 takes every timestep, and from the rounds as configured.
 """

@@ -3,9 +3,10 @@
     python benchmarks/pipeline.py --config demo --count 20
 
 PyTorch's side does what published code does: colour transfer, encoding, noising, guided steps of diffusers' scheduler,
-decoding. It computes everything that depends on the mask again in each step. Both sides draw the same noise and paint
-the same images: 99 % of the values have to agree within 3 grey levels. The others may not, because each round rounds to
-8 bits and to codes, where float noise now and then picks the neighbour. The fast profile is `--fast` of `jiidm infer`.
+decoding. It computes everything that depends on the mask again in each step. Both sides draw the same noise, so their
+images are the same: 99 % of the values have to agree within 3 grey levels. The others may not, because each round
+rounds to 8 bits and to codes, where float noise now and then picks the neighbour. The fast profile is `--fast` of
+`jiidm infer`.
 """
 
 from __future__ import annotations

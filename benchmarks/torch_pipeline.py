@@ -26,7 +26,7 @@ MODEL = Path(configs.__file__).parents[1] / "assets" / "demo.safetensors"
 
 
 class Pipeline:
-    """Paints by the rounds of a config with a linear schedule and a VQ autoencoder."""
+    """Generates images by the rounds of a config with a linear schedule and a VQ autoencoder."""
 
     def __init__(self, config: Config, timesteps: list[list[int]], arrays: dict[str, np.ndarray], device: str):
         """timesteps: every round's."""

@@ -1,4 +1,4 @@
-"""Paints a generated mask in the style of a generated photo, by the model that ships; writes painted.png.
+"""Generates an image from a mask in the style of a photo, by the model that ships, and writes painted.png.
 
 python examples/paint.py
 """

@@ -42,7 +42,7 @@ PALETTE: np.ndarray = np.array([color for _, color in _CLASSES], dtype=np.uint8)
 
 
 def colorize(mask: np.ndarray) -> np.ndarray:
-    """Paint a mask [H,W] of class ids 0-28 in palette colours: uint8 RGB [H,W,3]. Raises IndexError on other ids."""
+    """Show a mask [H,W] of class ids 0-28 in palette colours: uint8 RGB [H,W,3]. Raises IndexError on other ids."""
     return PALETTE[mask]
 
 

@@ -120,10 +120,10 @@ def _add_shared_options(parser: options.Parser, count: int) -> argparse._Mutuall
     models.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help=help)
     help = "folder of pairs never trained on (default: the run's validation pairs, or landscapes generated afresh)"
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=help)
-    parser.add_argument("--count", type=int, default=count, metavar="N", help=f"masks to paint (default: {count})")
+    parser.add_argument("--count", type=int, default=count, metavar="N", help=f"how many masks (default: {count})")
     options.add_seed_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for images, tables and pictures")
-    parser.add_argument("--real", type=Path, metavar="DIR", help="real photos (default: those of the masks painted)")
+    parser.add_argument("--real", type=Path, metavar="DIR", help="real photos (default: those of the masks)")
     options.add_evaluator_options(parser)
     return models
 

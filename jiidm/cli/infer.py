@@ -20,7 +20,7 @@ def add_infer(commands: Any) -> None:
         commands,
         "infer",
         _infer,
-        "Paint masks in the style of reference photos, and write a submission folder.",
+        "Generate images from masks, in the style of reference photos, and write a submission folder.",
         """examples:
   jiidm infer                                  generated masks and references -> out/
   jiidm infer test_masks/ refs.json out/       one OUT/<mask>.jpg for every mask

@@ -121,16 +121,16 @@ class DiffusionTraining:
     validate_every: int = at_least(1, default=5000)
     checkpoint_every: int = at_least(1, default=10_000)
     distance_every: int | None = at_least(0, default=None)
-    """Steps between two Frechet distances of painted validation masks to their photos. Null or 0: none are taken."""
+    """Steps between two Frechet distances of validation images to their masks' photos. Null or 0: none are taken."""
     distance_images: int = at_least(2, default=200)
-    """Masks painted for one distance, or as many as there are."""
+    """Validation masks for one distance, or as many as there are."""
     keep_best: int = at_least(2, default=2)
     """How many checkpoints are kept besides the last, two or more: those of the smallest distances."""
 
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """The network that reads masks off painted images, and its training: `jiidm train segmenter`."""
+    """The network that reads masks off generated images, and its training: `jiidm train segmenter`."""
 
     variant: Literal["tiny", "b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
     size: tuple[int, int] = (512, 384)

@@ -52,7 +52,7 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
     """The rows that sampling makes. `PAPER_CT` follows from `PAPER` by `recolor`.
 
     given: the config whose rounds are taken apart. single: the best checkpoint as a model, for the first four rows.
-    averaged: the mean of the two best. paper: a model of the paper's schedule, which paints by the round it was saved
+    averaged: the mean of the two best. paper: a model of the paper's schedule, which samples by the round it was saved
     with.
     Raises InputError for fewer than two rounds, and where the models do not fit.
     """

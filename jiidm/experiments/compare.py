@@ -42,9 +42,9 @@ def _essence(used: object) -> str:
 def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:
     """Draw reference, mask and each run's image side by side, as the paper's Figures 5 and 6 do.
 
-    The picture has eight masks at most, spread evenly over those that every run has painted. Without `jobs` it has the
-    runs' images only. Raises InputError where the runs have none in common or an image is damaged, OSError where `path`
-    cannot be written.
+    The picture has eight masks at most, spread evenly over those that every run has an image of. Without `jobs` it has
+    the runs' images only. Raises InputError where the runs have none in common or an image is damaged, OSError where
+    `path` cannot be written.
     """
     painted = [{image.stem for image in run.glob("*.jpg") if image.name[0] != "."} for run in runs]
     known = {job.stem: job for job in jobs}

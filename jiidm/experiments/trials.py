@@ -1,4 +1,4 @@
-"""What `ablate` and `sweep` share: ways to paint the same masks, which the same networks score."""
+"""What `ablate` and `sweep` share: ways to generate images from the same masks, which the same networks score."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trial(NamedTuple):
-    """One way to paint, and the name of its output folder."""
+    """One way to generate images, and the name of its output folder."""
 
     name: str
     model: ModelFile
@@ -84,9 +84,9 @@ def configure(model: ModelFile, given: Config) -> Config:
 
 
 def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
-    """Paint every missing image of every trial in `out`/<its name>, an ordinary output folder.
+    """Generate every missing image of every trial in `out`/<its name>, an ordinary output folder.
 
-    Raises InputError, before anything is painted, where a folder holds images that were made otherwise.
+    Raises InputError, before anything is generated, where a folder holds images that were made otherwise.
     """
     identities = [identity_of(trial, seed) for trial in trials]
     folders = [OutputFolder(out / trial.name) for trial in trials]

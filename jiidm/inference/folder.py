@@ -74,7 +74,7 @@ class OutputFolder:
             return
         changed = differing(before, identity)
         if changed and repaint:
-            logger.info("%s holds images made with %s: painting them again", self, changed[0])
+            logger.info("%s holds images made with %s: generating them again", self, changed[0])
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)
         else:

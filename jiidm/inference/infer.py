@@ -56,7 +56,7 @@ def paint_folder(
     inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
     rows = {}
     steps = pipeline.num_steps(inputs, wanted=missing)
-    with tqdm(total=steps, desc=f"painting {len(missing)} images", unit="step") as progress:
+    with tqdm(total=steps, desc=f"generating {len(missing)} images", unit="step") as progress:
         for result in pipeline.stream(
             inputs,
             seed=seed,
@@ -80,7 +80,7 @@ def paint_folder(
 def _draw_sheet(
     folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]], size: tuple[int, int]
 ) -> None:
-    """Draw `_run/contact_sheet.jpg`. Rows that this call has not painted come from the files of earlier calls."""
+    """Draw `_run/contact_sheet.jpg`. Rows that this call has not generated come from the files of earlier calls."""
     drawn = {}
     for job in jobs:
         start = folder.run_folder / "starts" / f"{job.stem}.jpg"

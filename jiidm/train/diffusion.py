@@ -110,7 +110,7 @@ class DiffusionStage(Stage):
         return without_picture or self._distance_due(step)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Keep the averaged weights. Then take their validation loss, show what they paint, and take the distance."""
+        """Keep the averaged weights. Then take their validation loss, show sample images, and take the distance."""
         measured = {}
         if self.checkpoint_due(step):
             self._keep(step)

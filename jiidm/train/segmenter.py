@@ -33,7 +33,7 @@ VALIDATION_IMAGES = 64
 LOSS_STRIDE = 2
 """The loss looks at every second row and column, with a new choice each step: a quarter of the work, the same mean."""
 MAX_BLUR = 4.0
-"""Painted images are less sharp than photos. Up to this many pixels become one."""
+"""Generated images are less sharp than photos. Up to this many pixels become one."""
 
 
 def train_segmenter(

@@ -1,4 +1,4 @@
-"""Validation of IIDM: paint validation masks, to look at, and to take their Frechet distance to the photos."""
+"""Validation of IIDM: images from validation masks, to look at, and to take their Frechet distance to the photos."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sample_sheet(
     picture: Path,
     on_step: Callable[[], None],
 ) -> None:
-    """Paint the first validation masks in the styles of training photos, and lay them out in `picture`.
+    """Generate images from the first validation masks in the styles of training photos, and lay them out in `picture`.
 
     `on_step` is called after every sampling step, and may raise.
     """
@@ -64,10 +64,10 @@ def sample_sheet(
 class Validation:
     """Takes the distances of one training run and keeps their list, `folder`/distances.json.
 
-    The first `distance_images` validation masks are painted, each in the style of another one's photo. Noise and styles
-    follow from the seed. Sampling is that of `--fast` where it applies. The images are compared with the same masks'
-    own photos. Against other photos, what few masks show by chance would outweigh how they are painted, and hide the
-    order.
+    The first `distance_images` validation masks become images, each in the style of another one's photo. Noise and
+    styles follow from the seed. Sampling is that of `--fast` where it applies. The images are compared with the same
+    masks' own photos. Against other photos, what few masks show by chance would outweigh the quality of the images, and
+    hide the order.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Validation:
         """The measurement in one line."""
         counts = "+".join(str(spec.num_steps) for spec in self.config.inference.rounds)
         images = len(self.pairs)
-        return f"{self.score} every {self.every} steps, of {images} validation masks painted in {counts} sampling steps"
+        return f"{self.score} every {self.every} steps, of {images} validation masks in {counts} sampling steps"
 
     def is_due(self, step: int) -> bool:
         """Whether a distance belongs to this step and has not been taken."""
@@ -123,7 +123,9 @@ class Validation:
         return distance
 
     def measure(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
-        """The distance of what `model` paints. `on_step` is called after every sampling step, and may raise."""
+        """The distance of the images that `model` generates. `on_step` is called after each sampling step, and may
+        raise.
+        """
         pipeline = Pipeline(model._replace(config=self.config))
         inputs = [
             Input(pair.stem, pair.label, self.pairs[self.references[i]].image) for i, pair in enumerate(self.pairs)
@@ -159,7 +161,7 @@ def affordable(config: Config) -> Config:
 
 
 def _sampling_digest(config: Config) -> str:
-    """A digest of all settings that decide what is painted."""
+    """A digest of all settings that decide the images."""
     settings = sampling(config)
     settings.pop("jpeg_quality")  # no file is written
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

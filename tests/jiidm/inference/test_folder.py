@@ -183,7 +183,7 @@ class TestClaim:
         caplog.set_level("INFO", "jiidm")
         OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
         OutputFolder(out).claim(record | {"seed": 4}, JOBS, repaint=True)
-        assert "another seed (3, now 4): painting them again" in caplog.text
+        assert "another seed (3, now 4): generating them again" in caplog.text
         assert os.listdir(out) == ["_run"]
 
     def test_images_of_no_mask_are_refused(self, out, record):

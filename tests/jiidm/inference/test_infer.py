@@ -266,7 +266,7 @@ class TestDemo:
         assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]) == 0
         first = Path("out/synth_000000.jpg").read_bytes()
         assert cli.main(["infer", "--checkpoint", str(smoke_model), "--device", "cpu", "--seed", "5"]) == 0
-        assert "another seed (0, now 5): painting them again" in capsys.readouterr().out
+        assert "another seed (0, now 5): generating them again" in capsys.readouterr().out
         assert Path("out/synth_000000.jpg").read_bytes() != first
 
     def test_without_arguments_masks_and_references_are_generated(self, smoke_model, tmp_path, monkeypatch):
