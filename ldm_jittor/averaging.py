@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ldm_jittor.checkpoint import METADATA_KEY, listed
+from ldm_jittor.checkpoint import METADATA_KEY, listed, mismatches
 from ldm_jittor.errors import CheckpointError
 from ldm_jittor.files import atomic_path
 
@@ -73,15 +73,7 @@ def common_layout(sources: Sequence[str | os.PathLike]) -> Layout:
     if unknown:
         raise CheckpointError(f"{sources[0]} cannot be averaged: {listed(unknown)}")
     for source in sources[1:]:
-        other = _layout(source)
-        faults = [f"{name} is missing" for name in first if name not in other]
-        faults += [f"{name} is surplus" for name in other if name not in first]
-        faults += [
-            f"{name} is {_shown(other[name])}, not {_shown(entry)}"
-            for name, entry in first.items()
-            if name in other and _shown(other[name]) != _shown(entry)
-        ]
-        if faults:
+        if faults := mismatches(_described(_layout(source)), _described(first)):
             raise CheckpointError(f"{source} does not fit {sources[0]}: {listed(faults)}")
     return first
 
@@ -124,5 +116,6 @@ def _read(path: str | os.PathLike, name: str) -> np.ndarray:
         return file.get_tensor(name)
 
 
-def _shown(entry: Mapping[str, Any]) -> str:
-    return f"{entry['dtype']} {'x'.join(map(str, entry['shape'])) or 'scalar'}"
+def _described(layout: Layout) -> dict[str, str]:
+    """Each array's dtype and shape in words."""
+    return {name: f"{e['dtype']} {'x'.join(map(str, e['shape'])) or 'scalar'}" for name, e in layout.items()}

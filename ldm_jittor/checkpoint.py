@@ -169,16 +169,22 @@ def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
 
     A training that diverged leaves the latter.
     """
-    shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
-    faults = [f"{name} is missing" for name in shapes if name not in arrays]
-    faults += [f"{name} is surplus" for name in arrays if name not in shapes]
-    faults += [
-        f"{name} is {'x'.join(map(str, arrays[name].shape)) or 'a scalar'}, not {'x'.join(map(str, shape))}"
-        for name, shape in shapes.items()
-        if name in arrays and tuple(arrays[name].shape) != shape
-    ]
+    shapes = {name: _shown(value.shape) for name, value in module.named_parameters()}
+    faults = mismatches({name: _shown(array.shape) for name, array in arrays.items()}, shapes)
     faults += [f"{name} is not finite" for name in shapes if name in arrays and not np.isfinite(arrays[name]).all()]
     return faults
+
+
+def mismatches(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
+    """Names that are missing or surplus, and names whose description, such as a shape, differs."""
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is surplus" for name in found if name not in expected]
+    both = [name for name in expected if name in found]
+    return faults + [f"{name} is {found[name]}, not {expected[name]}" for name in both if found[name] != expected[name]]
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
 
 
 def listed(faults: Sequence[str]) -> str:
