@@ -157,5 +157,22 @@ for name in {names}:
 
 
 @pytest.mark.parametrize("path", KIT + CORE, ids=module_name)
+def test_no_function_has_the_name_of_something_imported(path):
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    functions = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {alias.asname or alias.name.split(".")[0] for node in imports for alias in node.names}
+    assert not functions & names
+
+
+@pytest.mark.parametrize("path", KIT + CORE, ids=module_name)
+def test_only_the_command_line_and_the_doctor_print(path):
+    """The rest logs, so that programs which use the library can choose."""
+    if room(module_name(path)) != "cli" and path.stem != "doctor":
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        assert not [call.lineno for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+
+
+@pytest.mark.parametrize("path", KIT + CORE, ids=module_name)
 def test_files_stay_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
