@@ -15,8 +15,10 @@ from ldm_jittor.layers import resize_nearest
 
 
 class DistanceFactor(nn.Module):
-    """1 + a 1x1 convolution of a distance map [B,2,H,W] -> [B,1,H,W]. It starts at 1, as the paper's does; the released
-    code meant to, but draws the weights anew."""
+    """1 + a 1x1 convolution of a distance map [B,2,H,W] -> [B,1,H,W].
+
+    It starts at 1, as the paper's does. The released code meant to, but draws the weights anew.
+    """
 
     def __init__(self):
         self.weight = jt.zeros((1, 2, 1, 1))
@@ -27,7 +29,7 @@ class DistanceFactor(nn.Module):
 
 
 class ClassAffine(nn.Module):
-    """A scale and a shift [classes,channels] for each class: normed * scale + shift (not 1 + scale, unlike SPADE)."""
+    """A scale and a shift [classes,channels] for each class: normed * scale + shift, where SPADE has 1 + scale."""
 
     def __init__(self, channels: int, num_classes: int, distance_map: bool):
         self.weight = jt.init.uniform((num_classes, channels), "float32", 0, 1)
@@ -44,8 +46,10 @@ class ClassAffine(nn.Module):
 
 
 def _look_up(table: jt.Var, segmap: jt.Var) -> jt.Var:
-    """Each pixel's row of table [classes,C] -> [B,C,H,W]. A product with the one-hot mask finds it faster than an
-    index, and so does the gradient."""
+    """Each pixel's row of table [classes,C] -> [B,C,H,W].
+
+    A product with the one-hot mask finds the row faster than an index does, and so does the gradient.
+    """
     return ops.conv2d(segmap, table.transpose(1, 0).reshape((table.shape[1], table.shape[0], 1, 1)))
 
 

@@ -1,4 +1,4 @@
-"""Discriminators that tell photos from paintings of a mask: patches at two scales, and a feature pyramid."""
+"""Discriminators that tell photos from generated images of a mask: patches at two scales, and a feature pyramid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Verdict(NamedTuple):
     logits: list[jt.Var]
     """Maps [B,1,h,w], high where it looks like a photo; losses average over the maps."""
     features: list[list[jt.Var]]
-    """What feature matching compares: it sums over the maps of a group and averages over the groups."""
+    """The features that feature matching compares. It sums over the maps of a group and averages over the groups."""
 
 
 class MultiscaleDiscriminator(nn.Module):
@@ -38,7 +38,7 @@ class MultiscaleDiscriminator(nn.Module):
 
 
 def _halve(x: jt.Var) -> jt.Var:
-    """Means of 3x3 pixels, every second one, of those inside the image at its border."""
+    """Means of every second 3x3 pixels. At the border only pixels inside the image count."""
     # Jittor's pooling counts the padding whatever count_include_pad says
     means, inside = (nn.avg_pool2d(y, 3, stride=2, padding=1) for y in (x, jt.ones((1, 1, *x.shape[2:]))))
     return means / inside

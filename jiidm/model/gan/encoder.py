@@ -14,7 +14,7 @@ SIDE = 256
 
 
 class ImageEncoder(nn.Module):
-    """Six convolutions that halve, each with instance norm, then two linear maps."""
+    """Six convolutions that halve, each with instance norm, and then two linear maps."""
 
     def __init__(self, channels: int):
         widths = [3, channels, 2 * channels, 4 * channels, 8 * channels, 8 * channels, 8 * channels]

@@ -15,9 +15,9 @@ GAIN = 0.02
 def initialize(network: nn.Module, spectral: bool) -> None:
     """Draw the weights of convolutions and linear layers from Xavier's normal distribution of gain 0.02; biases are 0.
 
-    spectral: those under spectral norm too, as in SCGAN. The others' code means to, but on a GPU their weights stay
-    uniform, as SpectralConv2d draws them: the same function, since sigma divides the scale out, but one that Adam
-    changes less in a step.
+    spectral: also draw those under spectral norm, as SCGAN does. The others' code means to. On a GPU, though, its
+    weights stay uniform, as SpectralConv2d draws them. The function is the same, since sigma divides the scale out, but
+    Adam changes it less in a step.
     """
     for _, module in network.named_modules():
         if isinstance(module, (nn.Conv, nn.ConvTranspose, nn.Linear)):

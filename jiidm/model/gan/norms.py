@@ -16,8 +16,8 @@ def leaky_relu(x: jt.Var) -> jt.Var:
 class BatchNorm(nn.Module):
     """Batch norm over all ranks, with running statistics as PyTorch keeps them.
 
-    The running variance averages the unbiased one (Jittor's own batch norm averages the biased one, 4 % less on a map
-    of 2x3x4), so that published weights can be trained on and come out the same.
+    The running variance averages the unbiased one, so that published weights can be trained on and come out the same.
+    Jittor's own batch norm averages the biased one, 4 % less on a map of 2x3x4.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
@@ -48,7 +48,7 @@ def _channel_mean(x: jt.Var) -> jt.Var:
 
 
 class InstanceNorm(nn.Module):
-    """Each channel of each sample by its own mean and variance."""
+    """Normalise each channel of each sample by its own mean and variance."""
 
     def execute(self, x: jt.Var) -> jt.Var:
         rows = (1, x.shape[1])

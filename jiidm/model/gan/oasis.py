@@ -1,4 +1,6 @@
-"""OASIS' discriminator, a segmenter with one class more, for paintings (Schoenfeld et al. 2021, arXiv:2012.04781)."""
+"""OASIS' discriminator (Schoenfeld et al. 2021, arXiv:2012.04781): a segmenter with one more class, for generated
+images.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ WIDTHS = (2, 2, 4, 4, 8, 8)
 
 
 class OASISDiscriminator(nn.Module):
-    """U-Net of six residual blocks down and six up, without norms but for the weights'."""
+    """U-Net of six residual blocks down and six up. It has no norms but those of its weights."""
 
     def __init__(self, num_classes: int, channels: int):
         down = [3, *(mult * channels for mult in WIDTHS)]
@@ -28,7 +30,9 @@ class OASISDiscriminator(nn.Module):
         self.layer_up_last = Conv2d(channels, num_classes + 1, 1)
 
     def execute(self, image: jt.Var) -> jt.Var:
-        """image [B,3,H,W] in [-1, 1], both sides divide by 64 -> logits [B,1+classes,H,W], of "painted" first."""
+        """image [B,3,H,W] in [-1, 1], both sides divide by 64 -> logits [B,1+classes,H,W]. The first class is
+        "generated".
+        """
         skips = []
         x = image
         for block in self.body_down:

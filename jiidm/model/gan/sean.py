@@ -15,7 +15,7 @@ from ldm_jittor import ops
 from ldm_jittor.layers import Conv2d, resize_nearest
 
 Noise = Callable[[tuple[int, int, int, int]], jt.Var]
-"""Draws a plane [B,1,H,W] of normal noise, once for each norm in the order in which they run."""
+"""Draws a plane [B,1,H,W] of normal noise, once for each norm, in the order in which they run."""
 
 
 class StyleEncoder(nn.Module):
@@ -48,7 +48,7 @@ class StyleEncoder(nn.Module):
 class ACE(nn.Module):
     """The norm: noise, batch norm, then scale and shift blended from the mask's and the styles'.
 
-    Without `styled` only the mask modulates; the noise is added all the same, and the blending has no effect.
+    Without `styled` only the mask modulates. The noise is added all the same, and the blending has no effect.
     """
 
     def __init__(self, channels: int, num_classes: int, style_channels: int, styled: bool):
