@@ -63,6 +63,7 @@ def use_device(device: str) -> None:
     import jittor as jt
 
     _give_ctrl_c_back_to_python()
+    _flush_subnormals()
 
     if device == "cuda" and not jt.has_cuda:
         raise InputError("--device cuda: Jittor was imported without CUDA")
@@ -74,6 +75,18 @@ def _give_ctrl_c_back_to_python() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)
+
+
+def _flush_subnormals() -> None:
+    """Make numbers below 1e-38 count as zero from the first operator on, in this thread and those that it starts.
+
+    Jittor's operators are compiled with -Ofast. Loading one turns this on, for the thread that loads it, which is
+    Jittor's helper or this one by chance. A resumed run would then round otherwise than the whole one.
+    """
+    import jittor as jt
+
+    with jt.flag_scope(use_parallel_op_compiler=0):
+        (jt.ones(1) + 1).sync()
 
 
 def warm_up(device: str = "auto") -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from processes import run_python
@@ -178,7 +179,7 @@ def test_python_config_of_the_interpreter_behind_a_virtual_environment(monkeypat
 
 
 def test_use_device_turns_cuda_on_and_off_and_refuses_it_where_it_lacks(monkeypatch):
-    jittor = SimpleNamespace(has_cuda=False, flags=SimpleNamespace(use_cuda=None))
+    jittor = MagicMock(has_cuda=False)
     monkeypatch.setitem(sys.modules, "jittor", jittor)
     runtime.use_device("cpu")
     assert jittor.flags.use_cuda == 0
@@ -187,3 +188,23 @@ def test_use_device_turns_cuda_on_and_off_and_refuses_it_where_it_lacks(monkeypa
     jittor.has_cuda = True
     runtime.use_device("cuda")
     assert jittor.flags.use_cuda == 1
+
+
+def test_subnormal_numbers_are_zero_from_the_first_operator_on(monkeypatch):
+    """Else it depends on what has been computed before, and a resumed run rounds otherwise."""
+    monkeypatch.undo()  # the home folder holds Jittor's cache
+    code = """
+import sys, threading
+import numpy as np
+from jiidm.system import runtime
+runtime.prepare("cpu")
+runtime.use_device("cpu")
+products = []
+multiply = lambda: products.append(float((np.float32([1e-30]) * np.float32([1e-10]))[0]))
+multiply()
+thread = threading.Thread(target=multiply)
+thread.start()
+thread.join()
+print(products)
+"""
+    assert run_python(code).stdout.splitlines()[-1] == "[0.0, 0.0]"
