@@ -44,6 +44,7 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
 
 
 def _infer(arguments: argparse.Namespace) -> None:
+    from jiidm.config.load import load_config
     from jiidm.data.identity import made_by
     from jiidm.inference.folder import OutputFolder
     from jiidm.inference.infer import paint_folder
@@ -56,9 +57,10 @@ def _infer(arguments: argparse.Namespace) -> None:
         options.refuse_unused(arguments.set, "infer without --fast", ("inference.fast_steps",))
     folder = OutputFolder(arguments.out or "out")
     # inputs are checked before Jittor is loaded
+    given = load_config(arguments.config) if arguments.config else None
     jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     options.start_jittor(arguments.device)
-    model, config = _choose_model(arguments)
+    model, config = _choose_model(arguments, given)
     from jiidm.experiments.released import hooks_for
     from jiidm.pipeline import Pipeline
 
@@ -79,13 +81,13 @@ def _infer(arguments: argparse.Namespace) -> None:
     paint_folder(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, hooks=hooks_for(config))
 
 
-def _choose_model(arguments: argparse.Namespace) -> tuple[ModelFile, Config]:
+def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[ModelFile, Config]:
     """The model file, and the config to run it with, whose seed is the noise's. It prints both."""
-    from jiidm.config.load import fast, load_config, override
+    from jiidm.config.load import fast, override
     from jiidm.model.files import ModelFile, find_model
 
     model = ModelFile(arguments.checkpoint or find_model())  # a missing or foreign file is refused before anything else
-    config = model.adapted(load_config(arguments.config)) if arguments.config else model.config
+    config = model.adapted(given) if given else model.config
     overrides = list(arguments.set)
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")

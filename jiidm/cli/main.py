@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ EXIT_STATUSES = """exit status:
   0    done
   1    doctor found something to mend
   2    an input, a file or an option is wrong: one line on stderr says which, and nothing is half-written
-  130  interrupted by Ctrl-C, 143 by SIGTERM: the same command goes on from what is saved
+  130  Ctrl-C stopped it: the same command goes on from what is saved
+  143  SIGTERM did so, 138 SIGUSR1, 129 SIGHUP; a training run saves its state first
   141  whoever read the output closed it, as `| head` does
 Any other status, with a traceback, is a bug."""
 
@@ -27,7 +29,7 @@ Any other status, with a traceback, is a bug."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status, as `jiidm --help` lists them."""
     try:
-        with console.showing_log(), _flushing_stdout():
+        with console.showing_log(), _forgiving_stdout():
             arguments = _parser().parse_args(argv)
             return arguments.run(arguments) or 0
     except (InputError, CheckpointError) as error:
@@ -68,9 +70,18 @@ def _parser() -> Parser:
 
 
 @contextlib.contextmanager
-def _flushing_stdout() -> Iterator[None]:
-    """A pipe that is closed is noticed at the block's end, not when Python ends."""
+def _forgiving_stdout() -> Iterator[None]:
+    """While the block runs, characters that stdout cannot encode are printed as escapes: a file name may hold any.
+
+    A closed pipe is noticed at the block's end, not when Python ends.
+    """
+    stdout = sys.stdout
+    errors = stdout.errors
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     finally:
-        sys.stdout.flush()
+        stdout.flush()
+        if isinstance(stdout, io.TextIOWrapper):
+            stdout.reconfigure(errors=errors)

@@ -60,7 +60,7 @@ def test_help_names_every_command_and_exit_status(capsys):
     told = capsys.readouterr().out
     for command in COMMANDS:
         assert f"\n    {command.split()[0]} " in told
-    for status in (0, 1, 2, 130, 141):
+    for status in (0, 1, 2, 130, 143, 141):
         assert f"\n  {status} " in told
 
 
@@ -101,6 +101,14 @@ def test_control_characters_in_messages_are_escaped(tmp_path, refusal):
     name = "a\x1b[31m\n\u202eb\udcff"
     assert r"a\x1b[31m\n\u202eb\udcff.yaml" in refusal(["schedule", tmp_path / f"{name}.yaml"])
     assert r"\x1b" in refusal(["data", "synth", "out", "--count", "\x1b]0;x\x07"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_results_name_files_that_stdout_cannot_encode(tmp_path, encoding):
+    out = tmp_path / "风景\udcff"
+    process = jiidm("data", "synth", out, "--count", 1, "--size", "64x48", PYTHONIOENCODING=encoding)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and rb"\udcff" in told and (out / "imgs").is_dir()
 
 
 def test_a_file_name_in_chinese_is_told_as_it_is(tmp_path, refusal):
