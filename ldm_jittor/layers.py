@@ -15,8 +15,8 @@ Affine = tuple[jt.Var, jt.Var]
 
 
 class Groups(NamedTuple):
-    """How group norms divide channels: into `number` groups, or fewer where a group would have less than
-    `min_channels`.
+    """How group norms divide channels: into `number` groups. With a `min_channels` above 1 there are fewer where a group
+    would have less than that.
     """
 
     number: int = 32
@@ -24,7 +24,7 @@ class Groups(NamedTuple):
 
     def of(self, channels: int) -> int:
         """The number of groups. Raises ValueError where they cannot be of equal size."""
-        groups = min(self.number, channels // self.min_channels)
+        groups = self.number if self.min_channels == 1 else min(self.number, channels // self.min_channels)
         if groups < 1 or channels % groups:
             raise ValueError(f"{channels} channels do not divide into {groups} groups for group norm")
         return groups

@@ -46,7 +46,7 @@ def test_group_norm_equals_the_formula(channels, setting, groups):
     np.testing.assert_allclose(norm(jt.array(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("channels, setting", [(48, ()), (100, (32, 3)), (3, (32, 4)), (30, (20,))])
+@pytest.mark.parametrize("channels, setting", [(16, ()), (48, ()), (100, (32, 3)), (3, (32, 4)), (30, (20,))])
 def test_channels_that_do_not_divide_into_groups_are_refused(channels, setting):
     with pytest.raises(ValueError, match=f"{channels} channels do not divide"):
         layers.GroupNorm(channels, layers.Groups(*setting))
