@@ -18,7 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jiidm.errors import InputError
 from jiidm.system import runtime
+from jiidm.system.cache import check_home, jittor_cache
 
 GIB = 2**30
 FIRST_COMPILE = "3-4 minutes on 2 cores"
@@ -179,13 +181,14 @@ def check_memory() -> Check:
 
 def check_disk() -> Check:
     """Space in the folder where Jittor keeps what it compiles."""
-    cache = runtime.jittor_cache()
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    remedy = "export JITTOR_HOME=/a/larger/disk"
+    try:
+        check_home()
+        place = jittor_cache()
+    except InputError as error:
+        return Check("disk", "fail", str(error), remedy)
     free = shutil.disk_usage(place).free / GIB
     detail = f"{free:.1f} GiB free at {place}"
-    remedy = "export JITTOR_HOME=/a/larger/disk"
-    if not os.access(place, os.W_OK):
-        return Check("disk", "fail", f"{place} can't be written; Jittor's cache goes there", remedy)
     if free < 1:
         return Check("disk", "fail", f"{detail}; Jittor's cache takes up to 1", remedy)
     return Check("disk", "ok", detail)
@@ -205,6 +208,9 @@ def check_jit_cache() -> Check:
 
 def check_convolution() -> Check:
     """Import Jittor in another process and run one convolution there, on the device it would choose."""
+    disk = check_disk()
+    if disk.status == "fail":
+        return Check("Jittor", "fail", "not tried without a place for its cache", disk.remedy)
     place = jit_cache()
     limit = SECONDS_COMPILED if place and is_compiled(place) else SECONDS_COLD
     start = time.monotonic()

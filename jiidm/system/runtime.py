@@ -7,7 +7,6 @@ without the rest of CUDA. So this module first looks at what is really there.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import platform
 import shutil
@@ -17,8 +16,10 @@ import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from jiidm.errors import InputError
+from jiidm.system.cache import check_home, forget_moved_tools, jittor_cache
 
 DEVICES = ("auto", "cpu", "cuda")
 # Jittor's environment variables that a user may have set.
@@ -46,28 +47,42 @@ class Runtime:
 def prepare(device: str = "auto") -> Runtime:
     """Choose the device and set Jittor's environment variables. Call this before Jittor is imported.
 
-    device: "cpu", "cuda", or "auto" for CUDA where it works. Raises InputError for another word, and for "cuda" where
-    CUDA can't be used.
+    device: "cpu", "cuda", or "auto" for CUDA where it works. Raises InputError for another word, for "cuda" where CUDA
+    can't be used, and as `check_home` does.
     """
     if device not in DEVICES:
         raise InputError(f"--device {device}: not one of {', '.join(DEVICES)}")
     cuda = Cuda("", "the CPU was asked for") if device == "cpu" else find_cuda()
     if device == "cuda" and not cuda.nvcc:
         raise InputError(f"--device cuda: {cuda.reason}")
+    check_home()
     os.environ.update(environment(cuda.nvcc))
     return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason)
 
 
 def use_device(device: str) -> None:
-    """Make Jittor compute on `device` ("cpu" or "cuda"), as `prepare` returned it. Imports Jittor."""
-    import jittor as jt
+    """Make Jittor compute on `device` ("cpu" or "cuda"), as `prepare` returned it. Imports Jittor.
 
+    Raises InputError where Jittor was imported without CUDA, or asks for another start.
+    """
+    jt = _import_jittor()
     _give_ctrl_c_back_to_python()
     _flush_subnormals()
 
     if device == "cuda" and not jt.has_cuda:
         raise InputError("--device cuda: Jittor was imported without CUDA")
     jt.flags.use_cuda = int(device == "cuda")
+
+
+def _import_jittor() -> Any:
+    if "jittor" not in sys.modules:
+        forget_moved_tools()
+    try:
+        import jittor
+    except SystemExit:  # with status 0
+        told = "Jittor's tools were of another version or compiler, and are compiled again"
+        raise InputError(f"{jittor_cache()}: {told}; give the same command once more") from None
+    return jittor
 
 
 def _give_ctrl_c_back_to_python() -> None:
@@ -94,10 +109,9 @@ def warm_up(device: str = "auto") -> str:
 
     Returns the folder of Jittor's JIT cache. Raises RuntimeError where the convolution is wrong.
     """
-    runtime = prepare(device)
+    use_device(prepare(device).device)
     import jittor as jt
 
-    use_device(runtime.device)
     total = jt.nn.conv2d(jt.ones((1, 3, 8, 8)), jt.ones((4, 3, 3, 3))).sum().item()
     expected = 4 * 6 * 6 * 27  # channels, positions, products of ones in each
     if total != expected:
@@ -202,18 +216,6 @@ def find_onednn() -> Path | None:
     if offline and offline.origin:
         places.append(Path(offline.origin).parent / f"{name}.tgz")
     return next((place for place in places if place.is_file()), None)
-
-
-def jittor_cache() -> Path:
-    """The folder of everything Jittor keeps, as its `jittor_utils.home` finds it."""
-    default = Path.home() / ".cache" / "jittor"
-    home = os.environ.get("JITTOR_HOME", "")
-    if not home:
-        try:
-            home = json.loads((default / "config.json").read_text())["JITTOR_HOME"]
-        except (OSError, ValueError, KeyError):
-            return default
-    return Path(home).absolute() / ".cache" / "jittor"
 
 
 def python_config() -> Path | None:

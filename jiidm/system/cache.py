@@ -1,0 +1,84 @@
+"""Where Jittor keeps what it compiles: found and mended before `import jittor`, which does neither well.
+
+Jittor makes the folder without a word where it is told to, ends in a traceback where it cannot, and ends the process
+with exit status 0 where it finds its tools compiled for another folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from jiidm.errors import InputError
+
+logger = logging.getLogger(__name__)
+_HOME = "JITTOR_HOME"
+
+
+def jittor_cache() -> Path:
+    """The folder of everything that Jittor keeps, as its `jittor_utils.home` finds it."""
+    home = os.environ.get(_HOME) or _remembered_home()
+    return Path(home).absolute() / ".cache" / "jittor" if home else _default_cache()
+
+
+def check_home() -> None:
+    """See that Jittor can keep its files. A remembered JITTOR_HOME that is gone is forgotten, with a warning.
+
+    Raises InputError where a folder cannot be written.
+    """
+    if not os.environ.get(_HOME):
+        os.environ.pop(_HOME, None)  # Jittor takes an empty one for a folder
+        remembered = _remembered_home()
+        if remembered and not Path(remembered).is_dir():
+            logger.warning(
+                f"the {_HOME} that Jittor remembers is gone: {remembered}; its cache is in {Path.home()} again"
+            )
+            os.environ[_HOME] = str(Path.home())  # which Jittor remembers instead
+    for folder, variable in ((_default_cache(), "HOME"), (jittor_cache(), _HOME)):
+        if any(character.isspace() for character in str(folder)):
+            raise InputError(f"{folder}: Jittor cannot compile in a folder with a space in its name; set {variable}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            told = f"Jittor cannot keep its files here ({error.strerror})"
+            raise InputError(f"{folder}: {told}; set {variable} to a folder that can be written") from None
+
+
+def forget_moved_tools() -> None:
+    """Have Jittor compile its tools again where they were compiled for another folder, as in a moved or copied cache.
+
+    Jittor would do so itself, but then end the process as if all were done.
+    """
+    import jittor_utils
+    from jittor_utils import lock
+
+    cache = Path(jittor_utils.cache_path)
+    with lock.lock_scope():
+        for key in sorted(cache.glob("jit_utils_core*.key")):
+            if f'-o "{cache}/' not in key.read_text(errors="replace"):
+                logger.warning(f"{cache}: moved or copied here; Jittor compiles it again, which takes minutes")
+                for path in (key.with_suffix(""), key):
+                    path.unlink(missing_ok=True)
+
+
+def _default_cache() -> Path:
+    try:
+        return Path.home() / ".cache" / "jittor"
+    except RuntimeError:
+        raise InputError("HOME is not set, and Jittor keeps its files there") from None
+
+
+def _remembered_home() -> str:
+    """The JITTOR_HOME of an earlier process, or "". Raises InputError for a file that Jittor could not read either."""
+    path = _default_cache() / "config.json"
+    try:
+        home = json.loads(path.read_text()).get(_HOME, "")
+    except OSError:
+        return ""
+    except (ValueError, AttributeError, RecursionError):
+        raise InputError(f"{path}: not as Jittor wrote it; remove this file") from None
+    return home if isinstance(home, str) else ""
