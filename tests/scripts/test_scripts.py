@@ -40,7 +40,11 @@ def project(tmp_path):
     for name in ("run_train.sh", "run_infer.sh", "setup_env.sh", "setup.py", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder / name)
     (folder / "ldm_jittor").mkdir()
-    for name in ("__init__.py", "errors.py", "system/__init__.py", "system/doctor.py", "system/runtime.py"):
+    for name in (
+        "__init__.py",
+        "errors.py",
+        *(f"system/{name}.py" for name in ("__init__", "cache", "doctor", "runtime")),
+    ):
         shutil.copy(PROJECT / "jiidm" / name, folder / "jiidm" / name)
     for name in ("__init__.py", "errors.py"):
         shutil.copy(PROJECT / "ldm_jittor" / name, folder / "ldm_jittor" / name)
