@@ -6,6 +6,7 @@ from typing import Any
 
 from jittor import nn
 
+from jiidm.classes import NUM_CLASSES
 from jiidm.errors import InputError
 from jiidm.model.gan.clade import CLADEGenerator
 from jiidm.model.gan.discriminators import FPSEDiscriminator, MultiscaleDiscriminator
@@ -39,13 +40,13 @@ def build_generator(
 
     name: gaugan, clade, sean or scgan. size: (height, width), which five upsamplings have to reach. channels: width of
     the last block, 64 in gaugan, clade and sean, 48 in scgan with a VAE and 32 without.
-    use_vae: whether it is called with the style code z [B,256] of an encoder; sean never is, but with
-    `style_codes=sean.style_codes(image, segmap)` and, if wanted, noise.
+    use_vae: whether it is called with the style code z [B,256] of an encoder. sean never is, whatever this says, but
+    with style_codes=sean.style_codes(image, segmap) and, if wanted, noise.
     options: gaugan and clade: `upsamplings` 5 or 6 (published as "more"); clade: `distance_map`, and then it is called
     with distance=... [B,2,H,W]; sean: `style_channels` (512); scgan: `routing_channels`, `fc_channels`, `conv_experts`,
     `norm_experts`, `temperature`, `spectral_routing`, `position`, by default those of the released family with or
     without a VAE.
-    Raises InputError for another name, a size that it does not reach, or a SEAN with a VAE.
+    Raises InputError for another name and for a size that it does not reach.
     """
     _check(name)
     try:
@@ -54,8 +55,6 @@ def build_generator(
         elif name == "clade":
             generator = CLADEGenerator(num_classes, size, channels, use_vae, **options)
         elif name == "sean":
-            if use_vae:
-                raise InputError("sean has style codes of its own: it takes no VAE")
             generator = SEANGenerator(num_classes, size, channels, **options)
         else:
             family = SCGAN_WITH_VAE if use_vae else SCGAN_WITHOUT_VAE
@@ -79,7 +78,9 @@ def build_encoder(name: str, channels: int = 64) -> ImageEncoder:
     return encoder
 
 
-def build_discriminator(name: str, num_classes: int = 29, channels: int = 64, use_vae: bool = True) -> nn.Module:
+def build_discriminator(
+    name: str, num_classes: int = NUM_CLASSES, channels: int = 64, use_vae: bool = True
+) -> nn.Module:
     """The published discriminator of a GAN; called discriminator(segmap, image) -> Verdict.
 
     scgan's depends on the family: patches at two scales with a VAE, a feature pyramid without. name "oasis" gives

@@ -27,9 +27,9 @@ def test_other_names_are_refused():
         build_discriminator("pix2pix")
 
 
-def test_sean_has_neither_vae_nor_encoder():
-    with pytest.raises(InputError, match="takes no VAE"):
-        build_generator("sean", 29, (64, 64), 4, True)
+def test_sean_has_its_encoder_within_and_no_vae():
+    names = [[name for name, _ in build_generator("sean", 29, (64, 64), 4, vae).named_parameters()] for vae in (0, 1)]
+    assert names[0] == names[1] and "Zencoder.model.1.weight" in names[0]
     with pytest.raises(InputError, match="part of the generator"):
         build_encoder("sean")
 
