@@ -58,11 +58,15 @@ def fit(stage: Stage, folder: Path) -> int:
             if stage.due(done, stage.log_every):
                 log.record(done, **_mean(window))
                 window = []
-            if stage.checkpoint_due(done) or signals.asked:
+            stopping = signals.asked  # a signal that comes after this line waits for the next step
+            if stopping or stage.checkpoint_due(done):
                 _save(stage, path, done, skipped_steps)
                 saved = done
-            signals.stop_if_asked()
+            if stopping:
+                signals.stop_if_asked()
             _evaluate(stage, done, log, folder, signals)
+
+        signals.stop_if_asked()
     return max(first_step, stage.max_steps)
 
 

@@ -223,9 +223,25 @@ class TestSignals:
         fit(Game(), tmp_path)
         assert_same_state(tmp_path, finished)
 
+    @pytest.mark.parametrize("step, saved", [(5, 6), (12, 12)], ids=["in the middle", "at the end"])
+    def test_a_signal_in_a_short_evaluation_is_not_lost(self, tmp_path, step, saved):
+        stage = Game()
+        stage.evaluate = lambda done, _: signal.raise_signal(signal.SIGTERM) or {} if done == step else {}
+        with pytest.raises(Stopped):
+            fit(stage, tmp_path)
+        assert state_of(tmp_path).metadata["step"] == saved
+
+    def test_no_run_stops_between_the_look_for_a_signal_and_saving(self, tmp_path):
+        stage = Game()
+        stage.checkpoint_due = lambda done: bool(done == 6 and signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            fit(stage, tmp_path)
+        assert state_of(tmp_path).metadata["step"] == 7
+
     def test_a_second_signal_stops_at_once(self, tmp_path):
         stage = Game(stop_at=5)
-        stage.checkpoint_due = lambda step: signal.raise_signal(signal.SIGTERM) if step == 6 else False
+        stage.checkpoint_due = lambda step: False
+        stage.state = lambda: signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt) as caught:
             fit(stage, tmp_path)
         assert not isinstance(caught.value, Stopped) and not (tmp_path / "game_state.safetensors").exists()
