@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jittor as jt
 import numpy as np
-from tqdm import tqdm
 
 from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
+from jiidm.system.progress import StepBar
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.files import atomic_path
 from ldm_jittor.pixels import to_model
@@ -35,7 +35,7 @@ def encode_dataset(
     folder.mkdir(parents=True, exist_ok=True)
     missing = [pair for pair in pairs if not (folder / f"{pair.stem}.npz").exists()]
     latent_size = (size[0] // downsample, size[1] // downsample)
-    with tqdm(total=len(missing), desc="encoding latents", unit="image", disable=not missing) as progress:
+    with StepBar(total=len(missing), desc="encoding latents", unit="image", disable=not missing) as progress:
         for start in range(0, len(missing), IMAGES_PER_BATCH):
             batch = missing[start : start + IMAGES_PER_BATCH]
             images = [load_image(pair.image, size) for pair in batch]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.prefetch import load_ahead
@@ -21,6 +20,7 @@ from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.inference import scorecard
 from jiidm.inference.inputs import Job
+from jiidm.system.progress import StepBar
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _common_size(batches: Sequence[Sequence[Job]]) -> tuple[int, int]:
 
 def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, with_features: bool) -> _Findings:
     found = _Findings()
-    with tqdm(total=sum(map(len, batches)), desc="scoring", unit="image") as progress:
+    with StepBar(total=sum(map(len, batches)), desc="scoring", unit="image") as progress:
         for _, batch in load_ahead(lambda step: _load(out, batches[step]), range(len(batches))):
             predictions = evaluators.segmenter.predict(batch.images)
             for stem, mask, prediction, similarity in zip(batch.stems, batch.masks, predictions, batch.similarities):

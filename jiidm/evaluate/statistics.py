@@ -20,6 +20,7 @@ from jiidm.data.pairs import IMAGE_FOLDER
 from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
+from jiidm.system.progress import StepBar
 from ldm_jittor.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def photo_statistics(photos: Sequence[Path], size: tuple[int, int], network: Net
         _check_size(photo, read_size(photo), size)
     batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
     features = []
-    with tqdm(total=len(photos), desc="features of the real photos", unit="image") as progress:
+    with StepBar(total=len(photos), desc="features of the real photos", unit="image") as progress:
         for _, images in load_ahead(lambda step: _load(batches[step], size), range(len(batches))):
             features.append(network.features(images))
             progress.update(len(images))

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from jiidm.classes import colorize
 from jiidm.data.images import load_image, load_mask, resize_image, save_jpeg
 from jiidm.inference.folder import OutputFolder, refuse_first
 from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
+from jiidm.system.progress import StepBar
 
 if TYPE_CHECKING:
     from jiidm.pipeline import Hooks, Pipeline
@@ -56,7 +56,7 @@ def paint_folder(
     inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
     rows = {}
     steps = pipeline.num_steps(inputs, wanted=missing)
-    with tqdm(total=steps, desc=f"generating {len(missing)} images", unit="step") as progress:
+    with StepBar(total=steps, desc=f"generating {len(missing)} images", unit="step") as progress:
         for result in pipeline.stream(
             inputs,
             seed=seed,

@@ -8,8 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
+from jiidm.system.progress import StepBar
 from ldm_jittor.files import atomic_path
 
 
@@ -24,7 +23,7 @@ class RunLog:
         self._keep_until(first_step)
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _open_board(Path(folder) / "tensorboard" / name)
-        self._bar = tqdm(total=max_steps, initial=first_step, desc=name, unit="step", smoothing=0.05)
+        self._bar = StepBar(total=max_steps, initial=first_step, desc=name, unit="step", smoothing=0.05)
 
     def advance(self, losses: Mapping[str, float] | None) -> None:
         """Note one more step and show the first of its losses. None stands for a step that was skipped."""
