@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ldm_jittor.checkpoint import METADATA_KEY, listed, mismatches
+from ldm_jittor import checkpoint
+from ldm_jittor.checkpoint import METADATA_KEY, listed, mismatches, require_finite
+from ldm_jittor.checksum import array_digest, checksum
 from ldm_jittor.errors import CheckpointError
 from ldm_jittor.files import atomic_path
 
@@ -35,19 +37,30 @@ def average(
 ) -> None:
     """Write the weighted mean of safetensors files (IIDM's eq. 7) to `target`, which appears only when it is complete.
 
+    It gets a checksum, and the checksums of the sources are compared, as `checkpoint.save` and `load` do.
+
     weights: one per file, as `normalised` gives them. Sums are taken in float64, and the stored dtype is kept. Integers
     are no weights and have to be equal. `on_array(nbytes)` is called after each array.
-    Raises CheckpointError where `common_layout` does, and for integer arrays that differ.
+    Raises CheckpointError where `common_layout` does, for integer arrays that differ, for NaN or infinity, and for a
+    damaged file.
     """
     layout = common_layout(sources)
+    readers = [_Reader(source) for source in sources]
+    digests = {}
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(target) as temporary, open(temporary, "wb") as file:
-        file.write(_header(layout, metadata))
+        file.write(_header(layout, metadata, "0" * 64))  # the place of the checksum, which is known in the end
         for name in sorted(layout, key=lambda name: layout[name]["data_offsets"]):
-            mean = _mean(name, sources, weights)
+            mean = _mean(name, readers, weights)
+            require_finite({name: mean}, f"{target}: not written")
+            digests[name] = array_digest(mean)
             file.write(mean.tobytes())
             if on_array is not None:
                 on_array(mean.nbytes)
+        for reader in readers:
+            checkpoint.verify(reader.path, reader.digests)
+        file.seek(0)
+        file.write(_header(layout, metadata, checksum(digests, metadata)))
 
 
 def normalised(weights: Sequence[float]) -> list[float]:
@@ -90,30 +103,41 @@ def _layout(path: str | os.PathLike) -> Layout:
     return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
-def _header(layout: Layout, metadata: Mapping[str, Any]) -> bytes:
+class _Reader:
+    """A file that is read array by array, and what `checkpoint.verify` needs when all have been."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = path
+        self.digests: dict[str, str] = {}
+
+    def read(self, name: str) -> np.ndarray:
+        with safe_open(self.path, framework="numpy") as file:  # anew: a mapped file keeps in memory what was read
+            array = file.get_tensor(name)
+        require_finite({name: array}, str(self.path))
+        self.digests[name] = array_digest(array)
+        return array
+
+
+def _header(layout: Layout, metadata: Mapping[str, Any], value: str) -> bytes:
     """Eight bytes of length, then JSON, padded so that the data are aligned."""
-    text = json.dumps({"__metadata__": {METADATA_KEY: json.dumps(metadata)}, **layout}).encode()
+    told = {METADATA_KEY: checkpoint.with_checksum(metadata, value)}
+    text = json.dumps({"__metadata__": told, **layout}).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
-def _mean(name: str, sources: Sequence[str | os.PathLike], weights: Sequence[float]) -> np.ndarray:
-    first = _read(sources[0], name)
+def _mean(name: str, readers: Sequence[_Reader], weights: Sequence[float]) -> np.ndarray:
+    first = readers[0].read(name)
     if not np.issubdtype(first.dtype, np.floating):
-        for source in sources[1:]:
-            if not np.array_equal(_read(source, name), first):
-                raise CheckpointError(f"{source} does not fit {sources[0]}: {name} is of integers and differs")
+        for reader in readers[1:]:
+            if not np.array_equal(reader.read(name), first):
+                told = f"{reader.path} does not fit {readers[0].path}: {name} is of integers and differs"
+                raise CheckpointError(told)
         return first
     total = np.multiply(first, weights[0], dtype=np.float64)
-    for source, weight in zip(sources[1:], weights[1:]):
-        total += np.multiply(_read(source, name), weight, dtype=np.float64)
+    for reader, weight in zip(readers[1:], weights[1:]):
+        total += np.multiply(reader.read(name), weight, dtype=np.float64)
     return total.astype(first.dtype)
-
-
-def _read(path: str | os.PathLike, name: str) -> np.ndarray:
-    """One array. The file is opened anew, because a mapped file keeps in memory what was read of it."""
-    with safe_open(path, framework="numpy") as file:
-        return file.get_tensor(name)
 
 
 def _described(layout: Layout) -> dict[str, str]:

@@ -5,7 +5,9 @@ Files of Jittor, PyTorch and diffusers are read too, but never written.
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +20,19 @@ from jittor import nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ldm_jittor.checksum import array_digests, checksum
 from ldm_jittor.errors import CheckpointError
 from ldm_jittor.files import atomic_path, parse_json
 from ldm_jittor.formats import safetensors_files, torch_files
 from ldm_jittor.formats.safetensors_files import UnreadType
 from ldm_jittor.formats.wrappers import unwrapped
 
+logger = logging.getLogger(__name__)
+
 METADATA_KEY = "ldm_jittor"
 """All metadata is one JSON text. safetensors writes several keys in random order, so equal models would differ."""
+CHECKSUM_KEY = "checksum"
+"""The entry that `save` adds to the metadata and `load` takes out of them."""
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 """The name of the weights in a folder that diffusers saved."""
 _DIFFUSERS_FILES = tuple(f"{DIFFUSERS_STEM}{suffix}" for suffix in (".safetensors", ".fp16.safetensors", ".bin"))
@@ -37,15 +44,17 @@ class Checkpoint(NamedTuple):
 
 
 def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write arrays and JSON-able metadata to `path`, which appears only when it is complete.
+    """Write arrays, JSON-able metadata and a checksum of both to `path`, which appears only when it is complete.
 
-    Raises CheckpointError where it cannot be written.
+    Raises CheckpointError for an array with NaN or infinity, and where the file cannot be written.
     """
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    require_finite(contiguous, f"{path}: not written")
+    digests = array_digests(contiguous)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            save_file(contiguous, temporary, {METADATA_KEY: json.dumps(metadata)})
+            save_file(contiguous, temporary, {METADATA_KEY: with_checksum(metadata, checksum(digests, metadata))})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error})") from None
 
@@ -54,7 +63,7 @@ def load(path: str | os.PathLike) -> Checkpoint:
     """Read a checkpoint: safetensors, or without metadata a pickle of Jittor or of arrays, a PyTorch file, a diffusers
     folder.
 
-    The content tells the format. No code in a file is run.
+    The content tells the format. No code in a file is run. A file that `save` wrote has to have its checksum.
     Raises CheckpointError when it is missing, damaged, of no such format, or asks to run code.
     """
     path = weights_file(path)
@@ -63,10 +72,13 @@ def load(path: str | os.PathLike) -> Checkpoint:
         if safetensors is None:
             return Checkpoint(torch_files.read(path), {})
         with safetensors as file:
-            metadata = _metadata(path, file)
-            return Checkpoint(safetensors_files.read(path, file), metadata)
+            metadata, recorded = _metadata(path, file)
+            arrays = safetensors_files.read(path, file)
     except (UnpicklingError, SafetensorError, UnreadType) as error:
         raise CheckpointError(f"{path}: {error}") from None
+    digests = {} if recorded is None else array_digests(arrays)
+    _compare(path, digests, metadata, recorded)
+    return Checkpoint(arrays, metadata)
 
 
 def load_network(path: str | os.PathLike, mark: str) -> dict[str, np.ndarray]:
@@ -91,7 +103,7 @@ def load_metadata(path: str | os.PathLike) -> dict[str, Any]:
     if safetensors is None:
         return {}
     with safetensors as file:
-        return _metadata(path, file)
+        return _metadata(path, file)[0]
 
 
 def weights_file(path: str | os.PathLike) -> Path:
@@ -126,14 +138,43 @@ def _open(path: Path) -> safe_open | None:
     raise CheckpointError(f"{path}: not a readable checkpoint ({told})")
 
 
-def _metadata(path: Path, file: safe_open) -> dict[str, Any]:
+def _metadata(path: Path, file: safe_open) -> tuple[dict[str, Any], str | None]:
+    """The metadata, and the checksum that they were saved with."""
     try:
         metadata = parse_json((file.metadata() or {}).get(METADATA_KEY, "{}"))
     except ValueError as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: not a readable checkpoint (its metadata are no mapping)")
-    return metadata
+    return metadata, metadata.pop(CHECKSUM_KEY, None)
+
+
+def with_checksum(metadata: Mapping[str, Any], value: str) -> str:
+    """The text that a file keeps under `METADATA_KEY`. All checksums are of one length."""
+    return json.dumps({**metadata, CHECKSUM_KEY: value})
+
+
+def verify(path: str | os.PathLike, digests: Mapping[str, str]) -> None:
+    """Compare the digests of all arrays that were read from a safetensors file with its checksum.
+
+    Raises CheckpointError where they differ.
+    """
+    with _open(Path(path)) as file:
+        _compare(path, digests, *_metadata(Path(path), file))
+
+
+def _compare(
+    path: str | os.PathLike, digests: Mapping[str, str], metadata: Mapping[str, Any], recorded: str | None
+) -> None:
+    if recorded is None:
+        _tell_of_no_checksum(os.fspath(path))
+    elif checksum(digests, metadata) != recorded:
+        raise CheckpointError(f"{path}: damaged, for its content does not have the checksum that it was saved with")
+
+
+@functools.cache  # some files are read several times
+def _tell_of_no_checksum(path: str) -> None:
+    logger.info("%s: has no checksum, so damage to it would not be noticed", path)
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -162,6 +203,13 @@ def load_into(module: nn.Module, arrays: Mapping[str, np.ndarray], source: str) 
         raise CheckpointError(f"{source} does not fit the model: {listed(faults)}")
     for name, value in module.named_parameters():
         value.assign(jt.array(arrays[name].astype(np.float32)))
+
+
+def require_finite(arrays: Mapping[str, np.ndarray], told: str) -> None:
+    """Raises CheckpointError, its message begun with `told`, for arrays with NaN or infinity."""
+    faults = [f"{name} is not finite" for name, array in arrays.items() if not np.isfinite(array).all()]
+    if faults:
+        raise CheckpointError(f"{told}: {listed(faults)}")
 
 
 def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:

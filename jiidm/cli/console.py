@@ -29,13 +29,15 @@ class _Console(logging.Handler):
 
 @contextlib.contextmanager
 def showing_log() -> Iterator[None]:
-    """Print what the library logs while the block runs."""
-    logger, handler = logging.getLogger("jiidm"), _Console()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """Print what the kit and its core log while the block runs."""
+    loggers, handler = [logging.getLogger(name) for name in ("jiidm", "ldm_jittor")], _Console()
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+            logger.removeHandler(handler)

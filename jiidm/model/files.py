@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parent.parent / "assets" / "demo.safetensors"
 MODEL_FILE = "model.safetensors"
 RUNS = Path("runs")
+LARGEST_HALF = 65504.0
 
 
 class Model(NamedTuple):
@@ -60,14 +61,25 @@ def save_model(
 def export_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Write a model or a segmenter again in half precision, which is half the size.
 
-    Raises CheckpointError or InputError when `source` is neither.
+    An array with a value beyond 65504, the largest half, keeps its precision; the log names it.
+    Raises CheckpointError or InputError when `source` is neither, and for NaN or infinity in it.
     """
     stored = checkpoint.load(source)
     if "preprocessing" not in stored.metadata:  # which a segmenter has instead of a config
         configs.from_saved(_config_tree(source, stored.metadata), str(source))
         tell_of_old_groups(source, stored.metadata)
-    halves = {name: array.astype(np.float16) for name, array in stored.arrays.items()}
+    checkpoint.require_finite(stored.arrays, str(source))
+    halves = {name: _halved(name, array) for name, array in stored.arrays.items()}
     checkpoint.save(target, halves, stored.metadata)
+
+
+def _halved(name: str, array: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    if array.size and np.abs(array).max() > LARGEST_HALF:
+        logger.info("%s has values beyond %g, the largest half: it stays %s", name, LARGEST_HALF, array.dtype)
+        return array
+    return array.astype(np.float16)
 
 
 class ModelFile:

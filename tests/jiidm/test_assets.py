@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 import jiidm
 
@@ -31,3 +33,9 @@ def test_model_card_tells_data_training_scores_limits_and_licence(path):
 
 def test_every_card_has_its_weights():
     assert {path.stem for path in ASSETS.glob("*.md")} == {path.stem for path in WEIGHTS} == {"demo", "segmenter"}
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_weights_that_ship_have_a_checksum(path):
+    with safe_open(path, framework="numpy") as file:
+        assert len(json.loads(file.metadata()["ldm_jittor"])["checksum"]) == 64

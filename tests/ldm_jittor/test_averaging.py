@@ -166,3 +166,31 @@ def test_an_average_that_breaks_off_leaves_the_old_file(tmp_path):
         averaging.average([source, source], target, [0.5, 0.5], {}, stop)
     assert checkpoint.load(target).arrays["w"].tolist() == [1, 1, 1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "old"]
+
+
+def test_the_mean_has_the_checksum_that_saving_it_gives(tmp_path):
+    sources = [write(tmp_path / f"{seed}", **random_arrays(seed)) for seed in (1, 2)]
+    averaging.average(sources, tmp_path / "mean", [0.5, 0.5], {"step": 2})
+    mean = checkpoint.load(tmp_path / "mean")  # which compares it
+    checkpoint.save(tmp_path / "saved", mean.arrays, mean.metadata)
+    texts = [json.loads((tmp_path / name).read_bytes()[8:].split(b"}}", 1)[0] + b"}}") for name in ("mean", "saved")]
+    assert texts[0] == texts[1] and "checksum" in texts[0]["__metadata__"][checkpoint.METADATA_KEY]
+
+
+@pytest.mark.parametrize("place", [-1, -170])
+def test_a_damaged_source_is_found_and_nothing_written(tmp_path, place):
+    sources = [write(tmp_path / f"{seed}", **random_arrays(seed)) for seed in (1, 2)]
+    content = bytearray(sources[1].read_bytes())
+    content[place] ^= 1
+    sources[1].write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{sources[1]}: damaged"):
+        averaging.average(sources, tmp_path / "mean", [0.5, 0.5], {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_a_source_that_is_not_finite_is_named_with_its_array(tmp_path):
+    good = write(tmp_path / "good", w=np.ones(2, np.float32))
+    save_file({"w": np.array([1, np.nan], np.float32)}, tmp_path / "bad")
+    with pytest.raises(CheckpointError, match=f"{tmp_path / 'bad'}: w is not finite"):
+        averaging.average([good, tmp_path / "bad"], tmp_path / "mean", [0.5, 0.5], {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]

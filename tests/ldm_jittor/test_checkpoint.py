@@ -155,3 +155,57 @@ def test_state_dict_has_the_modules_values():
     linear.weight.assign(jt.full((2, 3), 4.0))
     assert set(checkpoint.state_dict(linear)) == {"weight", "bias"}
     assert (checkpoint.state_dict(linear)["weight"] == 4).all()
+
+
+def flipped(path, place):
+    """The file with one bit of the byte at `place` flipped."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_any_flipped_bit_of_the_arrays_is_found(tmp_path, arrays):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, arrays, {})
+    whole = path.read_bytes()
+    length = sum(array.nbytes for array in arrays.values())
+    for place in range(len(whole) - length, len(whole)):
+        path.write_bytes(whole)
+        flipped(path, place)
+        with pytest.raises(CheckpointError, match=r"a\.safetensors: damaged"):
+            checkpoint.load(path)
+
+
+def test_changed_metadata_names_shapes_and_types_are_found(tmp_path, arrays):
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, {"weight": np.zeros((2, 3), np.float32)}, {"latent_scale": 1.25})
+    whole = path.read_bytes()
+    for before, after in ((b"1.25", b"1.24"), (b'"weight"', b'"waight"'), (b"[2,3]", b"[3,2]"), (b"F32", b"I32")):
+        assert whole.count(before) == 1
+        path.write_bytes(whole.replace(before, after))
+        with pytest.raises(CheckpointError, match=r"a\.safetensors: damaged"):
+            checkpoint.load(path)
+
+
+def test_checksum_does_not_depend_on_order_of_arrays(tmp_path, arrays):
+    for name, given in (("a", arrays), ("b", dict(reversed(arrays.items())))):
+        checkpoint.save(tmp_path / name, given, {"step": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_without_checksum_is_loaded_with_one_note(tmp_path, arrays, caplog):
+    caplog.set_level("INFO", "ldm_jittor")
+    path = tmp_path / "a.safetensors"
+    save_file(arrays, path, {checkpoint.METADATA_KEY: '{"step": 3}'})
+    for _ in range(2):
+        assert checkpoint.load(path).metadata == {"step": 3}
+    (line,) = caplog.messages
+    assert str(path) in line and "no checksum" in line
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_arrays_that_are_not_finite_are_not_written(tmp_path, arrays, value):
+    arrays["weight"][1, 2] = value
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: not written: weight is not finite"):
+        checkpoint.save(tmp_path / "a.safetensors", arrays, {})
+    assert list(tmp_path.iterdir()) == []

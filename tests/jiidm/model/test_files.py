@@ -119,6 +119,31 @@ def test_float16_halves_the_file(smoke_model, smoke, tmp_path):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-6, err_msg=name)
 
 
+def test_an_array_beyond_half_precision_stays_as_it_is(tmp_path, caplog):
+    caplog.set_level("INFO", "jiidm")
+    arrays = {"wide": np.array([1, -65505], np.float32), "edge": np.array([65504], np.float32), "n": np.array([70000])}
+    checkpoint.save(tmp_path / "whole", arrays, {"preprocessing": {}})
+    model.export_half(tmp_path / "whole", tmp_path / "half")
+    halves = checkpoint.load(tmp_path / "half").arrays
+    assert {name: array.dtype.name for name, array in halves.items()} == {
+        "wide": "float32",
+        "edge": "float16",
+        "n": "int64",
+    }
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(halves[name], array)
+    (line,) = caplog.messages
+    assert "wide" in line and "float32" in line
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    metadata = {checkpoint.METADATA_KEY: json.dumps({"preprocessing": {}})}
+    save_file({"w": np.array([np.nan], np.float32)}, tmp_path / "whole", metadata)
+    with pytest.raises(CheckpointError, match="whole: w is not finite"):
+        model.export_half(tmp_path / "whole", tmp_path / "half")
+    assert not (tmp_path / "half").exists()
+
+
 def test_a_model_of_another_shape_is_refused_by_name(smoke_model, smoke):
     wider = configs.override(smoke, ["unet.model_channels=64"])
     with pytest.raises(CheckpointError, match=r"model\.safetensors \(unet\) does not fit.*, not ") as caught:
