@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.errors import InputError
@@ -31,7 +32,7 @@ def images() -> np.ndarray:
 
 
 def save(path, state, metadata=()):
-    checkpoint.save(path, state, dict(metadata))
+    save_file(state, path, {checkpoint.METADATA_KEY: json.dumps(dict(metadata))})
     return path
 
 
