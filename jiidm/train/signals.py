@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -46,6 +47,8 @@ class DeferredSignals:
             self._former = {number: handler for number, handler in former.items() if handler is not signal.SIG_IGN}
         for number in self._former:
             signal.signal(number, self._note)
+        # Jittor's compiling workers are forked in here, and have to end by SIGTERM at once
+        os.register_at_fork(after_in_child=self.__exit__)
         return self
 
     def __exit__(self, *_: object) -> None:
