@@ -93,14 +93,14 @@ class ACE(nn.Module):
         x = x + noise.pop(0) * self.noise_var[None, :, None, None]
         gamma, beta = self.Spade.maps(segmap)
         if self.styled:
-            painted = x.new_zeros(len(x), codes.shape[2], *x.shape[2:])
+            spread = x.new_zeros(len(x), codes.shape[2], *x.shape[2:])
             for label in range(NUM_CLASSES):
                 style = F.relu(getattr(self, f"fc_mu{label}")(codes[:, label]))  # [B,S]
-                painted = torch.where(segmap[:, label : label + 1] > 0, style[:, :, None, None], painted)
+                spread = torch.where(segmap[:, label : label + 1] > 0, style[:, :, None, None], spread)
             share = torch.sigmoid(self.blending_gamma)
-            gamma = share * self.conv_gamma(painted) + (1 - share) * gamma
+            gamma = share * self.conv_gamma(spread) + (1 - share) * gamma
             share = torch.sigmoid(self.blending_beta)
-            beta = share * self.conv_beta(painted) + (1 - share) * beta
+            beta = share * self.conv_beta(spread) + (1 - share) * beta
         return self.param_free_norm(x) * (1 + gamma) + beta
 
 
@@ -137,7 +137,7 @@ class Generator(nn.Module):
             setattr(self, f"up_{i}", block(wide >> i, wide >> (i + 1)))
         self.conv_img = conv3x3(channels, 3)
 
-    def paint(self, segmap: torch.Tensor, z: torch.Tensor | None, conditions) -> torch.Tensor:
+    def generate(self, segmap: torch.Tensor, z: torch.Tensor | None, conditions) -> torch.Tensor:
         """conditions: what each of the seven blocks is given."""
         if self.use_vae:
             x = self.fc(z).view(-1, *self.start)
@@ -156,7 +156,7 @@ class GauGAN(Generator):
         super().__init__(size, channels, use_vae, lambda i, o: Block(i, o, SPADE), upsamplings=upsamplings)
 
     def forward(self, segmap: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
-        return torch.tanh(self.paint(segmap, z, 7 * [(segmap,)]))
+        return torch.tanh(self.generate(segmap, z, 7 * [(segmap,)]))
 
 
 class CLADEGenerator(Generator):
@@ -164,7 +164,7 @@ class CLADEGenerator(Generator):
         super().__init__(size, channels, use_vae, lambda i, o: Block(i, o, lambda c: CLADE(c, distance_map)))
 
     def forward(self, segmap: torch.Tensor, z=None, distance=None) -> torch.Tensor:
-        return torch.tanh(self.paint(segmap, z, 7 * [(segmap, distance)]))
+        return torch.tanh(self.generate(segmap, z, 7 * [(segmap, distance)]))
 
 
 class StyleEncoder(nn.Module):
@@ -197,7 +197,7 @@ class SEAN(Generator):
         self.Zencoder = StyleEncoder(style_channels)
 
     def forward(self, segmap: torch.Tensor, codes: torch.Tensor, noise: list[torch.Tensor]) -> torch.Tensor:
-        return torch.tanh(self.paint(segmap, None, 7 * [(segmap, codes, noise)]))
+        return torch.tanh(self.generate(segmap, None, 7 * [(segmap, codes, noise)]))
 
 
 class RoutingNet(nn.Module):
@@ -292,4 +292,4 @@ class SCGAN(Generator):
             x = features[level]
             pooled = (F.adaptive_avg_pool3d(x[:, None], (k, *x.shape[2:]))[:, 0] for k in self.experts)
             conditions.append((segmap, *(torch.softmax(self.temperature * p, 1) for p in pooled)))
-        return F.hardtanh(self.paint(segmap, z, conditions)), auxiliary
+        return F.hardtanh(self.generate(segmap, z, conditions)), auxiliary

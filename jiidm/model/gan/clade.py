@@ -85,4 +85,4 @@ class CLADEGenerator(Generator):
         distance map -> images [B,3,H,W] in [-1, 1]. Raises ValueError where one is missing or one too many."""
         if self.distance_map == (distance is None):
             raise ValueError("a CLADE with distance_map needs a distance, and one without has no use for it")
-        return jt.tanh(self.paint(segmap, z, segmap, distance))
+        return jt.tanh(self.generate(segmap, z, segmap, distance))

@@ -18,7 +18,7 @@ STYLE_CHANNELS = 256
 class Generator(nn.Module):
     """GauGAN's skeleton (Park et al. 2019, arXiv:1903.07291). `size` is (height, width) of the images.
 
-    `block(in_channels, out_channels)` makes a residual block, which is called with the features and whatever `paint`
+    `block(in_channels, out_channels)` makes a residual block, which is called with the features and whatever `generate`
     was given as condition. The first features are a linear map of a style code z with `use_vae`, else a convolution
     of the shrunken mask. `upsamplings` is 5, or 6 for GauGAN's variant with one more between the middle blocks.
     Raises ValueError where the size does not halve evenly that often.
@@ -56,7 +56,7 @@ class Generator(nn.Module):
         self.up_3 = block(wide // 8, channels)
         self.conv_img = Conv2d(channels, 3, 3, padding=1)
 
-    def paint(self, segmap: jt.Var, z: jt.Var | None, *condition) -> jt.Var:
+    def generate(self, segmap: jt.Var, z: jt.Var | None, *condition) -> jt.Var:
         """Images [B,3,H,W] before the last activation, of segmap [B,classes,H,W] one-hot and z [B,256] or None.
 
         Raises ValueError where z is missing or one too many.

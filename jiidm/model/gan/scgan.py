@@ -168,7 +168,7 @@ class SCGANGenerator(Generator):
         """As a call gives, and the routing net's own images [B,3,H,W], which a loss holds to the photos."""
         features, auxiliary = self.pyramid_spaital_routing(mask_pyramid(segmap, self.position))
         routing = {tuple(level.shape[2:]): self._shares(level) for level in features}
-        return jt.clamp(self.paint(segmap, z, segmap, routing), -1, 1), auxiliary
+        return jt.clamp(self.generate(segmap, z, segmap, routing), -1, 1), auxiliary
 
     def _shares(self, features: jt.Var) -> tuple[jt.Var, jt.Var]:
         conv, norm = (nn.softmax(self.temperature * _pool_channels(features, k), dim=1) for k in self.experts)

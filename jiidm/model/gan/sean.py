@@ -79,9 +79,9 @@ class ACE(nn.Module):
         return self.param_free_norm(x) * (1 + gamma) + beta
 
     def _style_modulation(self, segmap: jt.Var, codes: jt.Var) -> list[jt.Var]:
-        """Gamma and beta [B,C,H,W]: each class's style painted over its pixels, then convolved.
+        """Gamma and beta [B,C,H,W]: each class's style spread over its pixels, then convolved.
 
-        The painted map is a product of the one-hot mask and the styles, so the styles are multiplied into the weights
+        The map of styles is a product of the one-hot mask and the styles, so the styles are multiplied into the weights
         instead: a convolution of as many channels as there are classes, for each sample its own.
         """
         styles = self._styles(codes)  # [classes,B,S]
@@ -150,4 +150,4 @@ class SEANGenerator(Generator):
 
         noise: how to draw the noise that the paper adds before every norm, in evaluation too; None adds none.
         """
-        return jt.tanh(self.paint(segmap, None, segmap, style_codes, noise))
+        return jt.tanh(self.generate(segmap, None, segmap, style_codes, noise))

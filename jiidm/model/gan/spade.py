@@ -48,4 +48,4 @@ class SPADEGenerator(Generator):
 
     def execute(self, segmap: jt.Var, z: jt.Var | None = None) -> jt.Var:
         """segmap [B,classes,H,W] one-hot, z [B,256] with a VAE -> images [B,3,H,W] in [-1, 1]."""
-        return jt.tanh(self.paint(segmap, z, segmap))
+        return jt.tanh(self.generate(segmap, z, segmap))
