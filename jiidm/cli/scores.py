@@ -81,10 +81,10 @@ not measured. Without that file they are the largest files.""",
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from jiidm.data.references import list_masks
+    from jiidm.data.references import list_masks, spelled_as
     from jiidm.inference import submit
 
-    masks = list_masks(arguments.masks)
+    masks = spelled_as(list_masks(arguments.masks), arguments.out)
     if not 0 <= arguments.select <= len(masks):
         raise InputError(f"--select {arguments.select}: must lie between 0 and the number of masks, {len(masks)}")
     if faults := submit.check(arguments.out, masks, arguments.size):

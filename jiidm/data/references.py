@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from jiidm.data.folders import list_folder, name_faults, same_name
+from jiidm.data.folders import list_folder, name_faults, same_name, same_text
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path, read_json
 
@@ -57,11 +57,25 @@ def list_masks(source: str | os.PathLike) -> list[Path]:
     if source.is_dir():
         return find_masks(source)
     masks = [Path(name) for name in sorted(_read_entries(source))]
-    strange = [mask for mask in masks if mask.parts != (f"{mask.stem}.png",) or _CONTROL.search(mask.name)]
+    strange = [
+        mask for mask in masks if len(mask.parts) != 1 or mask.suffix.lower() != ".png" or _CONTROL.search(mask.name)
+    ]
     _refuse(source, "not the name of a mask", list(map(str, strange)))
     if not masks:
         raise InputError(f"{source}: names no masks")
     return masks
+
+
+def spelled_as(masks: Sequence[Path], folder: str | os.PathLike) -> list[Path]:
+    """The masks, each named as its image in `folder` where the two differ in Unicode's normal form only.
+
+    The image's name comes from a folder of masks, which macOS may have written; a JSON from elsewhere spells otherwise.
+    """
+    try:
+        stems = {same_text(path.stem): path.stem for path in list_folder(Path(folder))}
+    except OSError:
+        return list(masks)
+    return [mask.with_name(f"{stems.get(same_text(mask.stem), mask.stem)}{mask.suffix}") for mask in masks]
 
 
 def load_references(

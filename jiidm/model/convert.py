@@ -14,6 +14,7 @@ from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_unet
 from jiidm.model.files import ModelFile, save_model, tell_of_old_groups
 from ldm_jittor import checkpoint
+from ldm_jittor.errors import one_line
 from ldm_jittor.formats.names import Network
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _collect(files: Sequence[ModelFile]) -> dict[str, Part]:
         if others:
             groups = Counter(name.split(".")[0] for name in others)
             left_out = ", ".join(f"{name} ({count})" for name, count in groups.items())
-            logger.info("%s: left out %s", source, left_out)
+            logger.info("%s: left out %s", source, one_line(left_out))
         if "config" in file.metadata:
             tell_of_old_groups(source, file.metadata)
     return parts

@@ -6,10 +6,10 @@ with exit status 0 where it finds its tools compiled for another folder.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 from jiidm.errors import InputError
@@ -42,7 +42,8 @@ def check_home() -> None:
             raise InputError(f"{folder}: Jittor cannot compile in a folder with a space in its name; set {variable}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             told = f"Jittor cannot keep its files here ({error.strerror})"
             raise InputError(f"{folder}: {told}; set {variable} to a folder that can be written") from None

@@ -161,7 +161,44 @@ def with_a_photo_of_absurd_size(inputs):
     return ["photo2.jpg"]
 
 
+def with_a_pipe_for_references(inputs):
+    inputs.references.unlink()
+    os.mkfifo(inputs.references)
+    return ["refs.json", "not a regular file"]
+
+
+def with_references_of_100_mb(inputs):
+    os.truncate(inputs.references, 100 << 20)
+    return ["refs.json", "larger than"]
+
+
+def with_deep_references(inputs):
+    inputs.references.write_text('{"a":' * 100_000)
+    return ["refs.json", "too deeply"]
+
+
+def with_a_name_that_clears_the_screen(inputs):
+    (inputs.masks / "m2.png").rename(inputs.masks / "m2\n\x1b[2J.png")
+    return [r"m2\n\x1b[2J.png"]
+
+
+def with_a_name_of_no_text(inputs):
+    (inputs.masks / "m2.png").rename(inputs.masks / os.fsdecode(b"\xb7\xe7.png"))
+    return [r"labels/\udcb7\udce7.png"]
+
+
+def with_two_masks_of_one_name(inputs):
+    (inputs.masks / "m2.PNG").write_bytes((inputs.masks / "m2.png").read_bytes())
+    return ["m2.png", "m2.PNG"]
+
+
 BAD_INPUTS = [
+    with_a_pipe_for_references,
+    with_references_of_100_mb,
+    with_deep_references,
+    with_a_name_that_clears_the_screen,
+    with_a_name_of_no_text,
+    with_two_masks_of_one_name,
     without_reference,
     with_a_reference_too_many,
     with_an_absent_reference_image,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -44,6 +45,15 @@ def run(out, listing, *more):
 def give_scores(out, **images_scores):
     card = {"scores": {}, "images": images_scores, "made_with": {}}
     scorecard.save(out, {**card, "outputs": {"sha256": scorecard.digest(out, images_scores)}})
+
+
+@pytest.mark.parametrize("suffix", ["png", "PNG"])
+def test_the_list_may_spell_names_as_another_system(out, listing, suffix):
+    (out / "b.jpg").rename(out / f"{unicodedata.normalize('NFD', 'été')}.jpg")
+    listing.write_text(json.dumps({f"{stem}.{suffix}": "x.jpg" for stem in ("a.v1", "été", "c", "d")}))
+    assert run(out, listing) == 0
+    with zipfile.ZipFile(out.parent / "out.zip") as archive:
+        assert sorted(archive.namelist()) == sorted(path.name for path in out.glob("*.jpg"))
 
 
 class TestZip:
