@@ -21,6 +21,7 @@ from jiidm.data.images import (
     mask_array,
     photo_array,
     resize_image,
+    warn_of_palettes,
 )
 from jiidm.errors import InputError
 from jiidm.system import runtime
@@ -116,6 +117,7 @@ class IIDMPipeline:
 def _read_mask(value: ImageLike, argument: str) -> np.ndarray:
     """Class ids, uint8 [h,w]."""
     if isinstance(value, (str, os.PathLike)):
+        warn_of_palettes([value])
         return load_mask(value)
     if isinstance(value, Image.Image):
         return _decoded(mask_array, value, argument)

@@ -15,8 +15,9 @@ Affine = tuple[jt.Var, jt.Var]
 
 
 class Groups(NamedTuple):
-    """How group norms divide channels: into `number` groups. With a `min_channels` above 1 there are fewer where a group
-    would have less than that.
+    """How group norms divide channels: into `number` groups.
+
+    With a `min_channels` above 1 there are fewer where a group would have less than that.
     """
 
     number: int = 32

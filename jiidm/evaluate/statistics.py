@@ -85,7 +85,7 @@ def photo_statistics(photos: Sequence[Path], size: tuple[int, int], network: Net
 def _load(photos: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
     images = [load_image(photo) for photo in photos]
     for photo, image in zip(photos, images):
-        _check_size(photo, image.shape[1::-1], size)  # the header does not tell of a turn by EXIF
+        _check_size(photo, image.shape[1::-1], size)  # as decoded; the header may have lied
     return np.stack(images)
 
 
