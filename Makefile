@@ -19,6 +19,6 @@ lint:
 	.venv/bin/mypy
 
 bench: ## the demo model against PyTorch: a guided step, a training step, the whole pipeline
-	$(PYTHON) benchmarks/step.py --size demo
-	$(PYTHON) benchmarks/train_step.py --size demo
-	$(PYTHON) benchmarks/pipeline.py --count 8
+	$(PYTHON) -m benchmarks.speed.step --size demo
+	$(PYTHON) -m benchmarks.speed.train_step --size demo
+	$(PYTHON) -m benchmarks.speed.pipeline --count 8

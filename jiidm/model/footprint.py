@@ -19,10 +19,10 @@ FIXED = GIB // 4
 MAPS_PER_BLOCK = 12
 """Feature maps of a residual block's output size that training keeps for its backward pass: a rough estimate."""
 LIVE_MAPS = 5
-"""Feature maps of full size alive at once while decoding: fitted to the peak of benchmarks/decode.py --size full."""
+"""Feature maps of full size alive at once while decoding: fitted to the peak in benchmarks/speed/decode.py."""
 RECOMPUTED_SHARE = 0.36
-"""The share of those maps that gradient checkpointing keeps: benchmarks/train_step.py --size mid, batch 16 less batch
-4.
+"""The share of those maps that gradient checkpointing keeps: benchmarks/speed/train_step.py --size mid, batch 16
+less batch 4.
 """
 
 

@@ -9,24 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
+from benchmarks.common import duel, sizes
 
-import duel  # noqa: E402
-import sizes  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[2]
 
 WORKER = """
 import sys
-sys.path.append({path!r})
-import duel
 import numpy as np
+from benchmarks.common import duel
 duel.TURN_SECONDS = 0
 duel.serve(lambda: {{"answer": np.array({values!r}.split(), float)}}, sys.argv[1])
 """
 
 
 def contestant(*values: float) -> duel.Contestant:
-    code = WORKER.format(path=str(BENCHMARKS), values=" ".join(map(str, values)))
+    code = WORKER.format(values=" ".join(map(str, values)))
     return duel.Contestant(f"answers {values}", [sys.executable, "-c", code])
 
 
@@ -74,8 +71,8 @@ def test_a_worker_that_fails_ends_the_duel():
 
 @pytest.mark.slow
 def test_files_of_the_released_format_become_an_image_stage_by_stage(tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "released.py"), "--config", "smoke", "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.speed.released", "--config", "smoke", "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     assert "decoded to 64x48, finite: True" in done.stdout
     stages = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("|")]

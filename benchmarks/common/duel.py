@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-HERE = Path(__file__).parent
-TORCH_PYTHON = HERE.parent / ".venv-parity" / "bin" / "python"
+PROJECT = Path(__file__).resolve().parents[2]
+TORCH_PYTHON = PROJECT / ".venv-parity" / "bin" / "python"
 
 TURN_SECONDS = 1.0
 """Shorter work is repeated within a turn, because another program's turn leaves caches cold and threads asleep."""
@@ -51,14 +51,14 @@ class Result(NamedTuple):
         return self.peak - self.resident
 
 
-def ours(script: str, *arguments: str) -> list[str]:
-    return [sys.executable, script, *arguments, "--worker"]
+def ours(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments, "--worker"]
 
 
 def torchs(task: str, *arguments: str) -> list[str]:
     if not TORCH_PYTHON.exists():
         sys.exit("error: PyTorch is not set up for the comparison; make it with: bash tests/parity/setup.sh")
-    return [str(TORCH_PYTHON), str(HERE / "torch_twin.py"), task, *arguments]
+    return [str(TORCH_PYTHON), "-m", "benchmarks.common.torch_twin", task, *arguments]
 
 
 def duel(contestants: Sequence[Contestant], turns: int, tolerance: float = 1e-3, share: float = 1.0) -> list[Result]:
@@ -118,7 +118,8 @@ def _mean_seconds(work: Work) -> float:
 
 def _start(command: list[str]) -> subprocess.Popen:
     environment = {"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=PROJECT)
 
 
 def _expect_ready(worker: subprocess.Popen) -> None:

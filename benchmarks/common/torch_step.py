@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import sizes
 import torch
-from duel import Work
-from torch_networks import build_unet
 from torch_unet import SPADE, UNet
+
+from benchmarks.common import sizes
+from benchmarks.common.duel import Work
+from benchmarks.common.torch_networks import build_unet
 
 
 def cache_modulations(unet: UNet) -> None:

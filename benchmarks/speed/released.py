@@ -1,6 +1,6 @@
 """The released model's layout at full size, from its files to an image: time and memory of every stage.
 
-    python benchmarks/released.py
+    python -m benchmarks.speed.released
 
 The script writes the U-Net (501.5 M parameters) and the VQ autoencoder (55.3 M) with random weights as Jittor saves
 them. A process of its own then makes one file of the two, loads it, takes one guided DDIM step and decodes. The step
@@ -24,9 +24,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import jittor_side
 import numpy as np
-from duel import memory
+
+from benchmarks.common import jittor_side
+from benchmarks.common.duel import memory
 
 DISK_NEEDED = 5 * 2**30
 UNET, AUTOENCODER = "unet_average.pkl", "vq.pkl"

@@ -1,6 +1,6 @@
 """The whole pipeline against PyTorch: the shipped model, from masks and photos to images, all rounds of a config.
 
-    python benchmarks/pipeline.py --config demo --count 20
+    python -m benchmarks.speed.pipeline --config demo --count 20
 
 PyTorch's side does what published code does: colour transfer, encoding, noising, guided steps of diffusers' scheduler,
 decoding. It computes everything that depends on the mask again in each step. Both sides draw the same noise, so their
@@ -15,11 +15,10 @@ import dataclasses
 import itertools
 import json
 
-import cli
-import jittor_side
 import numpy as np
-import sizes
-from duel import Contestant, Work, ours, torchs
+
+from benchmarks.common import cli, jittor_side, sizes
+from benchmarks.common.duel import Contestant, Work, ours, torchs
 
 PROFILES = ("default", "fast")
 
@@ -67,7 +66,7 @@ def main() -> None:
         options += ["--count", str(arguments.count), "--device", arguments.device]
         steps = json.dumps(timesteps(name, profile))
         contestants = [
-            Contestant("this kit", ours(__file__, *options)),
+            Contestant("this kit", ours(__spec__.name, *options)),
             Contestant("PyTorch", torchs("pipeline", *options, "--timesteps", steps)),
         ]
         rows += cli.compare(f"{name}, {profile}", contestants, arguments, tolerance=3 / 255, share=0.99)

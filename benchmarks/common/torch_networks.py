@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import sizes
 import torch
 from torch_unet import UNet
+
+from benchmarks.common import sizes
 
 State = Mapping[str, np.ndarray]
 

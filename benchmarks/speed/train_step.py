@@ -1,6 +1,6 @@
 """One training step against PyTorch: loss, backward pass, AdamW and the average of the weights.
 
-    python benchmarks/train_step.py --size demo mid
+    python -m benchmarks.speed.train_step --size demo mid
 
 Before anything is timed, two things of the second step are compared: the loss, and Adam's first moments of some
 parameters, which are their mean gradients. "at rest" is the memory of parameters, moments and averages. "on top" is
@@ -15,11 +15,10 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import cli
-import jittor_side
 import numpy as np
-import sizes
-from duel import Contestant, Work, duel, ours, torchs
+
+from benchmarks.common import cli, jittor_side, sizes
+from benchmarks.common.duel import Contestant, Work, duel, ours, torchs
 
 
 def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
@@ -61,8 +60,8 @@ def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
 def contestants(size: str, batch: int, device: str) -> Sequence[Contestant]:
     options = ["--size", size, "--batch", str(batch), "--device", device]
     return [
-        Contestant("this kit", ours(__file__, *options)),
-        Contestant("this kit, checkpointed", ours(__file__, *options, "--checkpointed")),
+        Contestant("this kit", ours(__spec__.name, *options)),
+        Contestant("this kit, checkpointed", ours(__spec__.name, *options, "--checkpointed")),
         Contestant("PyTorch", torchs("train_step", *options)),
     ]
 

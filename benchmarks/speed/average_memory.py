@@ -1,6 +1,6 @@
 """What does averaging two full-size checkpoints take? Peak memory and time of `jiidm average`.
 
-    python benchmarks/average_memory.py
+    python -m benchmarks.speed.average_memory
 
 The script writes two random U-Nets of the released layout (501.5 M parameters, 2 GB each) and their average to a
 temporary folder, 6 GB in all, and removes it again. `--folder` says where.

@@ -1,6 +1,6 @@
 """How near a guided step comes to the machine's convolution rate.
 
-    python benchmarks/limit.py --size mid full
+    python -m benchmarks.speed.limit --size mid full
 
 The script counts the multiplications and additions of the step's convolutions by the textbook. It measures how many of
 them Jittor's direct algorithm does in a second of one large convolution. Then it says which share of the step they
@@ -13,10 +13,10 @@ import statistics
 import time
 from collections.abc import Callable
 
-import cli
-import jittor_side
 import numpy as np
-import step
+
+from benchmarks.common import cli, jittor_side
+from benchmarks.speed import step
 
 
 def median_seconds(work: Callable[[], object], turns: int) -> float:

@@ -1,6 +1,6 @@
 """Encode and decode images with the VQ autoencoder, against diffusers' VQModel with the same weights.
 
-    python benchmarks/decode.py --size full --batch 4
+    python -m benchmarks.speed.decode --size full --batch 4
 
 Encoded latents are compared before quantisation. Codes are decoded, so that neither side rounds to another code.
 "at rest" counts the libraries: diffusers takes a third of a GiB of it.
@@ -8,10 +8,8 @@ Encoded latents are compared before quantisation. Codes are decoded, so that nei
 
 from __future__ import annotations
 
-import cli
-import jittor_side
-import sizes
-from duel import Contestant, Work, ours, torchs
+from benchmarks.common import cli, jittor_side, sizes
+from benchmarks.common.duel import Contestant, Work, ours, torchs
 
 
 def worker(task: str, size: str, batch: int, device: str) -> Work:
@@ -48,7 +46,7 @@ def main() -> None:
         for task in arguments.task:
             options = ["--size", size, "--batch", str(arguments.batch), "--device", arguments.device]
             contestants = [
-                Contestant("this kit", ours(__file__, *options, "--task", task)),
+                Contestant("this kit", ours(__spec__.name, *options, "--task", task)),
                 Contestant("PyTorch", torchs(task, *options)),
             ]
             rows += cli.compare(f"{size}, {task}", contestants, arguments, ["resident", "peak"])

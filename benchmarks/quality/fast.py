@@ -1,6 +1,6 @@
 """What `--fast` saves and costs: the rounds of a config through every timestep, as configured, and fast.
 
-    python benchmarks/fast.py --config demo iidm
+    python -m benchmarks.quality.fast --config demo iidm
 
 The shipped model gets generated masks that it was not trained on, by the rounds of each config. The table has images
 per minute, and two distances of the images (mean absolute difference in grey levels, PSNR): from the solution, which
@@ -13,10 +13,10 @@ import argparse
 import dataclasses
 import time
 
-import jittor_side
 import numpy as np
-import sizes
-from steps import image_distance
+
+from benchmarks.common import jittor_side, sizes
+from benchmarks.quality.steps import image_distance
 
 
 def variants(config, fast_steps: list[int] | None) -> dict:

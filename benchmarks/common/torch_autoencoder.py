@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 import numpy as np
-import sizes
 import torch
 from diffusers import VQModel
-from duel import Work
-from torch_networks import State, load, random_state
 
+from benchmarks.common import sizes
+from benchmarks.common.duel import Work
+from benchmarks.common.torch_networks import State, load, random_state
 from ldm_jittor.formats.names import from_diffusers_vq, to_diffusers_vq
 
 

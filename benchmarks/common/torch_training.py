@@ -6,11 +6,12 @@ import argparse
 import math
 
 import numpy as np
-import sizes
 import torch
-from duel import Work
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch_networks import build_unet
+
+from benchmarks.common import sizes
+from benchmarks.common.duel import Work
+from benchmarks.common.torch_networks import build_unet
 
 
 class Diffusion:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import sizes
-from duel import Contestant, duel
+from benchmarks.common import sizes
+from benchmarks.common.duel import Contestant, duel
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """How many steps a round needs: the distance of chains of few steps to the chain through every timestep.
 
-    python benchmarks/steps.py
+    python -m benchmarks.quality.steps
 
 Each round of a config starts from the same noised photos, with its start, guidance and clip_x0, under generated masks
 that the shipped model was not trained on. The solution is DPM-Solver++(2M)'s chain through every timestep; DDIM's ends
@@ -17,12 +17,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jittor_side
 import numpy as np
-import sizes
+
+from benchmarks.common import jittor_side, sizes
 
 STEPS = (10, 15, 20, 25, 50, 100, 320)
-PICTURE = Path(__file__).parent.parent / "docs" / "img" / "steps.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "img" / "steps.png"
 
 
 class Chain(NamedTuple):

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import sizes
 import torch
-from duel import Work
 from oracle_samplers import SAMPLERS
 from safetensors import safe_open
-from torch_autoencoder import build_vq
-from torch_networks import build_unet
 
+from benchmarks.common import sizes
+from benchmarks.common.duel import Work
+from benchmarks.common.torch_autoencoder import build_vq
+from benchmarks.common.torch_networks import build_unet
 from jiidm.color import color_transfer
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round

@@ -1,6 +1,6 @@
 """One guided denoising step against PyTorch: same architecture, same weights, answers compared first.
 
-    python benchmarks/step.py --size demo mid full
+    python -m benchmarks.speed.step --size demo mid full
 
 "PyTorch" computes what depends on the mask in every step, as published code does. "PyTorch, cached" computes it once,
 as this kit does, which leaves the difference of the operators alone. Keeping it takes memory, so "this kit, not cached"
@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 
-import cli
-import jittor_side
-import sizes
-from duel import Contestant, Work, ours, torchs
+from benchmarks.common import cli, jittor_side, sizes
+from benchmarks.common.duel import Contestant, Work, ours, torchs
 
 
 def worker(size: str, batch: int, device: str, cached: bool) -> Work:
@@ -59,8 +57,8 @@ def main() -> None:
     for size in arguments.size:
         options = ["--size", size, "--batch", str(arguments.batch), "--device", arguments.device]
         contestants = [
-            Contestant("this kit", ours(__file__, *options)),
-            Contestant("this kit, not cached", ours(__file__, *options, "--not-cached")),
+            Contestant("this kit", ours(__spec__.name, *options)),
+            Contestant("this kit, not cached", ours(__spec__.name, *options, "--not-cached")),
             Contestant("PyTorch", torchs("step", *options)),
             Contestant("PyTorch, cached", torchs("step", *options, "--cached")),
         ]

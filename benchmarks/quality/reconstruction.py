@@ -1,6 +1,6 @@
 """What a model's autoencoder alone loses, before any diffusion.
 
-    python benchmarks/reconstruction.py [--images FOLDER ...] [--picture FILE]
+    python -m benchmarks.quality.reconstruction [--images FOLDER ...] [--picture FILE]
 
 The table has the mean PSNR in dB at the model's size: over generated landscapes that the shipped model was not trained
 on, and over the photos of each folder. Beside it stands a thumbnail of the latent's width and height, enlarged again.
@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 
 import cv2
-import jittor_side
 import numpy as np
+
+from benchmarks.common import jittor_side
 
 SHOWN = 4
 

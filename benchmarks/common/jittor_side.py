@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import duel
-import sizes
+from benchmarks.common import duel, sizes
 
 
 def start(device: str) -> None:

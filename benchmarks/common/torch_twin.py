@@ -1,6 +1,6 @@
 """PyTorch's side of the benchmarks: the same architecture, weights and inputs, as published code runs them.
 
-.venv-parity/bin/python benchmarks/torch_twin.py step --size mid OUT.npz
+.venv-parity/bin/python -m benchmarks.common.torch_twin step --size mid OUT.npz
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ import argparse
 import importlib
 import json
 import sys
-from pathlib import Path
 
-import sizes
-from duel import serve
+from benchmarks.common import sizes
+from benchmarks.common.duel import PROJECT, serve
 
-PROJECT = Path(__file__).parents[1]
-sys.path += [str(PROJECT), str(PROJECT / "tests" / "parity")]
+sys.path.append(str(PROJECT / "tests" / "parity"))  # for the networks that the parity tests use
 
 # a task imports its own module only: what another one needs is not to count as its memory
 MODULES = {
@@ -40,7 +38,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="pipeline: images")
     parser.add_argument("out")
     arguments = parser.parse_args()
-    task = getattr(importlib.import_module(MODULES[arguments.task]), arguments.task)
+    task = getattr(importlib.import_module(f"benchmarks.common.{MODULES[arguments.task]}"), arguments.task)
     serve(task(arguments), arguments.out)
 
 
