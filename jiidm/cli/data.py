@@ -66,13 +66,16 @@ def _add_encode(actions: Any) -> None:
 
 def _encode(arguments: argparse.Namespace) -> None:
     options.start_jittor(arguments.device)
+    from jiidm.data.identity import hash_files
     from jiidm.data.latents import encode_dataset
-    from jiidm.data.pairs import find_pairs
-    from jiidm.model import files as model
+    from jiidm.data.pairs import files_of, find_pairs
+    from jiidm.model.files import ModelFile, find_model
 
-    loaded = model.load_model(arguments.checkpoint or model.find_model())
-    pairs, config = find_pairs(arguments.data), loaded.config
-    encode_dataset(loaded.space.autoencoder, pairs, arguments.out, config.data.size, config.autoencoder.downsample)
+    model = ModelFile(arguments.checkpoint or find_model())
+    pairs, config = find_pairs(arguments.data), model.config
+    autoencoder, hashes = model.load_autoencoder(config.autoencoder), hash_files(files_of(pairs))
+    size, downsample = config.data.size, config.autoencoder.downsample
+    encode_dataset(autoencoder, model.sha256, pairs, hashes, arguments.out, size, downsample)
     print(f"{len(pairs)} pairs encoded in {arguments.out}")
 
 

@@ -48,6 +48,9 @@ def _score(arguments: argparse.Namespace) -> int:
     folder = OutputFolder(arguments.out)
     if faults := folder.faults(jobs):
         return _refuse(faults)
+    if outdated := folder.outdated(jobs):
+        told = "%s holds %d images made with other files than these masks and references, the first %s.jpg"
+        logger.warning(told, folder, len(outdated), outdated[0].stem)
     folder.prepare()
     options.start_jittor(arguments.device)
     from jiidm.evaluate.score import examine

@@ -1,12 +1,19 @@
-"""Made by the same thing? A folder keeps what decided its content as JSON, and later calls compare it."""
+"""Made by the same thing? A folder keeps what decided its content as JSON, and later calls compare it.
+
+Files are compared by the SHA-256 of their content, so another file under the same name is noticed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 from jiidm.config import load as configs
 from jiidm.config.convert import to_typed
@@ -65,6 +72,29 @@ def claim(path: Path, now: Mapping[str, Any], advice: str) -> None:
     require_same(path, before, now, advice)
 
 
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's content. Raises InputError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return digest.hexdigest()
+
+
+def hash_files(paths: Iterable[Path]) -> dict[Path, str]:
+    """The `sha256` of each file."""
+    return {path: sha256(path) for path in tqdm(list(paths), desc="hashing", unit="file", delay=2)}
+
+
+def require_unchanged(path: Path, before: str) -> None:
+    """Raises InputError where a file's content is no longer that of the hash which the command took of it."""
+    if sha256(path) != before:
+        raise InputError(f"{path}: changed while it was in use; give the same command again")
+
+
 def sampling(config: Config) -> dict[str, Any]:
     """The settings by which given weights turn a mask and a reference into an image.
 
@@ -97,4 +127,6 @@ def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if re.fullmatch("[0-9a-f]{64}", text):
+        return f"{text[:12]}..."
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jittor as jt
 import numpy as np
+from tqdm import tqdm
 
+from jiidm.data.identity import claim, require_unchanged
 from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
 from jiidm.system.progress import StepBar
@@ -16,38 +20,82 @@ from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.files import atomic_path
 from ldm_jittor.pixels import to_model
 
+logger = logging.getLogger(__name__)
+
 IMAGES_PER_BATCH = 4
+RECORD = "latents.json"
 
 
 def encode_dataset(
     autoencoder: VQModel,
+    weights: str,
     pairs: Sequence[Pair],
+    hashes: Mapping[Path, str],
     folder: str | os.PathLike,
     size: tuple[int, int],
     downsample: int,
 ) -> None:
-    """Write `folder`/<stem>.npz for every pair that has none yet, so that an interrupted call goes on.
+    """Write `folder`/<stem>.npz for every pair that has none of its own yet, so that an interrupted call goes on.
 
     Each holds `latents` float32 [2,C,h,w], unscaled, and `masks` uint8 [2,h,w]. The second of the two is flipped left
-    to right. Masks shrink by nearest neighbour, as the U-Net itself would shrink them.
+    to right. Masks shrink by nearest neighbour, as the U-Net itself would shrink them. `made_from` holds the hashes of
+    photo and mask. A file without these hashes, or of others, is encoded again.
+
+    weights: the SHA-256 of the autoencoder's file. hashes: those of the pairs' files. Batches are cut from all pairs,
+    so that latents do not depend on which are missing. Raises InputError where the folder holds latents of another
+    autoencoder or size, and for a file that changes meanwhile.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [pair for pair in pairs if not (folder / f"{pair.stem}.npz").exists()]
+    made_by = {"autoencoder": weights, "size": list(size), "downsample": downsample}
+    claim(folder / RECORD, made_by, "choose another folder for these latents")
+    made_from = {pair.stem: [hashes[pair.image], hashes[pair.label]] for pair in pairs}
+    missing = _missing(folder, made_from)
     latent_size = (size[0] // downsample, size[1] // downsample)
     with StepBar(total=len(missing), desc="encoding latents", unit="image", disable=not missing) as progress:
-        for start in range(0, len(missing), IMAGES_PER_BATCH):
-            batch = missing[start : start + IMAGES_PER_BATCH]
+        for start in range(0, len(pairs), IMAGES_PER_BATCH):
+            batch = pairs[start : start + IMAGES_PER_BATCH]
+            wanted = missing.intersection(pair.stem for pair in batch)
+            if not wanted:
+                continue
             images = [load_image(pair.image, size) for pair in batch]
             with jt.no_grad():
                 encoded = autoencoder.encode(to_model(images + [image[:, ::-1] for image in images])).numpy()
             for pair, plain, flipped in zip(batch, encoded, encoded[len(batch) :]):
+                if pair.stem not in wanted:
+                    continue
                 # flipped before it shrinks: the nearest neighbour of a flipped mask is not the flipped neighbour
                 mask = load_mask(pair.label, size)
                 masks = np.stack([resize_mask(m, latent_size) for m in (mask, mask[:, ::-1])])
+                require_unchanged(pair.image, hashes[pair.image])  # they were read after they were hashed
+                require_unchanged(pair.label, hashes[pair.label])
                 with atomic_path(folder / f"{pair.stem}.npz") as path:
-                    np.savez(path, latents=np.stack([plain, flipped]), masks=masks)
-            progress.update(len(batch))
+                    latents = np.stack([plain, flipped])
+                    np.savez(path, latents=latents, masks=masks, made_from=np.array(made_from[pair.stem]))
+            progress.update(len(wanted))
+
+
+def _missing(folder: Path, made_from: Mapping[str, list[str]]) -> set[str]:
+    """The stems that have no file made from these hashes. It tells how many of them have a file of others."""
+    stored = {stem: folder / f"{stem}.npz" for stem in made_from}
+    missing = {
+        stem
+        for stem, path in tqdm(stored.items(), desc="looking for latents", delay=2)
+        if _recorded(path) != made_from[stem]
+    }
+    if outdated := sorted(stem for stem in missing if stored[stem].exists()):
+        told = f"{len(outdated)} files of another or an unrecorded photo or mask, the first {outdated[0]}.npz"
+        logger.info("%s holds %s: encoding them again", folder, told)
+    return missing
+
+
+def _recorded(path: Path) -> list[str] | None:
+    """What a file was made from; None where there is none, or none that says so."""
+    try:
+        with np.load(path) as arrays:
+            return arrays["made_from"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 class LatentDataset:

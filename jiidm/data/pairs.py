@@ -76,6 +76,11 @@ def find_pairs(root: str | os.PathLike) -> list[Pair]:
     return sorted(pairs, key=lambda pair: pair.stem)
 
 
+def files_of(pairs: Iterable[Pair]) -> list[Path]:
+    """The photo and the mask of each pair."""
+    return [path for pair in pairs for path in (pair.image, pair.label)]
+
+
 def make_data_folders(root: str | os.PathLike) -> None:
     """Create `root`/imgs and `root`/labels. Raises InputError where they cannot be made."""
     for folder in (Path(root) / IMAGE_FOLDER, Path(root) / LABEL_FOLDER):

@@ -134,7 +134,7 @@ def recolor(trial: Trial, jobs: Sequence[Job], out: Path, name: str, seed: int) 
     identity = identity_of(trial, seed) | {"final_color_transfer": True}
     painted, folder = OutputFolder(out / trial.name), OutputFolder(out / name)
     folder.claim(identity, jobs)
-    folder.write_manifest(identity, trial.model.path, trial.config)
+    folder.write_manifest(identity, jobs, trial.model.path, trial.config)
     for job in tqdm(folder.pending(jobs), desc=name, unit="image"):
         image = load_image(painted.image(job.stem))
         reference = load_image(job.reference, job.size)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from jiidm.data.identity import claim
+from jiidm.data.identity import claim, require_same, sha256
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Pair, find_pairs, make_data_folders, read_split
 from jiidm.data.references import next_of_each, write_references
@@ -80,9 +80,11 @@ def _claim(folder: Path, origin: dict) -> None:
 
 
 def _copy(pairs: Sequence[Pair], folder: Path) -> None:
+    """Raises InputError for a copy of other content than its source."""
     for pair in pairs:
         for source, name in ((pair.image, IMAGE_FOLDER), (pair.label, LABEL_FOLDER)):
             target = folder / name / source.name
             if not target.exists():
                 with atomic_path(target) as temporary:
                     shutil.copyfile(source, temporary)
+            require_same(target, {source.name: sha256(target)}, {source.name: sha256(source)}, "choose another --out")

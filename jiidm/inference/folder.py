@@ -65,38 +65,69 @@ class OutputFolder:
         """Prepare the folder for images of `jobs` that are made by `identity`, see `jiidm.data.identity.made_by`.
 
         Raises InputError where it holds images that belong to no mask, or that were made by something else. With
-        `repaint` the latter are removed instead.
+        `repaint` the latter are removed instead. Images of another mask or reference are removed in any case. Those
+        of which nothing is recorded are kept, and that is said.
         """
         self.prepare()
         refuse_first(self.stray_images(job.stem for job in jobs))
-        before = self._made_by()
-        if before is None:
-            return
+        manifest = self._manifest()
+        before = manifest.get("made_by", identity)
         changed = differing(before, identity)
         if changed and repaint:
             logger.info("%s holds images made with %s: generating them again", self, changed[0])
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)
-        else:
-            require_same(self.path, before, identity, "choose another output folder")
+            return
+        require_same(self.path, before, identity, "choose another output folder")
+        made_from = manifest.get("made_from", {})
+        self._claim_inputs(jobs, made_from)
+        if manifest and made_from != _made_from(jobs):
+            self._write_manifest(manifest | {"made_from": _made_from(jobs)})
 
-    def _made_by(self) -> dict[str, Any] | None:
-        """What the manifest says of the images here; None where there is no manifest."""
+    def _claim_inputs(self, jobs: Sequence[Job], made_from: Mapping[str, tuple[str, str]]) -> None:
+        """Remove the images that were made from other files than those of their jobs."""
+        images = [job for job in jobs if self.image(job.stem).exists()]
+        if unknown := [job for job in images if job.stem not in made_from]:
+            told = f"{len(unknown)} images of unrecorded masks and references, the first {unknown[0].stem}.jpg"
+            logger.info("%s holds %s: keeping them as they are", self, told)
+        if changed := _outdated(images, made_from):
+            first = changed[0]
+            same_mask = made_from[first.stem][0] == first.made_from[0]
+            file = f"reference than {first.reference}" if same_mask else f"mask than {first.mask}"
+            told = f"{len(changed)} images made with other files, the first, {first.stem}.jpg, with another {file}"
+            logger.info("%s holds %s: generating them again", self, told)
+        for job in changed:
+            self.image(job.stem).unlink(missing_ok=True)
+
+    def outdated(self, jobs: Iterable[Job]) -> list[Job]:
+        """The jobs whose image was made from another mask or reference, as far as that is recorded."""
+        return _outdated(jobs, self._manifest().get("made_from", {}))
+
+    def _manifest(self) -> dict[str, Any]:
+        """What is recorded of the images here, by today's names; empty where there is no manifest."""
         path = self.run_folder / MANIFEST
         if not path.exists():
-            return None
+            return {}
         try:
-            return renewed(read_json(path)["made_by"])
+            manifest = read_json(path)
+            made_from = {stem: (mask, reference) for stem, (mask, reference) in manifest.get("made_from", {}).items()}
+            return {**manifest, "made_by": renewed(manifest["made_by"]), "made_from": made_from}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
 
-    def write_manifest(self, identity: Mapping[str, Any], model_file: Path, config: Config) -> None:
+    def write_manifest(
+        self, identity: Mapping[str, Any], jobs: Sequence[Job], model_file: Path, config: Config
+    ) -> None:
         """Write what makes the images as `_run/manifest.json`, and the config as `_run/config.yaml`."""
-        manifest = {"made_by": identity, "model_file": str(model_file)}
-        texts = {MANIFEST: json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "config.yaml": to_yaml(config)}
-        for name, text in texts.items():
-            with atomic_path(self.run_folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON's own escapes
+        self._write_manifest({"made_by": identity, "model_file": str(model_file), "made_from": _made_from(jobs)})
+        self._write_text("config.yaml", to_yaml(config))
+
+    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self._write_text(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+    def _write_text(self, name: str, text: str) -> None:
+        with atomic_path(self.run_folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON's own escapes
 
     def pending(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs without a finished image. A missing, damaged or differently sized one is made again."""
@@ -126,6 +157,14 @@ class OutputFolder:
 
     def _fault(self, job: Job) -> str | None:
         return image_fault(self.image(job.stem), job.size)
+
+
+def _outdated(jobs: Iterable[Job], made_from: Mapping[str, tuple[str, str]]) -> list[Job]:
+    return [job for job in jobs if made_from.get(job.stem, job.made_from) != job.made_from]
+
+
+def _made_from(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
+    return {job.stem: job.made_from for job in jobs}
 
 
 def image_fault(path: Path, size: tuple[int, int]) -> str | None:

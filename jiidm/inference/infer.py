@@ -39,7 +39,8 @@ def paint_folder(
     """Make every missing image of `jobs` in a folder that `identity` has claimed; returns how many were made.
 
     load_pipeline: is called if an image is missing; it loads the model of `model_path`. `seed`, `hooks` and
-    `from_noise` are those of `Pipeline.stream`. Raises InputError for a finished folder that is not fit to submit.
+    `from_noise` are those of `Pipeline.stream`. Raises InputError for a file that changes meanwhile, and for a finished
+    folder that is not fit to submit.
     """
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
@@ -49,7 +50,7 @@ def paint_folder(
     from jiidm.pipeline import Input
 
     config = pipeline.config
-    folder.write_manifest(identity, model_path, config)
+    folder.write_manifest(identity, jobs, model_path, config)
     starts = folder.run_folder / "starts"
     starts.mkdir(exist_ok=True)
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
@@ -66,6 +67,7 @@ def paint_folder(
             hooks=hooks,
             on_step=progress.update,
         ):
+            missing[result.name].require_unchanged()  # the files were read after they were checked
             image = resize_image(result.image, missing[result.name].size)
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)

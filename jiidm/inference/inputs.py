@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+from jiidm.data.identity import require_unchanged, sha256
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import find_masks, load_references, next_of_each, write_references
 from jiidm.data.synthetic.dataset import write_dataset
@@ -23,10 +25,17 @@ class Job:
     mask: Path
     reference: Path
     size: tuple[int, int]
+    made_from: tuple[str, str]
+    """The SHA-256 of the mask's and of the reference's file."""
 
     @property
     def stem(self) -> str:
         return self.mask.stem
+
+    def require_unchanged(self) -> None:
+        """Raises InputError where the files are no longer those of `made_from`."""
+        for path, before in zip((self.mask, self.reference), self.made_from):
+            require_unchanged(path, before)
 
 
 def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[Job]:
@@ -34,11 +43,13 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
     paths = find_masks(masks)
     images = load_references(references, paths, data_root)
     warn_of_palettes(paths)
+    hash_once = functools.cache(sha256)  # many masks may share a reference
     jobs = []
     for path in tqdm(paths, desc="checking masks and references", delay=2):
         height, width = load_mask(path).shape
         load_image(images[path.stem])
-        jobs.append(Job(path, images[path.stem], (width, height)))
+        made_from = sha256(path), hash_once(images[path.stem])
+        jobs.append(Job(path, images[path.stem], (width, height), made_from))
     return jobs
 
 

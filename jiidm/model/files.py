@@ -6,7 +6,6 @@ Other files' networks are read too, where their names and shapes are those of a 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 from collections.abc import Collection, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from jiidm.config import load as configs
 from jiidm.config.history import has_groups
 from jiidm.config.schema import AutoencoderConfig, Config
+from jiidm.data import identity
 from jiidm.errors import InputError
 from jiidm.model.build import build_autoencoder, build_schedule, build_unet
 from ldm_jittor import checkpoint
@@ -211,8 +211,4 @@ def find_model(runs: Path = RUNS) -> Path:
 
 def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of the file, or of the weights in a diffusers folder."""
-    digest = hashlib.sha256()
-    with open(checkpoint.weights_file(path), "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return identity.sha256(checkpoint.weights_file(path))

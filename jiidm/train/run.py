@@ -6,14 +6,25 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jittor as jt
 import numpy as np
 
 from jiidm.config.schema import Config
+from jiidm.data.folders import same_name
+from jiidm.data.identity import claim, hash_files
 from jiidm.data.latents import LatentDataset, encode_dataset
-from jiidm.data.pairs import Pair, find_pairs, read_split, split, survey, write_split
+from jiidm.data.pairs import (
+    VALIDATION_REFERENCES,
+    Pair,
+    files_of,
+    find_pairs,
+    read_split,
+    split,
+    survey,
+    write_split,
+)
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, write_dataset
 from jiidm.errors import InputError
 from jiidm.evaluate.score import load_fd_network
@@ -40,6 +51,17 @@ MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencode
 MODEL_CHANGEABLE = ("diffusion_training", "inference", "released")
 """The run's history keeps changes in these sections."""
 SEGMENTER_SECTIONS = ("seed", "data", "segmenter")
+HASHES_FILE = "hashes.json"
+"""Of the photos and masks that the run was started with, beside its split."""
+AUTOENCODER_RECORD = "autoencoder.json"
+"""Which autoencoder the U-Net's latents come from."""
+
+
+class Data(NamedTuple):
+    train: list[Pair]
+    validation: list[Pair]
+    hashes: dict[Path, str]
+    """The SHA-256 of every photo and mask."""
 
 
 def train(
@@ -56,12 +78,14 @@ def train(
     `inception_file` serve for distances of validation images, if the config asks for any. `hooks` are those of the
     pipeline. The model is the mean of the two checkpoints of the smallest distances (Eq. 7). With fewer than two it is
     the last average.
-    Raises InputError for faulty data and for a folder that holds another run, and as `fit` does.
+    Raises InputError for faulty data, for a folder that holds another run, and for photos, masks or an autoencoder
+    other than those that the run was started with, and as `fit` does.
     """
     settings.claim(config, folder, MODEL_SECTIONS)
     fd_network = _load_fd_network(config, inception_file)
+    _check_autoencoder(autoencoder_file, folder)
     root = data or _generate(config, config.data.size, folder / "data")
-    train_pairs, validation_pairs = _prepare_data(config, root, folder)
+    train_pairs, validation_pairs, hashes = _prepare_data(config, root, folder)
     distances = _distances(config, validation_pairs, folder, fd_network, hooks)
     provenance = _provenance(len(train_pairs), data)
     if history := settings.keep(config, folder, _steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
@@ -72,11 +96,13 @@ def train(
     source = ModelFile(autoencoder_file or folder / AUTOENCODER_FILE)
     config = source.adapted(config, ["autoencoder"])
     space = LatentSpace(source.load_autoencoder(config.autoencoder), config.autoencoder.latent_scale)
+    _claim_autoencoder(folder, source.sha256)
 
     # latents belong to the weights that made them
     latents = folder / "latents" / source.sha256[:12]
+    size, downsample = config.data.size, config.autoencoder.downsample
     pairs = [*train_pairs, *validation_pairs]
-    encode_dataset(space.autoencoder, pairs, latents, config.data.size, config.autoencoder.downsample)
+    encode_dataset(space.autoencoder, source.sha256, pairs, hashes, latents, size, downsample)
 
     stage = DiffusionStage(
         config,
@@ -98,9 +124,9 @@ def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path
     """
     settings.claim(config, folder, SEGMENTER_SECTIONS)
     path = folder / SEGMENTER_FILE
+    root = data or _generate(config, config.segmenter.size, folder / "data")
+    train_pairs, validation_pairs, _ = _prepare_data(config, root, folder)
     if not path.exists():
-        root = data or _generate(config, config.segmenter.size, folder / "data")
-        train_pairs, validation_pairs = _prepare_data(config, root, folder)
         settings.keep(config, folder, 0, ())
         provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
         train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
@@ -119,11 +145,18 @@ def _generate(config: Config, size: tuple[int, int], root: Path) -> Path:
     return root
 
 
-def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair], list[Pair]]:
-    """Check every file the first time, then split. The split is kept in `folder`/split."""
+def _prepare_data(config: Config, root: Path, folder: Path) -> Data:
+    """Check every file the first time, then split. The split is kept in `folder`/split, with the files' hashes.
+
+    Later calls see that the files are the same.
+    """
     split_folder = folder / "split"
-    if split_folder.exists():
-        return read_split(split_folder, find_pairs(root))
+    if (split_folder / VALIDATION_REFERENCES).exists():  # the last one to be written
+        if not (split_folder / HASHES_FILE).exists():
+            logger.info(
+                "%s: has no hashes yet, so data and autoencoder are taken to be those of the start", split_folder
+            )
+        return _claim_data(split_folder, *read_split(split_folder, find_pairs(root)), root)
     found = survey(root)
     if found.faults:
         more = f" (and {len(found.faults) - 1} more; `python -m jiidm data check {root}` lists them)"
@@ -134,7 +167,28 @@ def _prepare_data(config: Config, root: Path, folder: Path) -> tuple[list[Pair],
     write_split(split_folder, train_pairs, validation_pairs, config.seed)
     counts = len(train_pairs), len(validation_pairs)
     logger.info("data: %d training and %d validation pairs in %s", *counts, root)
-    return train_pairs, validation_pairs
+    return _claim_data(split_folder, train_pairs, validation_pairs, root)
+
+
+def _claim_data(split_folder: Path, train_pairs: list[Pair], validation_pairs: list[Pair], root: Path) -> Data:
+    """Hash the pairs, and keep that beside the split or see that what was kept is the same."""
+    hashes = hash_files(files_of([*train_pairs, *validation_pairs]))
+    named = {same_name(f"{path.parent.name}/{path.name}"): digest for path, digest in hashes.items()}
+    claim(split_folder / HASHES_FILE, named, f"restore it in {root}, or choose another --run folder")
+    return Data(train_pairs, validation_pairs, hashes)
+
+
+def _check_autoencoder(given: Path | None, folder: Path) -> None:
+    """See, before anything is trained, that a run which goes on has the autoencoder that it was started with."""
+    own = folder / AUTOENCODER_FILE
+    if (folder / AUTOENCODER_RECORD).exists():
+        _claim_autoencoder(folder, ModelFile(given or own).sha256 if given or own.exists() else None)
+
+
+def _claim_autoencoder(folder: Path, weights: str | None) -> None:
+    """weights: the file's SHA-256, or None for one that is still to be trained."""
+    advice = "give the same file again, or choose another --run folder"
+    claim(folder / AUTOENCODER_RECORD, {"autoencoder": weights}, advice)
 
 
 def _load_fd_network(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:

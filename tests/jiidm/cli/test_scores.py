@@ -13,7 +13,10 @@ from PIL import Image
 from jiidm.cli import main as cli
 from jiidm.cli import options
 from jiidm.data import images
+from jiidm.data.identity import made_by
 from jiidm.evaluate.score import Evaluators
+from jiidm.inference.folder import OutputFolder
+from jiidm.inference.inputs import check_inputs
 
 
 @pytest.fixture
@@ -53,6 +56,17 @@ def test_scores_are_printed_and_saved(out, inputs, fakes, capsys):
     assert card["images"].keys() == {"m0", "m1", "m2"}
     assert "FID is absent: no --real photos" in printed and "T is absent: needs FID" in printed
     assert sorted(os.listdir(out)) == ["_run", "m0.jpg", "m1.jpg", "m2.jpg"]
+
+
+def test_images_of_another_mask_are_told(out, inputs, smoke, fakes, caplog):
+    jobs = check_inputs(*inputs, None)
+    (out / "_run").mkdir()
+    OutputFolder(out).write_manifest(made_by("a" * 64, smoke, 0), jobs, out / "model.safetensors", smoke)
+    assert cli.main(command(out, inputs)) == 0 and not caplog.messages
+    images.save_png(inputs.masks / "m2.png", np.zeros((48, 64), np.uint8))
+    assert cli.main(command(out, inputs)) == 0
+    held = "holds 1 images made with other files than these masks and references, the first m2.jpg"
+    assert caplog.messages == [f"{out} {held}"]
 
 
 def test_references_may_lie_in_the_training_data(out, inputs, fakes, tmp_path):

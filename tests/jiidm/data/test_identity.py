@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from jiidm.config import load as configs
-from jiidm.data.identity import Difference, claim, differing, made_by, renewed, require_same, sampling
+from jiidm.data.identity import (
+    Difference,
+    claim,
+    differing,
+    hash_files,
+    made_by,
+    renewed,
+    require_same,
+    require_unchanged,
+    sampling,
+    sha256,
+)
 from jiidm.errors import InputError
 
 
@@ -32,6 +44,25 @@ def test_the_wording_names_place_setting_values_and_advice():
     assert str(caught.value) == "out: made with another seed (0, now 1); choose another folder"
     with pytest.raises(InputError, match=r"another a \(none, now x{37}\.\.\.\) and 1 more; go"):
         require_same("out", {"b": 1}, {"a": "x" * 99, "b": 2}, "go")
+
+
+def test_a_hash_is_told_by_its_beginning():
+    difference = Difference("model", "0123456789abcdef" * 4, "f" * 64)
+    assert str(difference) == "another model (0123456789ab..., now ffffffffffff...)"
+
+
+def test_files_are_known_by_their_content(tmp_path):
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path, content in zip(paths, (b"abc", b"", b"x" * 3_000_000)):
+        path.write_bytes(content)
+    hashes = hash_files(paths)
+    assert hashes == {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    require_unchanged(paths[0], hashes[paths[0]])
+    paths[0].write_bytes(b"abd")
+    with pytest.raises(InputError, match="a: changed while it was in use"):
+        require_unchanged(paths[0], hashes[paths[0]])
+    with pytest.raises(InputError, match="absent: cannot be read"):
+        sha256(tmp_path / "absent")
 
 
 class TestClaim:

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from jiidm.data import latents
-from jiidm.data.images import load_image, load_mask, save_jpeg
+from jiidm.data.identity import hash_files
+from jiidm.data.images import load_image, load_mask, save_jpeg, save_png
 from jiidm.data.latents import LatentDataset, encode_dataset
-from jiidm.data.pairs import find_pairs
+from jiidm.data.pairs import files_of, find_pairs
+from jiidm.errors import InputError
 from jiidm.model.files import load_model
 from ldm_jittor.pixels import to_model
 
 SIZE, FACTOR = (64, 48), 4
+
+
+def encode(autoencoder, pairs, folder, weights="a" * 64, size=SIZE):
+    encode_dataset(autoencoder, weights, pairs, hash_files(files_of(pairs)), folder, size, FACTOR)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,7 @@ def pairs(landscapes):
 @pytest.fixture(scope="module")
 def cache(autoencoder, pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache") / "deep" / "latents"
-    encode_dataset(autoencoder, pairs, folder, SIZE, FACTOR)
+    encode(autoencoder, pairs, folder)
     return folder
 
 
@@ -41,9 +48,10 @@ def arrays_of(path):
         return {name: file[name] for name in file.files}
 
 
-def test_one_file_per_pair_and_nothing_else(cache, pairs):
-    assert sorted(path.name for path in cache.iterdir()) == [f"{pair.stem}.npz" for pair in pairs]
-    for path in cache.iterdir():
+def test_one_file_per_pair_and_what_made_them(cache, pairs):
+    names = ["latents.json", *(f"{pair.stem}.npz" for pair in pairs)]
+    assert sorted(path.name for path in cache.iterdir()) == names
+    for path in cache.glob("*.npz"):
         arrays = arrays_of(path)
         assert arrays["latents"].shape == (2, 3, 12, 16) and arrays["latents"].dtype == np.float32
         assert arrays["masks"].shape == (2, 12, 16) and arrays["masks"].dtype == np.uint8
@@ -71,7 +79,7 @@ def test_masks_are_flipped_before_they_shrink(cache, pairs):
 def test_a_second_call_writes_nothing(cache, pairs, autoencoder, monkeypatch):
     before = contents(cache)
     monkeypatch.setattr(type(autoencoder), "encode", lambda *_: pytest.fail("encoded again"))
-    encode_dataset(autoencoder, pairs, cache, SIZE, FACTOR)
+    encode(autoencoder, pairs, cache)
     assert contents(cache) == before
 
 
@@ -87,24 +95,92 @@ def test_an_interrupted_call_goes_on(cache, pairs, autoencoder, tmp_path, monkey
 
     monkeypatch.setattr(latents, "load_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        encode_dataset(autoencoder, pairs, folder, SIZE, FACTOR)
+        encode(autoencoder, pairs, folder)
     half = contents(folder)
-    assert len(half) == latents.IMAGES_PER_BATCH
+    assert len(half) == 1 + latents.IMAGES_PER_BATCH
     monkeypatch.setattr(latents, "load_image", read)
-    encode_dataset(autoencoder, pairs, folder, SIZE, FACTOR)
+    encode(autoencoder, pairs, folder)
     after = contents(folder)
     assert after.keys() == contents(cache).keys() and half.items() <= after.items()
 
 
 def test_one_deleted_file_is_made_again_and_only_that(cache, pairs, autoencoder, tmp_path):
     folder = tmp_path / "latents"
-    encode_dataset(autoencoder, pairs, folder, SIZE, FACTOR)
+    encode(autoencoder, pairs, folder)
     before, lost = contents(folder), f"{pairs[2].stem}.npz"
     os.remove(folder / lost)
-    encode_dataset(autoencoder, pairs, folder, SIZE, FACTOR)
+    encode(autoencoder, pairs, folder)
     after = contents(folder)
     assert {name: entry for name, entry in after.items() if name != lost}.items() <= before.items()
     np.testing.assert_allclose(arrays_of(folder / lost)["latents"], arrays_of(cache / lost)["latents"], atol=1e-4)
+
+
+def test_latents_that_are_made_again_are_the_same_to_the_bit(cache, pairs, autoencoder, tmp_path):
+    folder = shutil.copytree(cache, tmp_path / "latents")
+    for number in (1, 2, 5):  # of both batches
+        os.remove(folder / f"{pairs[number].stem}.npz")
+    encode(autoencoder, pairs, folder)
+    for pair in pairs:
+        for name, array in arrays_of(cache / f"{pair.stem}.npz").items():
+            np.testing.assert_array_equal(arrays_of(folder / f"{pair.stem}.npz")[name], array)
+
+
+class TestIdentity:
+    @pytest.fixture
+    def root(self, landscapes, tmp_path):
+        return shutil.copytree(landscapes, tmp_path / "data")
+
+    @pytest.fixture
+    def folder(self, cache, tmp_path):
+        return shutil.copytree(cache, tmp_path / "latents")
+
+    def test_another_mask_or_photo_of_the_same_name_is_encoded_again_and_only_that(
+        self, root, folder, autoencoder, caplog
+    ):
+        caplog.set_level("INFO", "jiidm")
+        pairs, before = find_pairs(root), contents(folder)
+        save_png(pairs[1].label, np.full(SIZE[::-1], 2, np.uint8))
+        save_jpeg(pairs[4].image, np.zeros((*SIZE[::-1], 3), np.uint8))
+        encode(autoencoder, pairs, folder)
+        changed = [name for name, entry in contents(folder).items() if entry != before[name]]
+        assert changed == [f"{pairs[number].stem}.npz" for number in (1, 4)]
+        assert np.unique(arrays_of(folder / changed[0])["masks"]).tolist() == [2]
+        np.testing.assert_allclose(
+            arrays_of(folder / changed[1])["latents"][0],
+            autoencoder.encode(to_model([load_image(pairs[4].image)])).numpy()[0],
+            atol=1e-4,
+        )
+        told = f"{folder} holds 2 files of another or an unrecorded photo or mask, the first {changed[0]}"
+        assert caplog.messages == [f"{told}: encoding them again"]
+
+    @pytest.mark.parametrize("damage", ["unrecorded", "torn"])
+    def test_a_file_that_does_not_say_what_it_is_of_is_encoded_again(self, folder, pairs, autoencoder, cache, damage):
+        path = folder / f"{pairs[0].stem}.npz"
+        if damage == "torn":
+            os.truncate(path, 100)
+        else:  # an older version's
+            np.savez(path, latents=np.zeros((2, 3, 12, 16), np.float32), masks=np.zeros((2, 12, 16), np.uint8))
+        encode(autoencoder, pairs, folder)
+        np.testing.assert_array_equal(arrays_of(path)["latents"], arrays_of(cache / path.name)["latents"])
+
+    @pytest.mark.parametrize(
+        ("other", "told"),
+        [({"weights": "b" * 64}, "autoencoder (aaaaaaaaaaaa..., now bbbbbbbbbbbb...)"), ({"size": (32, 24)}, "size.0")],
+    )
+    def test_latents_of_another_autoencoder_or_size_are_refused(self, folder, pairs, autoencoder, other, told):
+        before = contents(folder)
+        with pytest.raises(InputError) as caught:
+            encode(autoencoder, pairs, folder, **other)
+        assert str(caught.value).startswith(f"{folder / 'latents.json'}: made with another {told}")
+        assert contents(folder) == before
+
+    def test_a_photo_that_changes_meanwhile_is_told(self, root, autoencoder, tmp_path):
+        pairs = find_pairs(root)
+        hashes = hash_files(files_of(pairs))
+        save_jpeg(pairs[0].image, np.zeros((*SIZE[::-1], 3), np.uint8))
+        with pytest.raises(InputError, match="synth_000000.jpg: changed while it was in use"):
+            encode_dataset(autoencoder, "a" * 64, pairs, hashes, tmp_path / "latents", SIZE, FACTOR)
+        assert list((tmp_path / "latents").glob("*.npz")) == []
 
 
 def test_photos_of_another_size_are_brought_to_the_models(autoencoder, pairs, tmp_path):
@@ -112,7 +188,7 @@ def test_photos_of_another_size_are_brought_to_the_models(autoencoder, pairs, tm
 
     save_jpeg(tmp_path / "large.jpg", load_image(pairs[0].image, (128, 96)))
     pair = dataclasses.replace(pairs[0], image=tmp_path / "large.jpg")
-    encode_dataset(autoencoder, [pair], tmp_path / "latents", SIZE, FACTOR)
+    encode(autoencoder, [pair], tmp_path / "latents")
     assert arrays_of(tmp_path / "latents" / f"{pair.stem}.npz")["latents"].shape == (2, 3, 12, 16)
 
 

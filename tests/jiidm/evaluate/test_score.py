@@ -39,7 +39,7 @@ def make_jobs(root, sizes):
         mask = np.zeros((size[1], size[0]), np.uint8)
         mask[:, size[0] // 2 :] = 1
         images.save_png(root / "masks" / f"{stem}.png", mask)
-        jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg", size))
+        jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg", size, ("a" * 64, "b" * 64)))
     return jobs
 
 

@@ -293,7 +293,14 @@ class TestCommand:
 
 
 def test_recolouring_keeps_the_images_that_are_there(tmp_path, landscapes, smoke, smoke_model):
-    jobs = [Job(landscapes / "labels" / "synth_000000.png", landscapes / "imgs" / "synth_000001.jpg", (64, 48))]
+    jobs = [
+        Job(
+            landscapes / "labels" / "synth_000000.png",
+            landscapes / "imgs" / "synth_000001.jpg",
+            (64, 48),
+            ("a" * 64, "b" * 64),
+        )
+    ]
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "synth_000000.jpg").write_bytes((landscapes / "imgs" / "synth_000000.jpg").read_bytes())
     trial = experiment.Trial("paper", ModelFile(smoke_model), smoke)

@@ -60,6 +60,19 @@ def test_a_second_call_gives_the_same_and_other_pairs_are_refused(tmp_path, pair
     assert len(data.find_pairs(out / "data")) == 3
 
 
+@pytest.mark.parametrize("changed", ["source", "copy"])
+def test_a_pair_that_has_changed_since_it_was_copied_is_refused(tmp_path, landscapes, changed):
+    root, out = shutil.copytree(landscapes, tmp_path / "photos"), tmp_path / "out"
+    held_out.lay_out(out, 3, (64, 48), data.find_pairs(root))
+    folder = root if changed == "source" else out / "data"
+    images.save_png(folder / "labels" / "synth_000002.png", np.zeros((48, 64), np.uint8))
+    with pytest.raises(InputError) as caught:
+        held_out.lay_out(out, 3, (64, 48), data.find_pairs(root))
+    told = str(caught.value)
+    assert told.startswith(f"{out / 'data/labels/synth_000002.png'}: made with another synth_000002.png (")
+    assert told.endswith("; choose another --out")
+
+
 def test_what_cannot_be_measured_is_refused(tmp_path, pairs):
     with pytest.raises(InputError, match="1 masks"):
         held_out.lay_out(tmp_path / "out", 1, (64, 48), pairs)

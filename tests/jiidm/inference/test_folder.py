@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ from jiidm.inference.inputs import Job
 STEMS = ("a", "b", "c")
 
 
-JOBS = [Job(Path(f"masks/{stem}.png"), Path("photo.jpg"), (32, 24)) for stem in STEMS]
+JOBS = [Job(Path(f"masks/{stem}.png"), Path("photo.jpg"), (32, 24), (f"{stem}1", f"{stem}2")) for stem in STEMS]
 """The files are not there: a folder is checked without them."""
 
 
@@ -168,12 +169,12 @@ class TestClaim:
         assert (tmp_path / "new" / "_run").is_dir() and OutputFolder(out).pending(JOBS) == []
 
     def test_the_same_thing_may_go_on(self, out, record, smoke):
-        OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
+        OutputFolder(out).write_manifest(record, JOBS, Path("model.safetensors"), smoke)
         OutputFolder(out).claim(record, JOBS)
         assert OutputFolder(out).pending(JOBS) == []
 
     def test_another_thing_is_told_by_what_differs(self, out, record, smoke):
-        OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
+        OutputFolder(out).write_manifest(record, JOBS, Path("model.safetensors"), smoke)
         with pytest.raises(InputError) as caught:
             OutputFolder(out).claim(record | {"seed": 4, "from_noise": True}, JOBS)
         told = "made with another seed (3, now 4) and 1 more; choose another output folder"
@@ -181,7 +182,7 @@ class TestClaim:
 
     def test_with_repaint_the_images_of_another_thing_go(self, out, record, smoke, caplog):
         caplog.set_level("INFO", "jiidm")
-        OutputFolder(out).write_manifest(record, Path("model.safetensors"), smoke)
+        OutputFolder(out).write_manifest(record, JOBS, Path("model.safetensors"), smoke)
         OutputFolder(out).claim(record | {"seed": 4}, JOBS, repaint=True)
         assert "another seed (3, now 4): generating them again" in caplog.text
         assert os.listdir(out) == ["_run"]
@@ -191,8 +192,64 @@ class TestClaim:
             OutputFolder(out).claim(record, JOBS[2:])
 
     def test_the_manifest_is_json_beside_the_config(self, out, record, smoke):
-        OutputFolder(out).write_manifest(record, Path("runs/model.safetensors"), smoke)
+        OutputFolder(out).write_manifest(record, JOBS, Path("runs/model.safetensors"), smoke)
         manifest = json.loads((out / "_run" / "manifest.json").read_text())
-        assert manifest == {"made_by": record, "model_file": "runs/model.safetensors"}
+        made_from = {stem: [f"{stem}1", f"{stem}2"] for stem in STEMS}
+        assert manifest == {"made_by": record, "model_file": "runs/model.safetensors", "made_from": made_from}
         assert configs.load_saved(out / "_run" / "config.yaml") == smoke
         assert sorted(os.listdir(out / "_run")) == ["config.yaml", "manifest.json"]
+
+
+class TestMadeFrom:
+    """An image belongs to the content of its mask and its reference, whatever their names."""
+
+    @pytest.fixture
+    def out(self, out, record, smoke):
+        OutputFolder(out).write_manifest(record, JOBS, Path("model.safetensors"), smoke)
+        return out
+
+    @pytest.mark.parametrize(
+        ("made_from", "told"),
+        [
+            (("new", "b2"), "another mask than masks/b.png"),
+            (("b1", "new"), "another reference than photo.jpg"),
+        ],
+    )
+    def test_the_image_of_another_mask_or_reference_goes_and_only_that(self, out, record, caplog, made_from, told):
+        caplog.set_level("INFO", "jiidm")
+        jobs = [JOBS[0], dataclasses.replace(JOBS[1], made_from=made_from), JOBS[2]]
+        OutputFolder(out).claim(record, jobs)
+        assert OutputFolder(out).pending(jobs) == [jobs[1]]
+        made = "1 images made with other files, the first, b.jpg, with"
+        assert caplog.messages == [f"{out} holds {made} {told}: generating them again"]
+
+    def test_the_next_image_belongs_to_the_new_files_though_the_call_was_killed_before(self, out, record):
+        jobs = [dataclasses.replace(job, made_from=("new", "new")) for job in JOBS]
+        OutputFolder(out).claim(record, jobs)
+        OutputFolder(out).write("a", photo())
+        OutputFolder(out).claim(record, jobs)
+        assert OutputFolder(out).pending(jobs) == jobs[1:]
+        OutputFolder(out).claim(record, JOBS)
+        assert OutputFolder(out).pending(JOBS) == JOBS
+
+    def test_images_of_an_older_version_stay_are_told_and_are_recorded(self, out, record, caplog):
+        caplog.set_level("INFO", "jiidm")
+        path = out / "_run" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        del manifest["made_from"]
+        path.write_text(json.dumps(manifest))
+        OutputFolder(out).claim(record, JOBS)
+        held = "3 images of unrecorded masks and references, the first a.jpg"
+        assert caplog.messages == [f"{out} holds {held}: keeping them as they are"]
+        OutputFolder(out).claim(record, JOBS)
+        assert len(caplog.messages) == 1 and OutputFolder(out).pending(JOBS) == []
+        jobs = [dataclasses.replace(job, made_from=("new", "new")) for job in JOBS]
+        OutputFolder(out).claim(record, jobs)
+        assert OutputFolder(out).pending(jobs) == jobs
+
+    @pytest.mark.parametrize("made_from", [3, [], {"a": 3}, {"a": ["b"]}])
+    def test_a_damaged_record_is_told(self, out, record, made_from):
+        path = out / "_run" / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"made_from": made_from}))
+        with pytest.raises(InputError, match="manifest.json: not a manifest"):
+            OutputFolder(out).claim(record, JOBS)

@@ -259,6 +259,49 @@ class TestRerun:
         assert "manifest.json" in refusal(inputs.command(out, smoke_model))
 
 
+class TestChangedInputs:
+    def test_an_edited_mask_or_reference_makes_its_images_again_to_the_byte_and_only_those(
+        self, out, inputs, smoke_model, tmp_path, capsys
+    ):
+        before = contents(out)
+        shutil.copy(inputs.masks / "m0.png", inputs.masks / "m2.png")
+        assert paint(inputs, out, smoke_model) == 0
+        told = capsys.readouterr().out
+        assert f"holds 1 images made with other files, the first, m2.jpg, with another mask than {inputs.masks}" in told
+        assert [name for name, content in contents(out).items() if content != before[name]] == ["m2.jpg"]
+        photos = inputs.masks.parent / "imgs"
+        shutil.copy(photos / "photo2.jpg", photos / "photo0.jpg")
+        assert paint(inputs, out, smoke_model) == 0
+        assert "m0.jpg, with another reference than" in capsys.readouterr().out
+        assert paint(inputs, tmp_path / "new", smoke_model) == 0
+        assert contents(out) == contents(tmp_path / "new")
+
+    def test_references_that_changed_places_make_all_images_again(self, out, inputs, smoke_model, capsys):
+        before = contents(out)
+        inputs.references.write_text(
+            json.dumps({f"{stem}.png": f"photo{(n + 1) % 3}.jpg" for n, stem in enumerate(STEMS)})
+        )
+        assert paint(inputs, out, smoke_model) == 0
+        told = capsys.readouterr().out
+        assert "holds 3 images made with other files" in told and "nothing to do" not in told
+        assert all(content != before[name] for name, content in contents(out).items())
+
+    def test_an_input_that_changes_meanwhile_is_told_and_its_image_not_written(
+        self, inputs, smoke_model, tmp_path, monkeypatch, refusal
+    ):
+        stream = pipeline.Pipeline.stream
+
+        def changing(*arguments, **options):
+            for result in stream(*arguments, **options):
+                if result.name == "m1":
+                    shutil.copy(inputs.masks / "m0.png", inputs.masks / "m1.png")
+                yield result
+
+        monkeypatch.setattr(pipeline.Pipeline, "stream", changing)
+        assert "m1.png: changed while it was in use" in refusal(inputs.command(tmp_path / "out", smoke_model))
+        assert list(contents(tmp_path / "out")) == ["m0.jpg"]
+
+
 class TestDemo:
     def test_another_model_repaints_the_demo(self, smoke_model, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
