@@ -6,35 +6,25 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jittor as jt
 import numpy as np
 
 from jiidm.config.schema import Config
-from jiidm.data.folders import same_name
-from jiidm.data.identity import claim, hash_files
+from jiidm.data.identity import claim
 from jiidm.data.latents import LatentDataset, encode_dataset
-from jiidm.data.pairs import (
-    VALIDATION_REFERENCES,
-    Pair,
-    files_of,
-    find_pairs,
-    read_split,
-    split,
-    survey,
-    write_split,
-)
-from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version, write_dataset
+from jiidm.data.pairs import Pair
+from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version
 from jiidm.errors import InputError
 from jiidm.evaluate.score import load_fd_network
 from jiidm.evaluate.statistics import Network
-from jiidm.inference.inputs import DEMO_SEED
 from jiidm.model.files import MODEL_FILE, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks
 from jiidm.train import settings, validation
 from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
 from jiidm.train.checkpoints import average_best, ranked
+from jiidm.train.data import generate, prepare
 from jiidm.train.diffusion import STATE_FILE, DiffusionStage
 from jiidm.train.loop import fit
 from jiidm.train.segmenter import SEGMENTER_FILE, train_segmenter
@@ -51,17 +41,8 @@ MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencode
 MODEL_CHANGEABLE = ("diffusion_training", "inference", "released")
 """The run's history keeps changes in these sections."""
 SEGMENTER_SECTIONS = ("seed", "data", "segmenter")
-HASHES_FILE = "hashes.json"
-"""Of the photos and masks that the run was started with, beside its split."""
 AUTOENCODER_RECORD = "autoencoder.json"
 """Which autoencoder the U-Net's latents come from."""
-
-
-class Data(NamedTuple):
-    train: list[Pair]
-    validation: list[Pair]
-    hashes: dict[Path, str]
-    """The SHA-256 of every photo and mask."""
 
 
 def train(
@@ -84,8 +65,8 @@ def train(
     settings.claim(config, folder, MODEL_SECTIONS)
     fd_network = _load_fd_network(config, inception_file)
     _check_autoencoder(autoencoder_file, folder)
-    root = data or _generate(config, config.data.size, folder / "data")
-    train_pairs, validation_pairs, hashes = _prepare_data(config, root, folder)
+    root = data or generate(config, config.data.size, folder / "data")
+    train_pairs, validation_pairs, hashes = prepare(config, root, folder)
     distances = _distances(config, validation_pairs, folder, fd_network, hooks)
     provenance = _provenance(len(train_pairs), data)
     if history := settings.keep(config, folder, _steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
@@ -124,8 +105,8 @@ def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path
     """
     settings.claim(config, folder, SEGMENTER_SECTIONS)
     path = folder / SEGMENTER_FILE
-    root = data or _generate(config, config.segmenter.size, folder / "data")
-    train_pairs, validation_pairs, _ = _prepare_data(config, root, folder)
+    root = data or generate(config, config.segmenter.size, folder / "data")
+    train_pairs, validation_pairs, _ = prepare(config, root, folder)
     if not path.exists():
         settings.keep(config, folder, 0, ())
         provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
@@ -135,47 +116,6 @@ def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path
 
 def _steps_done(state: Path) -> int:
     return checkpoint.load_metadata(state)["step"] if state.exists() else 0
-
-
-def _generate(config: Config, size: tuple[int, int], root: Path) -> Path:
-    if config.seed == DEMO_SEED:
-        raise InputError(f"seed {DEMO_SEED} is kept for landscapes that no model has been trained on; choose another")
-    logger.info("no data given: generating %d landscapes in %s", config.data.synthetic_count, root)
-    write_dataset(root, config.data.synthetic_count, size, seed=config.seed)
-    return root
-
-
-def _prepare_data(config: Config, root: Path, folder: Path) -> Data:
-    """Check every file the first time, then split. The split is kept in `folder`/split, with the files' hashes.
-
-    Later calls see that the files are the same.
-    """
-    split_folder = folder / "split"
-    if (split_folder / VALIDATION_REFERENCES).exists():  # the last one to be written
-        if not (split_folder / HASHES_FILE).exists():
-            logger.info(
-                "%s: has no hashes yet, so data and autoencoder are taken to be those of the start", split_folder
-            )
-        return _claim_data(split_folder, *read_split(split_folder, find_pairs(root)), root)
-    found = survey(root)
-    if found.faults:
-        more = f" (and {len(found.faults) - 1} more; `python -m jiidm data check {root}` lists them)"
-        raise InputError(f"{found.faults[0]}{more if len(found.faults) > 1 else ''}")
-    train_pairs, validation_pairs = split(find_pairs(root), config.data.validation_fraction, config.seed)
-    if not train_pairs or not validation_pairs:
-        raise InputError(f"{root}: {found.num_pairs} pairs are too few to train and validate on")
-    write_split(split_folder, train_pairs, validation_pairs, config.seed)
-    counts = len(train_pairs), len(validation_pairs)
-    logger.info("data: %d training and %d validation pairs in %s", *counts, root)
-    return _claim_data(split_folder, train_pairs, validation_pairs, root)
-
-
-def _claim_data(split_folder: Path, train_pairs: list[Pair], validation_pairs: list[Pair], root: Path) -> Data:
-    """Hash the pairs, and keep that beside the split or see that what was kept is the same."""
-    hashes = hash_files(files_of([*train_pairs, *validation_pairs]))
-    named = {same_name(f"{path.parent.name}/{path.name}"): digest for path, digest in hashes.items()}
-    claim(split_folder / HASHES_FILE, named, f"restore it in {root}, or choose another --run folder")
-    return Data(train_pairs, validation_pairs, hashes)
 
 
 def _check_autoencoder(given: Path | None, folder: Path) -> None:

@@ -287,7 +287,7 @@ class TestChangedInputs:
         assert all(content != before[name] for name, content in contents(out).items())
 
     def test_an_input_that_changes_meanwhile_is_told_and_its_image_not_written(
-        self, inputs, smoke_model, tmp_path, monkeypatch, refusal
+        self, inputs, smoke_model, tmp_path, monkeypatch, capsys
     ):
         stream = pipeline.Pipeline.stream
 
@@ -298,7 +298,9 @@ class TestChangedInputs:
                 yield result
 
         monkeypatch.setattr(pipeline.Pipeline, "stream", changing)
-        assert "m1.png: changed while it was in use" in refusal(inputs.command(tmp_path / "out", smoke_model))
+        assert paint(inputs, tmp_path / "out", smoke_model) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told.startswith("error: ") and "m1.png: changed while it was in use; give the same" in told
         assert list(contents(tmp_path / "out")) == ["m0.jpg"]
 
 

@@ -266,95 +266,12 @@ class TestRefused:
         kill_at(monkeypatch, run, "train_autoencoder", 1)
         assert cli.main([str(part) for part in command]) == 130
 
-    def test_a_split_that_was_not_finished_is_made_again(self, smoke, landscapes, tmp_path, monkeypatch):
-        (tmp_path / "run" / "split").mkdir(parents=True)
-        (tmp_path / "run" / "split" / "train.txt").write_text("gone\n")
-        kill_at(monkeypatch, run, "train_autoencoder", 1)
-        with pytest.raises(KeyboardInterrupt):
-            train(smoke, landscapes, tmp_path / "run")
-        training, validation = read_split(tmp_path / "run" / "split", find_pairs(landscapes))
-        assert len(training) + len(validation) == 6
-
     def test_too_few_pairs(self, smoke, landscapes, tmp_path):
         for folder, suffix in (("imgs", "jpg"), ("labels", "png")):
             (tmp_path / "data" / folder).mkdir(parents=True)
             shutil.copy(landscapes / folder / f"synth_000000.{suffix}", tmp_path / "data" / folder)
         with pytest.raises(InputError, match="data: 1 pairs"):
             train(smoke, tmp_path / "data", tmp_path / "run")
-
-
-class TestOtherFiles:
-    """A run goes on with the photos, masks and autoencoder that it was started with, whatever their names."""
-
-    @pytest.fixture
-    def root(self, landscapes, tmp_path):
-        return shutil.copytree(landscapes, tmp_path / "data")
-
-    @pytest.fixture
-    def started(self, root, smoke, tmp_path, monkeypatch):
-        """A run that was killed before its first step; a call that gets that far again is killed there."""
-        monkeypatch.setattr(run, "train_autoencoder", self.killed)
-        monkeypatch.setattr(run, "train_segmenter", self.killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(smoke, root, tmp_path / "run")
-        return tmp_path / "run"
-
-    @staticmethod
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    @pytest.mark.parametrize("segmenter", [False, True])
-    @pytest.mark.parametrize("name", ["imgs/synth_000003.jpg", "labels/synth_000003.png"])
-    def test_a_changed_photo_or_mask_is_named_before_the_first_step(
-        self, root, started, smoke, tmp_path, name, segmenter
-    ):
-        folder, call = (tmp_path / "segmenter", run.train_segmenter_run) if segmenter else (started, train)
-        with pytest.raises(KeyboardInterrupt):
-            call(smoke, root, folder)
-        content = (root / name).read_bytes()
-        shutil.copy((root / name).with_stem("synth_000001"), root / name)
-        with pytest.raises(InputError) as caught:
-            call(smoke, root, folder)
-        told = str(caught.value)
-        assert told.startswith(f"{folder}/split/hashes.json: made with another {name} (")
-        assert told.endswith(f"; restore it in {root}, or choose another --run folder")
-        (root / name).write_bytes(content)
-        with pytest.raises(KeyboardInterrupt):
-            call(smoke, root, folder)
-
-    def test_new_files_and_another_place_do_not_matter(self, root, started, smoke, tmp_path):
-        moved = root.rename(tmp_path / "moved")
-        for name in ("imgs/synth_000003.jpg", "labels/synth_000003.png"):
-            shutil.copy(moved / name, (moved / name).with_stem("new"))
-        with pytest.raises(KeyboardInterrupt):
-            train(smoke, moved, started)
-
-    def test_the_run_of_an_older_version_goes_on_and_says_what_it_takes_for_granted(self, root, started, smoke, caplog):
-        caplog.set_level("INFO", "jiidm")
-        record = started / "split" / "hashes.json"
-        before = record.read_bytes()
-        record.unlink()
-        with pytest.raises(KeyboardInterrupt):
-            train(smoke, root, started)
-        assert f"{started / 'split'}: has no hashes yet" in caplog.text and record.read_bytes() == before
-
-    @pytest.mark.slow
-    def test_another_autoencoder_is_refused_before_anything_is_done(self, finished, smoke, tmp_path, refusal):
-        folder = shutil.copytree(finished, tmp_path / "run")
-        stored = checkpoint.load(finished / "autoencoder.safetensors")
-        other = tmp_path / "other.safetensors"
-        checkpoint.save(other, {name: array + 1 for name, array in stored.arrays.items()}, stored.metadata)
-        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        command = ["train", "--config", "smoke", "--run", folder, "--device", "cpu"]
-        command += ["--set", "diffusion_training.max_steps=6"]
-        line = refusal([*command, "--autoencoder", other])
-        assert f"{folder / 'autoencoder.json'}: made with another autoencoder (" in line
-        assert line.endswith("give the same file again, or choose another --run folder")
-        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-        (folder / "autoencoder.safetensors").unlink()
-        assert "now none" in refusal(command)
-        shutil.copy(other, folder / "autoencoder.safetensors")
-        assert "made with another autoencoder" in refusal(command)
 
 
 @pytest.mark.slow
@@ -435,3 +352,22 @@ class TestGivenAutoencoder:
         assert cli.main([str(part) for part in command]) == 0
         assert f"--checkpoint {tmp_path / 'run' / 'model.safetensors'}" in capsys.readouterr().out
         assert len(find_pairs(landscapes)) == 6
+
+    def test_a_run_goes_on_with_the_same_one_or_is_refused_before_anything_is_done(
+        self, finished, smoke, tmp_path, refusal
+    ):
+        folder = shutil.copytree(finished, tmp_path / "run")
+        stored = checkpoint.load(finished / "autoencoder.safetensors")
+        other = tmp_path / "other.safetensors"
+        checkpoint.save(other, {name: array + 1 for name, array in stored.arrays.items()}, stored.metadata)
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        command = ["train", "--config", "smoke", "--run", folder, "--device", "cpu"]
+        command += ["--set", "diffusion_training.max_steps=6"]
+        line = refusal([*command, "--autoencoder", other])
+        assert f"{folder / 'autoencoder.json'}: made with another autoencoder (" in line
+        assert line.endswith("give the same file again, or choose another --run folder")
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+        (folder / "autoencoder.safetensors").unlink()
+        assert "now none" in refusal(command)
+        shutil.copy(other, folder / "autoencoder.safetensors")
+        assert "made with another autoencoder" in refusal(command)
