@@ -72,8 +72,9 @@ def _encode(arguments: argparse.Namespace) -> None:
     from jiidm.model.files import ModelFile, find_model
 
     model = ModelFile(arguments.checkpoint or find_model())
-    pairs, config = find_pairs(arguments.data), model.config
-    autoencoder, hashes = model.load_autoencoder(config.autoencoder), hash_files(files_of(pairs))
+    config = model.config
+    autoencoder, pairs = model.load_autoencoder(config.autoencoder), find_pairs(arguments.data)
+    hashes = hash_files(files_of(pairs))
     size, downsample = config.data.size, config.autoencoder.downsample
     encode_dataset(autoencoder, model.sha256, pairs, hashes, arguments.out, size, downsample)
     print(f"{len(pairs)} pairs encoded in {arguments.out}")

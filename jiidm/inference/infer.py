@@ -67,7 +67,7 @@ def paint_folder(
             hooks=hooks,
             on_step=progress.update,
         ):
-            missing[result.name].require_unchanged()  # the files were read after they were checked
+            missing[result.name].check_unchanged()  # the files were read after they were checked
             image = resize_image(result.image, missing[result.name].size)
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)

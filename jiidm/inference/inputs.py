@@ -32,7 +32,7 @@ class Job:
     def stem(self) -> str:
         return self.mask.stem
 
-    def require_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
         """Raises InputError where the files are no longer those of `made_from`."""
         for path, before in zip((self.mask, self.reference), self.made_from):
             require_unchanged(path, before)
