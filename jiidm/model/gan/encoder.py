@@ -8,9 +8,18 @@ from jittor import nn
 from jiidm.model.gan.generator import STYLE_CHANNELS
 from jiidm.model.gan.norms import InstanceNorm, leaky_relu
 from jiidm.model.gan.spectral_norm import SpectralConv2d
+from ldm_jittor import ops
 
 SIDE = 256
 """Every photo is stretched to this square first."""
+
+
+class Linear(nn.Linear):
+    """[B,I] -> [B,O], where a sample's result does not depend, to the bit, on the batch it is in."""
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        columns = (values.reshape((*values.shape, 1, 1)) for values in (x, self.weight))
+        return ops.conv2d(*columns, self.bias).reshape((x.shape[0], -1))
 
 
 class ImageEncoder(nn.Module):
@@ -22,8 +31,8 @@ class ImageEncoder(nn.Module):
             conv = SpectralConv2d(before, width, 3, stride=2, padding=1, bias=False)
             setattr(self, f"layer{number}", nn.Sequential(conv, InstanceNorm()))
         side = SIDE // 2**6
-        self.fc_mu = nn.Linear(widths[-1] * side * side, STYLE_CHANNELS)
-        self.fc_var = nn.Linear(widths[-1] * side * side, STYLE_CHANNELS)
+        self.fc_mu = Linear(widths[-1] * side * side, STYLE_CHANNELS)
+        self.fc_var = Linear(widths[-1] * side * side, STYLE_CHANNELS)
 
     def execute(self, image: jt.Var) -> tuple[jt.Var, jt.Var]:
         """image [B,3,H,W] in [-1, 1] of any size -> mean and log variance [B,256] of its style code."""
