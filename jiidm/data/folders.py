@@ -33,12 +33,11 @@ def name_faults(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     faults = []
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        if _is_text(path.name):
-            alike[same_text(path.stem)].append(path)
-        else:
-            faults.append(
-                (path, "its name is not UTF-8; `convmv -f gbk -t utf-8`, or `unzip -O gbk`, mends such names")
-            )
+        alike[same_text(path.stem)].append(path)
+        if not _is_text(path.name):
+            faults.append((path, "its name is not UTF-8; `convmv -f gbk -t utf-8` or `unzip -O gbk` mends such names"))
+        elif "\n" in path.name or "\r" in path.name:
+            faults.append((path, "a line break in its name, which no list can hold; rename it"))
     for first, *others in alike.values():
         faults += [(path, f"has the same name as {first.name}; rename one") for path in others]
     return sorted(faults)

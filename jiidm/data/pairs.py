@@ -19,7 +19,7 @@ from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import write_references
 from jiidm.errors import InputError
 from ldm_jittor.errors import one_line
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, read_text
 
 IMAGE_FOLDER, LABEL_FOLDER = "imgs", "labels"
 TRAIN_LIST, VALIDATION_LIST, VALIDATION_REFERENCES = "train.txt", "val.txt", "val_references.json"
@@ -229,9 +229,10 @@ def _size_text(array: np.ndarray) -> str:
 
 def _read_list(path: Path, by_stem: dict[str, Pair]) -> list[Pair]:
     try:
-        stems = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).split("\n")  # names may hold Unicode's other line ends
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot read the split list ({error})") from error
+    stems = [line.removesuffix("\r") for line in lines if line]
     unknown = [stem for stem in stems if same_text(stem) not in by_stem]
     if unknown:
         raise InputError(f"{path}: no pair for {unknown[0]!r} ({len(unknown)} such in all)")

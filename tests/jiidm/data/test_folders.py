@@ -38,6 +38,12 @@ def test_bytes_that_are_no_utf8_are_a_fault(tmp_path):
     assert os.fsencode(path.name) == "风景.png".encode("gbk") and "not UTF-8" in fault
 
 
+@pytest.mark.parametrize("name", ["a\nb.png", "a\rb.png"])
+def test_a_line_break_in_a_name_is_a_fault(tmp_path, name):
+    ((path, fault),) = name_faults([tmp_path / name, tmp_path / "a.png"])
+    assert path.name == name and "line break" in fault
+
+
 def test_two_files_of_one_stem_are_a_fault(tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "a.PNG", tmp_path / "b.png"]
     assert [path.name for path, _ in name_faults(paths)] == ["a.PNG"]

@@ -142,6 +142,19 @@ def test_each_fault_is_found_and_named_once(root, damage):
     assert str(fault) == f"{root / name}: {fault.message}" and str(root) not in fault.message
 
 
+def test_names_with_odd_line_ends_survive_a_split(root):
+    for folder, suffix in (("imgs", ".jpg"), ("labels", ".png")):
+        (root / folder / f"b{suffix}").rename(root / folder / f"b\u2028\x85\x0b{suffix}")
+    pairs = data.find_pairs(root)
+    data.write_split(root, pairs[:2], pairs[2:], seed=0)
+    assert data.read_split(root, pairs) == (pairs[:2], pairs[2:])
+    for name in ("train.txt", "val.txt"):  # edited on Windows
+        (root / name).write_bytes((root / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert data.read_split(root, pairs) == (pairs[:2], pairs[2:])
+    data.write_split(root, pairs, [], seed=0)
+    assert data.read_split(root, pairs) == (pairs, [])
+
+
 def test_a_name_that_is_no_text_is_a_fault_that_can_be_printed(root):
     """As unzip leaves Chinese names of Windows."""
     for folder, suffix in (("imgs", ".jpg"), ("labels", ".png")):
