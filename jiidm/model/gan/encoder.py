@@ -18,8 +18,8 @@ class Linear(nn.Linear):
     """[B,I] -> [B,O], where a sample's result does not depend, to the bit, on the batch it is in."""
 
     def execute(self, x: jt.Var) -> jt.Var:
-        columns = (values.reshape((*values.shape, 1, 1)) for values in (x, self.weight))
-        return ops.conv2d(*columns, self.bias).reshape((x.shape[0], -1))
+        columns, weight = (values.reshape((*values.shape, 1, 1)) for values in (x, self.weight))
+        return ops.conv2d(columns, weight, self.bias).reshape((x.shape[0], -1))
 
 
 class ImageEncoder(nn.Module):
