@@ -58,9 +58,9 @@ class Hooks:
         """The images, uint8 RGB [H,W,3], that go on after colour transfer has made `images`."""
         return images
 
-    def noised_at(self, number: int, timesteps: Sequence[int]) -> int:
+    def noised_at(self, number: int, timestep: int) -> int:
         """The timestep whose noise level the start of round `number`, counted from 0, gets."""
-        return timesteps[0]
+        return timestep
 
 
 PLAIN = Hooks()
@@ -135,7 +135,7 @@ class Pipeline:
         on_step: Callable[[], None] | None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Algorithm 2 on one batch; images and, if asked for, decoded starts, uint8 RGB [B,H,W,3]."""
-        _, space, unet, schedule, _ = self.model
+        space, unet, schedule = self.model.space, self.model.unet, self.model.schedule
         settings, (width, height) = self.config.inference, self.config.latent_size
         callback = None if on_step is None else lambda *_: on_step()
         segmap = jt.array(np.stack([one_hot(resize_mask(mask, (width, height))) for mask in masks]))
@@ -147,12 +147,12 @@ class Pipeline:
                 if number > 0:
                     x = hooks.between_rounds(x)
                 if round_.color_transfer:
-                    pairs = zip(to_images(x), references)
-                    x = to_model(hooks.recolored([color_transfer(*pair, settings.color_space) for pair in pairs]))
+                    images = zip(to_images(x), references)
+                    x = to_model(hooks.recolored([color_transfer(*pair, settings.color_space) for pair in images]))
                 z0 = space.encode(x)
                 eps = noise(z0.shape, number, "start")
                 timesteps = schedule.timesteps(round_.start_timestep, round_.num_steps, round_.spacing)
-                z = schedule.add_noise(z0, eps, hooks.noised_at(number, timesteps))  # timesteps[0]
+                z = schedule.add_noise(z0, eps, hooks.noised_at(number, timesteps[0]))
                 if number == 0 and from_noise:
                     z = eps
                 if number == 0 and with_starts:

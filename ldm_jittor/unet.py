@@ -124,7 +124,7 @@ class SPADEResBlock(nn.Module):
         return self.skip_connection(x) + conv(h)
 
 
-class Stage(nn.Sequential):
+class BlockSequence(nn.Sequential):
     """Layers in turn. The encoder keeps one skip of each stage, and the decoder takes one for each."""
 
     def execute(self, modulations: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var) -> jt.Var:
@@ -178,14 +178,14 @@ class UNet(nn.Module):
 
         def with_attention(block, channels, downsample):
             attend = downsample in attention_downsamples
-            return Stage(block, *([AttentionBlock(channels, num_head_channels, self.groups)] if attend else []))
+            return BlockSequence(block, *([AttentionBlock(channels, num_head_channels, self.groups)] if attend else []))
 
         self.time_embed = nn.Sequential(
             nn.Linear(model_channels, self.emb_channels), nn.SiLU(), nn.Linear(self.emb_channels, self.emb_channels)
         )
         widths = [mult * model_channels for mult in channel_mult]
         skips = self._build_encoder(widths, num_res_blocks, with_attention)
-        self.middle_block = Stage(
+        self.middle_block = BlockSequence(
             self._spade_block(widths[-1], widths[-1], self.num_levels - 1),
             AttentionBlock(widths[-1], num_head_channels, self.groups),
             self._spade_block(widths[-1], widths[-1], self.num_levels - 1),
@@ -199,7 +199,7 @@ class UNet(nn.Module):
         """Fill `input_blocks`; returns the channels of each block's output, which the decoder takes in again."""
         channels = self.model_channels
         skips = [channels]
-        self.input_blocks = nn.ModuleList([Stage(Conv2d(self.in_channels, channels, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([BlockSequence(Conv2d(self.in_channels, channels, 3, padding=1))])
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
                 block = ResBlock(channels, self.emb_channels, width, self.groups)
@@ -208,7 +208,7 @@ class UNet(nn.Module):
                 skips.append(channels)
             if level + 1 < self.num_levels:
                 half = ResBlock(channels, self.emb_channels, channels, self.groups, down=True)
-                self.input_blocks.append(Stage(half))
+                self.input_blocks.append(BlockSequence(half))
                 skips.append(channels)
         return skips
 
@@ -227,8 +227,8 @@ class UNet(nn.Module):
                 self.output_blocks.append(stage)
 
     def _spade_block(self, in_channels: int, out_channels: int, level: int, up: bool = False) -> SPADEResBlock:
-        mask = (self.num_classes, self.spade_hidden)
-        return SPADEResBlock(in_channels, self.emb_channels, out_channels, *mask, self.groups, level, up)
+        classes, hidden = self.num_classes, self.spade_hidden
+        return SPADEResBlock(in_channels, self.emb_channels, out_channels, classes, hidden, self.groups, level, up)
 
     def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> Modulations:
         """What the network needs of the mask, for latents of `size` (height, width). It serves every timestep.
@@ -270,22 +270,27 @@ class UNet(nn.Module):
     ) -> jt.Var:
         """x [B,in_channels,H,W] -> [B,out_channels,H,W].
 
-        timesteps: 0-based training timesteps [B], or [1] for all samples. Give the mask as segmap [B,num_classes,h,w],
-        or as the result of `modulations`.
+        timesteps: 0-based training timesteps [R], R being B, or 1 for all samples alike. Give the mask as segmap
+        [B,num_classes,h,w], or as the result of `modulations`. Raises ValueError for both and for neither.
         """
-        mask = self._pyramid(segmap, x.shape[2:]) if modulations is None else modulations
+        if (segmap is None) == (modulations is None):
+            raise ValueError("give either segmap or modulations")
+        if modulations is None:
+            modulations = self._pyramid(segmap, x.shape[2:])
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [R, 4 * model_channels]
         h, skips = x, []
         for stage in self.input_blocks:
-            h = self._through(stage, mask, emb, h)  # [B, C, H / 2**level, W / 2**level]
+            h = self._through(stage, modulations, emb, h)  # [B, C, H / 2**level, W / 2**level]
             skips.append(h)
-        h = self._through(self.middle_block, mask, emb, h)
+        h = self._through(self.middle_block, modulations, emb, h)
         for stage in self.output_blocks:
-            h = self._through(stage, mask, emb, h, skips.pop())  # [B, C, H / 2**level, W / 2**level]
+            h = self._through(stage, modulations, emb, h, skips.pop())  # [B, C, H / 2**level, W / 2**level]
         norm, _, conv = self.out
         return conv(norm(h, silu=True))  # [B, out_channels, H, W]
 
-    def _through(self, stage: Stage, mask: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var) -> jt.Var:
+    def _through(
+        self, stage: BlockSequence, modulations: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var
+    ) -> jt.Var:
         if self.gradient_checkpointing and not jt.flags.no_grad:
-            return recomputed(lambda *kept: stage(mask, *kept), stage.parameters(), emb, *inputs)
-        return stage(mask, emb, *inputs)
+            return recomputed(lambda *kept: stage(modulations, *kept), stage.parameters(), emb, *inputs)
+        return stage(modulations, emb, *inputs)

@@ -49,8 +49,10 @@ def to_dict(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as error messages have it, sizes as WxH."""
-    return "x".join(map(_cut, value)) if isinstance(value, tuple) and value else _cut(value, str)
+    """A value as error messages have it: a pair of numbers, as sizes are, with an x between."""
+    if isinstance(value, tuple):
+        return "x".join(map(_cut, value)) if len(value) == 2 else _cut(list(value))
+    return _cut(value, str)
 
 
 def _cut(value: Any, write: Callable[[Any], str] = repr) -> str:

@@ -101,6 +101,7 @@ def fast(config: Config) -> Config:
 def with_rounds(config: Config, rounds: Sequence[Round | Mapping[str, Any]], source: str) -> Config:
     """The same config with other rounds, each a Round or what a YAML file says of one.
 
+    `released.noise_timesteps` belong to the config's rounds: they stay where the new ones start alike.
     Raises InputError, naming `source`, for rounds that are none or that the schedule cannot do.
     """
     if isinstance(rounds, (str, Mapping)) or not isinstance(rounds, Sequence):
@@ -110,7 +111,10 @@ def with_rounds(config: Config, rounds: Sequence[Round | Mapping[str, Any]], sou
         dict(round_) if isinstance(round_, Mapping) else to_dict(round_) for round_ in rounds
     ]
     if config.released.noise_timesteps is not None:
-        tree["released"]["noise_timesteps"] = config.released.noise_timesteps[: len(rounds)]
+        starts = [round_.start_timestep for round_ in config.inference.rounds[: len(rounds)]]
+        alike = starts == [round_.get("start_timestep") for round_ in tree["inference"]["rounds"]]
+        kept = config.released.noise_timesteps[: len(rounds)]
+        tree["released"]["noise_timesteps"] = kept if alike else None
     return from_dict(tree, source)
 
 

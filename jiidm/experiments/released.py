@@ -28,8 +28,8 @@ class Released(Hooks):
     def recolored(self, images: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         return images if self.quality is None else _through_files(images, self.quality)
 
-    def noised_at(self, number: int, timesteps: Sequence[int]) -> int:
-        return timesteps[0] if self.noise_timesteps is None else self.noise_timesteps[number]
+    def noised_at(self, number: int, timestep: int) -> int:
+        return timestep if self.noise_timesteps is None else self.noise_timesteps[number]
 
 
 def hooks_for(config: Config) -> Hooks:

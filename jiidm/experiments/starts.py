@@ -29,7 +29,7 @@ def describe_starts(names: Sequence[str]) -> str:
         schedule, kind = build_schedule(config.schedule), config.schedule.kind
         hooks = hooks_for(config)
         for number, spec in enumerate(config.inference.rounds, 1):
-            noised_at = hooks.noised_at(number - 1, [spec.start_timestep])
+            noised_at = hooks.noised_at(number - 1, spec.start_timestep)
             noise = "" if noised_at == spec.start_timestep else noised_at
             kept = f"{math.sqrt(schedule.alpha_bar(noised_at)):.3g}"
             cost = spec.num_steps, _passes(spec)

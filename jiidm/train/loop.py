@@ -25,14 +25,16 @@ MOST_SKIPPED = 3
 def fit(stage: Stage, folder: Path) -> int:
     """Train `stage` to its max_steps in `folder`, from its state file if there is one. Returns the steps done.
 
-    A step whose loss or gradients are not finite changes nothing: it is skipped and counted. A signal (see `signals`)
-    stops the run at the end of a step that counts, with the state saved. The same call then goes on.
+    A turn whose loss or gradients are not finite changes nothing, nor do the turns after it: the step is skipped and
+    counted, and what was to be saved then is saved with the next step that counts. A signal (see `signals`) stops the
+    run at the end of a step that counts, with the state saved. The same call then goes on.
     Raises InputError where `MOST_SKIPPED` steps in a row or the last one are skipped, CheckpointError for a state that
     does not fit, and Stopped.
     """
     path = folder / stage.state_file
     first_step, skipped_steps = _resume(stage, path)
     saved, skipped_in_a_row = first_step, 0
+    owed = False
     window: list[dict[str, float]] = []
     batches = load_ahead(stage.load_batch, range(first_step, stage.max_steps))
     with RunLog(folder, stage.name, first_step, stage.max_steps) as log, DeferredSignals() as signals:
@@ -49,6 +51,7 @@ def fit(stage: Stage, folder: Path) -> int:
                 log.record(done, skipped_steps=skipped_steps)
                 if skipped_in_a_row == MOST_SKIPPED or done == stage.max_steps:
                     raise InputError(_diverged(stage, done, skipped_in_a_row, path, saved))
+                owed = owed or stage.checkpoint_due(done)
                 continue
             skipped_in_a_row = 0
 
@@ -59,9 +62,9 @@ def fit(stage: Stage, folder: Path) -> int:
                 log.record(done, **_mean(window))
                 window = []
             stopping = signals.asked  # a signal that comes after this line waits for the next step
-            if stopping or stage.checkpoint_due(done):
+            if stopping or owed or stage.checkpoint_due(done):
                 _save(stage, path, done, skipped_steps)
-                saved = done
+                saved, owed = done, False
             if stopping:
                 signals.stop_if_asked()
             _evaluate(stage, done, log, folder, signals)

@@ -296,8 +296,8 @@ class Habits(Hooks):
         self.seen.append(("recolored", np.stack(images)))
         return [np.full_like(image, 9) for image in images]
 
-    def noised_at(self, number, timesteps):
-        self.seen.append(("noised_at", (number, list(timesteps))))
+    def noised_at(self, number, timestep):
+        self.seen.append(("noised_at", (number, timestep)))
         return 150
 
 
@@ -309,7 +309,7 @@ class TestHooks:
         paint(model._replace(space=space), inputs[:1], rounds=rounds, hooks=hooks)
         names, values = zip(*hooks.seen)
         assert names == ("noised_at", "between_rounds", "recolored", "noised_at")
-        assert values[0] == (0, [99]) and values[3] == (1, [79, 39])
+        assert values[0] == (0, 99) and values[3] == (1, 79)
         assert largest_difference(values[1][0], after_one.image) <= 1
         np.testing.assert_array_equal(space.encoded[0][0], inputs[0].reference)
         assert (space.encoded[1] == 9).all()

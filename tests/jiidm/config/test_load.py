@@ -458,3 +458,12 @@ def test_set_overrides_values_of_every_kind(smoke):
 )
 def test_set_faults_name_the_assignment(smoke, assignment):
     assert f"--set {assignment}" in message_of(configs.override, smoke, [assignment])
+
+
+def test_other_rounds_keep_noise_timesteps_where_they_start_alike():
+    config = configs.load_config("iidm_released")
+    first = configs.with_rounds(config, config.inference.rounds[:1], "test")
+    assert first.released.noise_timesteps == (600,)
+    other = configs.with_rounds(config, [{"start_timestep": 200, "num_steps": 5}], "test")
+    assert other.released.noise_timesteps is None and other.released.jpeg_between_rounds == 75
+    assert len(configs.with_rounds(config, config.inference.rounds * 2, "test").inference.rounds) == 6

@@ -39,7 +39,7 @@ def test_the_shipped_config_noises_each_round_one_entry_above_its_loop(config):
     hooks = hooks_for(config)
     for number, (spec, (chain, start)) in enumerate(zip(config.inference.rounds, chains, strict=True)):
         assert (spec.start_timestep, spec.num_steps, spec.spacing) == (chain[start - 1], start, "linspace")
-        assert hooks.noised_at(number, [spec.start_timestep]) == chain[start]
+        assert hooks.noised_at(number, spec.start_timestep) == chain[start]
 
 
 @pytest.mark.parametrize("name", ["iidm", "iidm_paper", "demo", "smoke"])
@@ -49,7 +49,7 @@ def test_no_other_shipped_config_has_defects(name):
 
 def test_each_defect_can_be_had_alone():
     files, noise = Released(ReleasedConfig(jpeg_between_rounds=75)), Released(ReleasedConfig(noise_timesteps=(7, 8)))
-    assert files.noised_at(1, [5, 4]) == 5 and noise.noised_at(1, [5, 4]) == 8
+    assert files.noised_at(1, 5) == 5 and noise.noised_at(1, 5) == 8
     x, images = jt.array(np.zeros((1, 3, 2, 2), np.float32)), [photo()]
     assert noise.between_rounds(x) is x and noise.recolored(images) is images
 

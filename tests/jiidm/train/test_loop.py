@@ -314,6 +314,11 @@ class TestNotFinite:
         arrays, metadata = state_of(tmp_path)
         assert metadata["step"] == 4 and all(np.isfinite(array).all() for array in arrays.values())
 
+    def test_what_a_skipped_step_should_have_saved_the_next_one_saves(self, tmp_path):
+        with pytest.raises(InputError, match="holds the last good state, step 5"):
+            fit(Game(broken=[3, 5, 6, 7]), tmp_path)
+        assert state_of(tmp_path).metadata["step"] == 5
+
     def test_a_run_that_diverges_before_it_saves_says_so(self, tmp_path):
         with pytest.raises(InputError, match="no state has been saved yet"):
             fit(Game(broken=range(12)), tmp_path)
