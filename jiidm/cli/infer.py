@@ -52,6 +52,8 @@ def _infer(arguments: argparse.Namespace) -> None:
 
     if (arguments.masks is None) != (arguments.out is None):
         raise InputError("give MASKS, REFS.json and OUT, or none of them")
+    if arguments.data and not arguments.masks:
+        raise InputError(f"--data {arguments.data}: goes with MASKS, REFS.json and OUT")
     options.refuse_unused(arguments.set, "infer", options.TRAINING_ONLY)
     if not arguments.fast:
         options.refuse_unused(arguments.set, "infer without --fast", ("inference.fast_steps",))
@@ -82,7 +84,7 @@ def _infer(arguments: argparse.Namespace) -> None:
 
 
 def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[ModelFile, Config]:
-    """The model file, and the config to run it with, whose seed is the noise's. It prints both."""
+    """The model file, and the config to run it with, whose seed is the noise's. It says which."""
     from jiidm.config.load import fast, override
     from jiidm.model.files import ModelFile, find_model
 

@@ -20,7 +20,7 @@ EXIT_STATUSES = """exit status:
   0    done
   1    doctor found something to mend
   2    an input, a file or an option is wrong: one line on stderr says which, and nothing is half-written
-  130  Ctrl-C stopped it: the same command goes on from what is saved
+  130  Ctrl-C stopped it; train, infer, ablate and sweep go on when the same command is given again
   143  SIGTERM did so, 138 SIGUSR1, 129 SIGHUP; a training run saves its state first
   141  whoever read the output closed it, as `| head` does
 Any other status, with a traceback, is a bug."""
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.tell_error(error)
         return 2
     except KeyboardInterrupt as stop:
-        print("\ninterrupted; the same command goes on from what is saved", file=sys.stderr)
+        print("\ninterrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
         return stop.status if isinstance(stop, Stopped) else 128 + signal.SIGINT
     except BrokenPipeError:
         # the rest of the buffer goes nowhere, else Python would complain when it ends

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHEET_ROWS = 32
+SHEET, SHEET_ROWS = "contact_sheet.jpg", 32
 CAPTIONS = ("reference", "mask", "noisy start", "result")
 
 
@@ -45,6 +45,8 @@ def paint_folder(
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
         logger.info("nothing to do: all %d images are in %s", len(jobs), folder)
+        if not (folder.run_folder / SHEET).exists():  # an earlier call stopped before it drew the sheet
+            _draw_sheet(folder, jobs[:SHEET_ROWS], {})
         return 0
     pipeline = load_pipeline()
     from jiidm.pipeline import Input
@@ -74,27 +76,22 @@ def paint_folder(
                 rows[result.name] = [result.reference, colorize(result.mask), result.start, result.image]
             folder.write(result.name, image, config.inference.jpeg_quality)
     refuse_first(folder.faults(jobs))
-    _draw_sheet(folder, jobs[:SHEET_ROWS], rows, config.data.size)
+    _draw_sheet(folder, jobs[:SHEET_ROWS], rows)
     logger.info("%d images made, %d in %s", len(missing), len(jobs), folder)
     return len(missing)
 
 
-def _draw_sheet(
-    folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]], size: tuple[int, int]
-) -> None:
+def _draw_sheet(folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]]) -> None:
     """Draw `_run/contact_sheet.jpg`. Rows that this call has not generated come from the files of earlier calls."""
     drawn = {}
     for job in jobs:
-        start = folder.run_folder / "starts" / f"{job.stem}.jpg"
+        path = folder.run_folder / "starts" / f"{job.stem}.jpg"
         if job.stem in rows:
             drawn[job.stem] = rows[job.stem]
-        elif start.exists():  # missing where an image outlived its _run folder
-            reference, mask = load_image(job.reference, size), load_mask(job.mask, size)
-            drawn[job.stem] = [
-                reference,
-                colorize(mask),
-                load_image(start, size),
-                load_image(folder.image(job.stem), size),
-            ]
+        elif path.exists():  # missing where an image outlived its _run folder
+            start = load_image(path)
+            height, width = start.shape[:2]
+            reference, result = (load_image(file, (width, height)) for file in (job.reference, folder.image(job.stem)))
+            drawn[job.stem] = [reference, colorize(load_mask(job.mask, (width, height))), start, result]
     if drawn:
-        contact_sheet(list(drawn.values()), folder.run_folder / "contact_sheet.jpg", CAPTIONS, list(drawn))
+        contact_sheet(list(drawn.values()), folder.run_folder / SHEET, CAPTIONS, list(drawn))

@@ -148,6 +148,15 @@ class TestRerun:
         assert "nothing to do" in capsys.readouterr().out
         assert {path: path.stat().st_mtime_ns for path in out.glob("*.jpg")} == before
 
+    def test_a_second_call_draws_the_contact_sheet_that_an_interrupted_one_did_not(self, out, inputs, smoke_model):
+        sheet = out / "_run" / "contact_sheet.jpg"
+        with Image.open(sheet) as before:
+            size = before.size
+        sheet.unlink()
+        assert paint(inputs, out, smoke_model) == 0
+        with Image.open(sheet) as again:
+            assert again.size == size
+
     @pytest.mark.parametrize("lost", [["m0"], ["m1"], ["m2"], ["m0", "m2"]], ids="+".join)
     def test_deleted_images_are_remade_to_the_byte_and_only_those(
         self, out, painted, inputs, smoke_model, lost, capsys
