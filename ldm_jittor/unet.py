@@ -275,16 +275,15 @@ class UNet(nn.Module):
         """
         if (segmap is None) == (modulations is None):
             raise ValueError("give either segmap or modulations")
-        if modulations is None:
-            modulations = self._pyramid(segmap, x.shape[2:])
+        of_mask = self._pyramid(segmap, x.shape[2:]) if modulations is None else modulations
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))  # [R, 4 * model_channels]
         h, skips = x, []
         for stage in self.input_blocks:
-            h = self._through(stage, modulations, emb, h)  # [B, C, H / 2**level, W / 2**level]
+            h = self._through(stage, of_mask, emb, h)  # [B, C, H / 2**level, W / 2**level]
             skips.append(h)
-        h = self._through(self.middle_block, modulations, emb, h)
+        h = self._through(self.middle_block, of_mask, emb, h)
         for stage in self.output_blocks:
-            h = self._through(stage, modulations, emb, h, skips.pop())  # [B, C, H / 2**level, W / 2**level]
+            h = self._through(stage, of_mask, emb, h, skips.pop())  # [B, C, H / 2**level, W / 2**level]
         norm, _, conv = self.out
         return conv(norm(h, silu=True))  # [B, out_channels, H, W]
 
