@@ -35,7 +35,7 @@ LOADS_JITTOR = {
     *(f"jiidm.model.gan.{name}" for name in ("norms", "spectral_norm", "generator", "init", "encoder")),
     *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score")),
-    *(f"jiidm.train.{name}" for name in ("stage", "optimizer", "checkpoints", "loop", "validation", "run")),
+    *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
     "jiidm.baselines.build",

@@ -23,6 +23,7 @@ from jiidm.seeding import generator, normal
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.state import remove_state
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
 from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, hinge_loss
@@ -57,7 +58,7 @@ def train_autoencoder(
     config = dataclasses.replace(config, autoencoder=dataclasses.replace(config.autoencoder, latent_scale=scale))
     metadata = {"config": configs.to_dict(config), "step": steps, "psnr": psnr, "provenance": provenance}
     checkpoint.save(folder / AUTOENCODER_FILE, checkpoint.state_dict(stage.network), metadata)
-    (folder / stage.state_file).unlink(missing_ok=True)
+    remove_state(folder / stage.state_file)
 
 
 class AutoencoderStage(Stage):

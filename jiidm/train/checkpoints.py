@@ -1,4 +1,4 @@
-"""The files of a training run: its state, the models on the way, and the list that ranks them by distance."""
+"""The models that a training run keeps on its way, and the list that ranks them by distance."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jiidm.config.schema import Config
 from jiidm.data.identity import differing
 from jiidm.errors import InputError
 from jiidm.model.average import write_mean
-from ldm_jittor import checkpoint
 from ldm_jittor.files import atomic_path, read_json
 
 logger = logging.getLogger(__name__)
@@ -46,16 +43,6 @@ class Ranked(NamedTuple):
     step: int
     path: Path
     """Its model file. Only the best `keep_best` and the last still have one."""
-
-
-def save_state(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Write what a run needs to go on. Raises CheckpointError where it cannot be written."""
-    checkpoint.save(path, arrays, metadata)
-
-
-def load_state(path: Path) -> checkpoint.Checkpoint | None:
-    """What `save_state` wrote, or None where there is no such file yet. Raises CheckpointError for a damaged one."""
-    return checkpoint.load(path) if path.exists() else None
 
 
 def checkpoint_path(folder: str | os.PathLike, step: int) -> Path:

@@ -13,10 +13,10 @@ import numpy as np
 from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.report.plots import plot_losses
-from jiidm.train.checkpoints import load_state, save_state
 from jiidm.train.log import RunLog
 from jiidm.train.signals import DeferredSignals
 from jiidm.train.stage import Stage
+from jiidm.train.state import load_state, save_state
 
 MOST_SKIPPED = 3
 """This many steps in a row without a finite loss and gradient end the run."""

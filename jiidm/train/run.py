@@ -28,6 +28,7 @@ from jiidm.train.data import generate, prepare
 from jiidm.train.diffusion import STATE_FILE, DiffusionStage
 from jiidm.train.loop import fit
 from jiidm.train.segmenter import SEGMENTER_FILE, train_segmenter
+from jiidm.train.state import steps_done
 from jiidm.train.validation import Validation
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
@@ -69,7 +70,7 @@ def train(
     train_pairs, validation_pairs, hashes = prepare(config, root, folder)
     distances = _distances(config, validation_pairs, folder, fd_network, hooks)
     provenance = _provenance(len(train_pairs), data)
-    if history := settings.keep(config, folder, _steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
+    if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
         provenance["settings_history"] = history
 
     if autoencoder_file is None and not (folder / AUTOENCODER_FILE).exists():
@@ -112,10 +113,6 @@ def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path
         provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
         train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
     return path
-
-
-def _steps_done(state: Path) -> int:
-    return checkpoint.load_metadata(state)["step"] if state.exists() else 0
 
 
 def _check_autoencoder(given: Path | None, folder: Path) -> None:

@@ -24,6 +24,7 @@ from jiidm.seeding import generator
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.state import remove_state
 from ldm_jittor import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def train_segmenter(
     provenance = {**provenance, "pixel_accuracy": accuracy}
     metadata = {"preprocessing": stage.segmenter.preprocessing, "provenance": provenance}
     checkpoint.save(folder / SEGMENTER_FILE, checkpoint.state_dict(stage.network), metadata)
-    (folder / stage.state_file).unlink(missing_ok=True)
+    remove_state(folder / stage.state_file)
 
 
 class SegmenterStage(Stage):

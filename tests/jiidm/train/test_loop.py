@@ -333,3 +333,15 @@ class TestNotFinite:
         with pytest.raises(Stopped):
             fit(Game(broken=[5, 6], stop_at=5), tmp_path)
         assert state_of(tmp_path).metadata.items() >= {"step": 8, "skipped_steps": 2}.items()
+
+
+def test_a_run_with_a_damaged_state_ends_as_an_undisturbed_one(finished, tmp_path, caplog):
+    with pytest.raises(Stopped):
+        fit(Game(stop_at=9), tmp_path)
+    path = tmp_path / "game_state.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    stage = Game()
+    assert fit(stage, tmp_path) == 12 and stage.began == 8
+    assert "step 8, takes its place" in caplog.text
+    assert_same_state(tmp_path, finished)
+    assert log_of(tmp_path) == log_of(finished)
