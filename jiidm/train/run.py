@@ -26,6 +26,7 @@ from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
 from jiidm.train.checkpoints import average_best, ranked
 from jiidm.train.data import generate, prepare
 from jiidm.train.diffusion import STATE_FILE, DiffusionStage
+from jiidm.train.lock import occupied
 from jiidm.train.loop import fit
 from jiidm.train.segmenter import SEGMENTER_FILE, train_segmenter
 from jiidm.train.state import steps_done
@@ -60,10 +61,22 @@ def train(
     `inception_file` serve for distances of validation images, if the config asks for any. `hooks` are those of the
     pipeline. The model is the mean of the two checkpoints of the smallest distances (Eq. 7). With fewer than two it is
     the last average.
-    Raises InputError for faulty data, for a folder that holds another run, and for photos, masks or an autoencoder
-    other than those that the run was started with, and as `fit` does.
+    Raises InputError for faulty data, for a folder that holds another run or in which another process trains, and for
+    photos, masks or an autoencoder other than those that the run was started with, and as `fit` does.
     """
     settings.claim(config, folder, MODEL_SECTIONS)
+    with occupied(folder):
+        return _train(config, data, folder, autoencoder_file, inception_file, hooks)
+
+
+def _train(
+    config: Config,
+    data: Path | None,
+    folder: Path,
+    autoencoder_file: Path | None,
+    inception_file: Path | None,
+    hooks: Hooks,
+) -> Path:
     fd_network = _load_fd_network(config, inception_file)
     _check_autoencoder(autoencoder_file, folder)
     root = data or generate(config, config.data.size, folder / "data")
@@ -106,12 +119,13 @@ def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path
     """
     settings.claim(config, folder, SEGMENTER_SECTIONS)
     path = folder / SEGMENTER_FILE
-    root = data or generate(config, config.segmenter.size, folder / "data")
-    train_pairs, validation_pairs, _ = prepare(config, root, folder)
-    if not path.exists():
-        settings.keep(config, folder, 0, ())
-        provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
-        train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
+    with occupied(folder):
+        root = data or generate(config, config.segmenter.size, folder / "data")
+        train_pairs, validation_pairs, _ = prepare(config, root, folder)
+        if not path.exists():
+            settings.keep(config, folder, 0, ())
+            provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
+            train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
     return path
 
 
