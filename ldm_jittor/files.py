@@ -30,22 +30,39 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary file keeps the suffix of `path`, because image libraries choose their format by it. Its name tells
     the host and the process, so that `leftovers` can find it. It is removed when the block raises.
-    Raises OSError where the folder is missing or cannot be written.
+    Raises OSError, which names `path`, where the folder is missing, cannot be written or is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{socket.gethostname()}-{os.getpid()}-{next(_numbers)}.tmp{path.suffix}")
-    handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
-    mode = os.fstat(handle).st_mode & 0o777  # what the umask allows; safetensors leaves less
-    os.close(handle)
     try:
-        yield temporary
-        temporary.chmod(mode)
-        _sync(temporary)
-        os.replace(temporary, path)
+        with naming(path, temporary):
+            handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+            mode = os.fstat(handle).st_mode & 0o777  # what the umask allows; safetensors leaves less
+            os.close(handle)
+            yield temporary
+            temporary.chmod(mode)
+            _sync(temporary)
+            os.replace(temporary, path)
         with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
             _sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[None]:
+    """Have an OSError of the block name `path`, where it names nothing or `temporary`.
+
+    A write to a full disk raises one that names nothing.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = {str(name) for name in (error.filename, error.filename2) if name is not None}
+        if error.errno is None or named and str(temporary) not in named:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read_text(path: str | os.PathLike) -> str:

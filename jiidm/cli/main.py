@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -25,6 +26,8 @@ EXIT_STATUSES = """exit status:
   141  whoever read the output closed it, as `| head` does
 Any other status, with a traceback, is a bug."""
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status, as `jiidm --help` lists them."""
@@ -39,9 +42,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ninterrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
         return stop.status if isinstance(stop, Stopped) else 128 + signal.SIGINT
     except BrokenPipeError:
-        # the rest of the buffer goes nowhere, else Python would complain when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        console.tell_error(_told(error))
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _give_up_stdout()
+        return 2
+
+
+def _give_up_stdout() -> None:
+    """Let the rest of the buffer go nowhere, else Python would complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(error: OSError) -> str:
+    """What the system refuses, such as a write to a full disk, with the name of the file."""
+    fault = "cannot be written" if error.errno in UNWRITABLE else "cannot be used"
+    return f"{error.filename2 or error.filename or 'the output'}: {fault} ({error.strerror or error})"
 
 
 def _parser() -> Parser:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jiidm.system.progress import StepBar
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, naming
 
 
 class RunLog:
@@ -33,15 +33,17 @@ class RunLog:
 
     def record(self, step: int, **values: float) -> None:
         """Write plain numbers for a step to all places."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
         if self._board is not None:
             for key, value in values.items():
                 self._board.add_scalar(key, value, step)
 
     def close(self) -> None:
         self._bar.close()
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

@@ -130,3 +130,24 @@ def test_json_that_cannot_be_is_a_value_error(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("given", [(28, "No space left on device"), (30, "Read-only file system", "{temporary}")])
+def test_what_the_system_refuses_is_told_with_the_name_of_the_target(tmp_path, given):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError) as caught, atomic_path(path) as temporary:
+        raise OSError(*(str(part).format(temporary=temporary) if part != given[0] else part for part in given))
+    assert (caught.value.errno, caught.value.strerror, caught.value.filename) == (*given[:2], str(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
+        open(tmp_path / "absent")
+    assert str(caught.value.filename) == str(tmp_path / "absent")
+
+
+def test_a_missing_folder_is_told_with_the_name_of_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "absent" / "a.txt"):
+        pass
+    assert caught.value.filename == str(tmp_path / "absent" / "a.txt")
