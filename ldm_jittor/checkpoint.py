@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -55,8 +56,11 @@ def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             save_file(contiguous, temporary, {METADATA_KEY: with_checksum(metadata, checksum(digests, metadata))})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be written ({error})") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
+    except SafetensorError as error:
+        system = re.search(r"I/O error: (.+) \(os error", str(error))
+        raise CheckpointError(f"{path}: cannot be written ({system[1] if system else error})") from None
 
 
 def load(path: str | os.PathLike) -> Checkpoint:

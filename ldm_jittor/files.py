@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import itertools
 import json
 import os
@@ -13,7 +14,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<process>\d+)-\d+\.tmp(\..*)?")
 _HOUR = 3600.0
@@ -63,6 +67,19 @@ def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[N
         if error.errno is None or named and str(temporary) not in named:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def save_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
+    """Write an .npz file, atomically. It is made in memory: a zip file on a full disk would complain a second time.
+
+    Raises OSError as `atomic_path` does.
+    """
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -17,7 +17,7 @@ from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
 from jiidm.system.progress import StepBar
 from ldm_jittor.autoencoder import VQModel
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import save_npz
 from ldm_jittor.pixels import to_model
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,8 @@ def encode_dataset(
                 masks = np.stack([resize_mask(m, latent_size) for m in (mask, mask[:, ::-1])])
                 require_unchanged(pair.image, hashes[pair.image])  # they were read after they were hashed
                 require_unchanged(pair.label, hashes[pair.label])
-                with atomic_path(folder / f"{pair.stem}.npz") as path:
-                    latents = np.stack([plain, flipped])
-                    np.savez(path, latents=latents, masks=masks, made_from=np.array(made_from[pair.stem]))
+                latents, origin = np.stack([plain, flipped]), np.array(made_from[pair.stem])
+                save_npz(folder / f"{pair.stem}.npz", latents=latents, masks=masks, made_from=origin)
             progress.update(len(wanted))
 
 

@@ -21,7 +21,7 @@ from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
 from jiidm.system.progress import StepBar
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import save_npz
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,6 @@ def _write(cache: Path, mu: np.ndarray, sigma: np.ndarray) -> None:
     """Keep the statistics under pytorch-fid's names. A cache that cannot be written costs time only."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(cache) as temporary:
-            np.savez(temporary, mu=mu, sigma=sigma)
+        save_npz(cache, mu=mu, sigma=sigma)
     except OSError as error:
         logger.warning("%s: cannot be written (%s); the next call computes it again", cache, error.strerror)

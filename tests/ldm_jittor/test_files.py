@@ -143,7 +143,7 @@ def test_what_the_system_refuses_is_told_with_the_name_of_the_target(tmp_path, g
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "a.txt"):
-        open(tmp_path / "absent")
+        (tmp_path / "absent").read_bytes()
     assert str(caught.value.filename) == str(tmp_path / "absent")
 
 

@@ -259,3 +259,33 @@ def test_data_synth_and_encode(tmp_path, smoke_model, refusal):
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
     assert "absent.safetensors" in refusal([*encode, "--checkpoint", "absent.safetensors"])
     assert "count" in refusal(["data", "synth", tmp_path / "none", "--count", "0"])
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (OSError(28, "No space left on device", "a.jpg"), "a.jpg: cannot be written (No space left on device)"),
+        (OSError(30, "Read-only file system", "run"), "run: cannot be written (Read-only file system)"),
+        (PermissionError(13, "Permission denied", "run"), "run: cannot be used (Permission denied)"),
+        (OSError(28, "No space left on device"), "the output: cannot be written (No space left on device)"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, refusal, error, told):
+    def fail(quick):
+        raise error
+
+    monkeypatch.setattr(doctor, "run", fail)
+    assert refusal(["doctor"]) == f"error: {told}"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "jiidm", "schedule", "smoke"],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (2, b"error: the output: cannot be written (No space left on device)\n")
