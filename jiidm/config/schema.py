@@ -152,7 +152,7 @@ class Round:
     start_timestep: int
     num_steps: int
     sampler: Literal["ddpm", "ddim", "dpmpp_2m"] = "ddim"
-    guidance_scale: float = 1.0
+    guidance_scale: float = at_least(0, default=1.0)
     color_transfer: bool = False
     """Give the round's input the reference's colours first."""
     spacing: Literal["trailing", "linspace", "logsnr"] = "trailing"

@@ -201,6 +201,10 @@ def test_rounds_are_read_with_their_defaults(tmp_path):
         ("inference: {rounds: [{start_timestep: 1000, num_steps: 1}]}", ["inference.rounds.0.start_timestep", "1000"]),
         ("inference: {rounds: [{start_timestep: 9, num_steps: 11}]}", ["inference.rounds.0.num_steps", "11"]),
         (
+            "inference: {rounds: [{start_timestep: 9, num_steps: 1, guidance_scale: -3}]}",
+            ["inference.rounds.0.guidance_scale", "-3", "0 or more"],
+        ),
+        (
             "inference: {rounds: [{start_timestep: 9, num_steps: 1, noise_timestep: 7}]}",
             ["inference.rounds.0.noise_timestep", "it is released.noise_timesteps now"],
         ),
