@@ -29,8 +29,10 @@ Pairs = Callable[[list[tuple[str, Any]]], Any]
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, replace: bool = True) -> Iterator[Path]:
     """Yield the path of an empty file beside `path`; it takes `path`'s place when the block ends without an exception.
+
+    Without `replace` a file that is at `path` by then stays, and FileExistsError says so. One of several writers wins.
 
     The temporary file keeps the suffix of `path`, because image libraries choose their format by it. Its name tells
     the host and the process, so that `leftovers` can find it. It is removed when the block raises.
@@ -46,7 +48,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             yield temporary
             temporary.chmod(mode)
             _sync(temporary)
-            os.replace(temporary, path)
+            (os.replace if replace else _link)(temporary, path)
         with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
             _sync(path.parent)
     finally:
@@ -142,6 +144,17 @@ def _runs(process: int) -> bool:
     except PermissionError:  # another user's
         return True
     return True
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # some file systems have no links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.replace(source, target)
 
 
 def _sync(path: Path) -> None:

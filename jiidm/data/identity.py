@@ -5,6 +5,7 @@ Files are compared by the SHA-256 of their content, so another file under the sa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -60,11 +61,12 @@ def require_same(place: str | os.PathLike, before: Any, now: Any, advice: str) -
 def claim(path: Path, now: Mapping[str, Any], advice: str) -> None:
     """Record in the file `path` what makes the content of its folder, or see that the record there is the same.
 
+    One of several processes at once writes it. The others compare theirs with it.
     Raises InputError where it is not the same, and where the file cannot be used.
     """
     try:
         if not path.exists():
-            with atomic_path(path) as temporary:
+            with contextlib.suppress(FileExistsError), atomic_path(path, replace=False) as temporary:
                 temporary.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         before = read_json(path)
     except (OSError, ValueError) as error:

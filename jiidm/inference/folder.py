@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ class OutputFolder:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.run_folder = self.path / RUN_FOLDER
+        self._checked: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -77,6 +79,7 @@ class OutputFolder:
             logger.info("%s holds images made with %s: generating them again", self, changed[0])
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)
+            (self.run_folder / MANIFEST).unlink(missing_ok=True)
             return
         require_same(self.path, before, identity, "choose another output folder")
         made_from = manifest.get("made_from", {})
@@ -118,15 +121,34 @@ class OutputFolder:
     def write_manifest(
         self, identity: Mapping[str, Any], jobs: Sequence[Job], model_file: Path, config: Config
     ) -> None:
-        """Write what makes the images as `_run/manifest.json`, and the config as `_run/config.yaml`."""
-        self._write_manifest({"made_by": identity, "model_file": str(model_file), "made_from": _made_from(jobs)})
+        """Write what makes the images as `_run/manifest.json`, and the config as `_run/config.yaml`.
+
+        Several processes may do so at once. Raises InputError where another has claimed the folder, since `claim`, for
+        images made by something else.
+        """
+        manifest = {"made_by": identity, "model_file": str(model_file), "made_from": _made_from(jobs)}
+        with contextlib.suppress(FileExistsError):
+            self._write_manifest(manifest, replace=False)
+        require_same(self.path, self._manifest().get("made_by", identity), identity, "choose another output folder")
+        self._write_manifest(manifest)
         self._write_text("config.yaml", to_yaml(config))
 
-    def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        self._write_text(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    def check_claim(self, identity: Mapping[str, Any], jobs: Sequence[Job]) -> None:
+        """Raises InputError where another process has claimed the folder for other images since `write_manifest`."""
+        path = self.run_folder / MANIFEST
+        stamp = (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else (0, 0)
+        if stamp == self._checked:
+            return
+        manifest = self._manifest()
+        if not manifest or differing(manifest["made_by"], identity) or _outdated(jobs, manifest["made_from"]):
+            raise InputError(f"{self}: another process makes other images here meanwhile; choose another output folder")
+        self._checked = stamp
 
-    def _write_text(self, name: str, text: str) -> None:
-        with atomic_path(self.run_folder / name) as temporary:
+    def _write_manifest(self, manifest: Mapping[str, Any], replace: bool = True) -> None:
+        self._write_text(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", replace)
+
+    def _write_text(self, name: str, text: str, replace: bool = True) -> None:
+        with atomic_path(self.run_folder / name, replace) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON's own escapes
 
     def pending(self, jobs: Iterable[Job]) -> list[Job]:

@@ -39,8 +39,8 @@ def paint_folder(
     """Make every missing image of `jobs` in a folder that `identity` has claimed; returns how many were made.
 
     load_pipeline: is called if an image is missing; it loads the model of `model_path`. `seed`, `hooks` and
-    `from_noise` are those of `Pipeline.stream`. Raises InputError for a file that changes meanwhile, and for a finished
-    folder that is not fit to submit.
+    `from_noise` are those of `Pipeline.stream`. Raises InputError for a file that changes meanwhile, for a folder
+    that another process uses for other images, and for a finished folder that is not fit to submit.
     """
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
@@ -70,6 +70,7 @@ def paint_folder(
             on_step=progress.update,
         ):
             missing[result.name].check_unchanged()  # the files were read after they were checked
+            folder.check_claim(identity, jobs)
             image = resize_image(result.image, missing[result.name].size)
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)

@@ -151,3 +151,19 @@ def test_a_missing_folder_is_told_with_the_name_of_the_target(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "absent" / "a.txt"):
         pass
     assert caught.value.filename == str(tmp_path / "absent" / "a.txt")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_without_replace_the_first_file_stays(tmp_path, links, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "a.txt"
+    with atomic_path(path, replace=False) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(FileExistsError) as caught, atomic_path(path, replace=False) as temporary:
+        temporary.write_text("second")
+    assert str(path) in (caught.value.filename, caught.value.filename2)
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]

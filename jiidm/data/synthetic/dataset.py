@@ -96,6 +96,7 @@ def _claim(root: Path, settings: dict) -> None:
     """Make the dataset's folders and record its settings; on later calls compare them instead."""
     path = root / "dataset.json"
     make_data_folders(root)
-    if not path.exists() and (any(list_folder(root / name) for name in ("imgs", "labels"))):
+    has_images = any(list_folder(root / name) for name in ("imgs", "labels"))
+    if has_images and not path.exists():  # in this order, for another process may be at work
         raise InputError(f"{root}: holds images but no dataset.json; choose another folder")
     claim(path, settings, "choose another folder")

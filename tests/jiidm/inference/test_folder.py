@@ -16,6 +16,7 @@ from jiidm.data.identity import made_by
 from jiidm.errors import InputError
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
+from ldm_jittor.files import atomic_path
 
 STEMS = ("a", "b", "c")
 
@@ -198,6 +199,41 @@ class TestClaim:
         assert manifest == {"made_by": record, "model_file": "runs/model.safetensors", "made_from": made_from}
         assert configs.load_saved(out / "_run" / "config.yaml") == smoke
         assert sorted(os.listdir(out / "_run")) == ["config.yaml", "manifest.json"]
+
+
+class TestOthersAtWork:
+    """Several processes share a folder. Each has claimed it before any of them wrote its manifest."""
+
+    @pytest.fixture
+    def other(self, tmp_path, record, smoke):
+        """Another process, which has begun to paint."""
+        folder = OutputFolder(tmp_path / "shared")
+        folder.claim(record, JOBS)
+        folder.write_manifest(record, JOBS, Path("model.safetensors"), smoke)
+        return folder
+
+    def test_the_same_thing_may_be_made_by_both(self, other, record, smoke):
+        folder = OutputFolder(other.path)
+        folder.write_manifest(record, JOBS, Path("model.safetensors"), smoke)
+        for process in (folder, other, folder):
+            process.check_claim(record, JOBS)
+
+    def test_another_thing_is_refused_before_it_is_made(self, other, record, smoke):
+        before = (other.run_folder / "manifest.json").read_bytes()
+        with pytest.raises(InputError, match=r"another seed \(3, now 4\); choose another output folder"):
+            OutputFolder(other.path).write_manifest(record | {"seed": 4}, JOBS, Path("model.safetensors"), smoke)
+        assert (other.run_folder / "manifest.json").read_bytes() == before
+
+    def test_images_of_other_files_stop_the_first_process(self, other, record):
+        other.check_claim(record, JOBS)
+        OutputFolder(other.path).claim(record, [dataclasses.replace(JOBS[0], made_from=("new", "new")), *JOBS[1:]])
+        with pytest.raises(InputError, match="shared: another process makes other images here"):
+            other.check_claim(record, JOBS)
+
+    def test_temporary_files_of_a_process_at_work_stay(self, other, record):
+        with atomic_path(other.image("a")) as temporary:
+            OutputFolder(other.path).claim(record, JOBS)
+            assert temporary.exists()
 
 
 class TestMadeFrom:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays import largest_difference
 from PIL import Image
+from processes import PROJECT
 
 from jiidm import pipeline
 from jiidm.cli import main as cli
@@ -336,3 +340,14 @@ class TestDemo:
         assert paint(inputs, tmp_path / "out", smoke_model, "--dry-run") == 0
         assert "GiB" in capsys.readouterr().out
         assert contents(tmp_path / "out") == {}
+
+
+def test_two_processes_at_once_fill_one_folder_as_one_does(painted, original_inputs, smoke_model, tmp_path):
+    command = [sys.executable, "-m", "jiidm", *original_inputs.command(tmp_path / "out", smoke_model)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    errors = [process.communicate(timeout=100)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert contents(tmp_path / "out") == contents(painted)
+    for folder in ("_run", "_run/starts"):
+        assert sorted(os.listdir(tmp_path / "out" / folder)) == sorted(os.listdir(painted / folder))
