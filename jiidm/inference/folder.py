@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -127,10 +126,11 @@ class OutputFolder:
         images made by something else.
         """
         manifest = {"made_by": identity, "model_file": str(model_file), "made_from": _made_from(jobs)}
-        with contextlib.suppress(FileExistsError):
+        try:
             self._write_manifest(manifest, replace=False)
-        require_same(self.path, self._manifest().get("made_by", identity), identity, "choose another output folder")
-        self._write_manifest(manifest)
+        except FileExistsError:
+            require_same(self.path, self._manifest().get("made_by", identity), identity, "choose another output folder")
+            self._write_manifest(manifest)
         self._write_text("config.yaml", to_yaml(config))
 
     def check_claim(self, identity: Mapping[str, Any], jobs: Sequence[Job]) -> None:

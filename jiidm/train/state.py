@@ -28,7 +28,7 @@ def save_state(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[s
     """Write what a run needs to go on; the state that was there becomes the previous one.
 
     metadata: `step`, the steps done, among others. A complete state is at `path` at every moment after the first.
-    Raises CheckpointError where it cannot be written.
+    Raises CheckpointError or OSError where it cannot be written; both name the file.
     """
     previous = previous_state(path)
     if path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 import jittor as jt
@@ -16,7 +17,7 @@ from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer
 from jiidm.train.signals import STOPPING
 from jiidm.train.stage import Stage
-from ldm_jittor import checkpoint
+from ldm_jittor import checkpoint, files
 from ldm_jittor.ema import EMA
 
 X, Y = normal(12, 8, 3), normal(12, 8, 2, seed=1)
@@ -345,3 +346,22 @@ def test_a_run_with_a_damaged_state_ends_as_an_undisturbed_one(finished, tmp_pat
     assert "step 8, takes its place" in caplog.text
     assert_same_state(tmp_path, finished)
     assert log_of(tmp_path) == log_of(finished)
+
+
+def test_a_full_disk_leaves_the_state_before_and_the_run_goes_on_from_it(finished, tmp_path, monkeypatch):
+    sync = files._sync
+
+    def fill_up(path):
+        if path.suffix == ".safetensors" and (tmp_path / "game_state.safetensors").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync", fill_up)
+        with pytest.raises(OSError, match=r"No space left on device.*game_state"):
+            fit(Game(), tmp_path)
+    assert state_of(tmp_path).metadata["step"] == 4
+    assert not [path for path in tmp_path.iterdir() if ".tmp" in path.name]
+    stage = Game()
+    assert fit(stage, tmp_path) == 12 and stage.began == 4
+    assert_same_state(tmp_path, finished)
