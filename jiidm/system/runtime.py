@@ -99,7 +99,10 @@ def _flush_subnormals() -> None:
     Jittor's helper or this one by chance. A resumed run would then round otherwise than the whole one.
     """
     import jittor as jt
+    import numpy as np
 
+    for kind in (np.float16, np.float32, np.float64, np.longdouble):
+        np.finfo(kind)  # numpy looks at a type's smallest numbers once, and would warn of zeros later
     with jt.flag_scope(use_parallel_op_compiler=0):
         (jt.ones(1) + 1).sync()
 
