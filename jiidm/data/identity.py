@@ -26,6 +26,15 @@ from ldm_jittor.files import atomic_path, read_json
 _WITHOUT_EFFECT = ("batch_size", "modulation_memory", "fast_steps")
 _NETWORKS = ("autoencoder", "unet", "schedule")
 _LONGEST = 40
+_SAME_WEIGHTS = {  # of demo.safetensors and of segmenter.safetensors
+    "5229a2e774d655a2a914f8cf031ee87895051c1ceace80a9970f66fa13fd9c15": (
+        "c6541598b72fdb1f9a8b3857673da7224132bb4f3a54b69ec0dd25987719eabd"
+    ),
+    "7e3bccfa8987a930c66034852ab16ba553c604741cdc01f7d2ed7eb4b0bb09a7": (
+        "59ef181aa6327ae2ed8320b674104a12f865e69936b0cc8096227791d49f3591"
+    ),
+}
+"""The SHA-256 of a file that shipped before checkpoints had a checksum: that of the same arrays with one."""
 
 
 class Difference(NamedTuple):
@@ -117,6 +126,11 @@ def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> 
     return {**origin, "inference": sampling(config), **networks}
 
 
+def same_weights(file: str) -> str:
+    """The SHA-256 by which the weights in a file of that SHA-256 are known today."""
+    return _SAME_WEIGHTS.get(file, file)
+
+
 def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
     """A record of `made_by` that an earlier version may have kept, with the settings that have come since.
 
@@ -124,7 +138,7 @@ def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = to_typed(Config, modernised({key: before[key] for key in _NETWORKS}), "", "made_by")
     networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
-    return {"from_noise": False, **before, **networks}
+    return {"from_noise": False, **before, "model": same_weights(before["model"]), **networks}
 
 
 def _short(value: Any) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jiidm.classes import colorize
+from jiidm.data.identity import same_weights
 from jiidm.data.images import load_image, load_mask, read_size
 from jiidm.errors import InputError
 from jiidm.inference import scorecard
@@ -33,10 +35,12 @@ def table(runs: Sequence[Path]) -> str:
 
 def _essence(used: object) -> str:
     """The part of an evaluator that decides scores: everything but the names of its file and folder."""
-    kept = json.loads(
-        json.dumps(used), object_hook=lambda part: {k: part[k] for k in part if k not in ("name", "folder")}
-    )
-    return json.dumps(kept, sort_keys=True)
+
+    def deciding(part: dict[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in part.items() if key not in ("name", "folder")}
+        return kept | {"sha256": same_weights(str(part["sha256"]))} if "sha256" in part else kept
+
+    return json.dumps(json.loads(json.dumps(used), object_hook=deciding), sort_keys=True)
 
 
 def picture(runs: Sequence[Path], jobs: Sequence[Job], path: Path) -> None:

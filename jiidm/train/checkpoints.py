@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jiidm.config.schema import Config
-from jiidm.data.identity import differing
+from jiidm.data.identity import differing, same_weights
 from jiidm.errors import InputError
 from jiidm.model.average import write_mean
 from ldm_jittor.files import atomic_path, read_json
@@ -131,7 +131,7 @@ def read_distances(folder: Path) -> list[Entry]:
         return []
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a list of distances ({error})") from None
-    return _sorted(entries)
+    return _sorted([{**entry, "network": same_weights(entry["network"])} for entry in entries])
 
 
 def _write(folder: Path, entries: list[Entry]) -> None:
