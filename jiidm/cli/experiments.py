@@ -51,7 +51,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     single, averaged, notes = _ablated_models(arguments, config)
     painted = ablation.trials(config, single, averaged, arguments.paper)
     jobs, evaluators, real, caveats = _bench(arguments, config, single)
-    experiment.paint(painted, jobs, out, seed)
+    experiment.generate(painted, jobs, out, seed)
     names = [trial.name for trial in painted]
     if arguments.paper:
         ablation.recolor(painted[-1], jobs, out, ablation.PAPER_CT, seed)
@@ -85,7 +85,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
     path = run / model.MODEL_FILE if run else arguments.checkpoint or model.SHIPPED
     trials = sweep.trials(config, path, arguments.starts)
     jobs, evaluators, real, caveats = _bench(arguments, config, path)
-    experiment.paint(list(trials.values()), jobs, out, options.noise_seed(arguments, config))
+    experiment.generate(list(trials.values()), jobs, out, options.noise_seed(arguments, config))
     results = {start: experiment.score_trial(t.name, jobs, out, evaluators, real) for start, t in trials.items()}
     points, chosen = sweep.points(config, results), config.inference.rounds[0].start_timestep
     text = sweep.describe(points, evaluators.fd_name, chosen, caveats)

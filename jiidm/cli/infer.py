@@ -47,7 +47,7 @@ def _infer(arguments: argparse.Namespace) -> None:
     from jiidm.config.load import load_config
     from jiidm.data.identity import made_by
     from jiidm.inference.folder import OutputFolder
-    from jiidm.inference.infer import paint_folder
+    from jiidm.inference.infer import generate_images
     from jiidm.inference.inputs import check_inputs, write_demo_inputs
 
     if (arguments.masks is None) != (arguments.out is None):
@@ -75,12 +75,12 @@ def _infer(arguments: argparse.Namespace) -> None:
         jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
     identity = made_by(model.sha256, config, config.seed)
     # the demo has to show the model that is there now, so its earlier images may go
-    folder.claim(identity, jobs, repaint=demo)
+    folder.claim(identity, jobs, remake=demo)
 
     def load_pipeline() -> Pipeline:
         return Pipeline(model.load(config))
 
-    paint_folder(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, hooks=hooks_for(config))
+    generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, hooks=hooks_for(config))
 
 
 def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[ModelFile, Config]:

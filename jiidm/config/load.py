@@ -86,13 +86,13 @@ def fast(config: Config) -> Config:
     images come from the noise drawn on the way.
     """
     rounds, most = config.inference.rounds, config.inference.fast_steps
-    if any(spec.sampler == "ddpm" for spec in rounds):
+    if any(round_.sampler == "ddpm" for round_ in rounds):
         raise InputError(f"--fast: {config.name} samples by ddpm, which few steps cannot follow")
-    if max(spec.num_steps for spec in rounds) <= most:
+    if max(round_.num_steps for round_ in rounds) <= most:
         raise InputError(f"--fast: no round of {config.name} takes more than inference.fast_steps = {most} steps")
     rounds = tuple(
-        dataclasses.replace(spec, sampler="dpmpp_2m", num_steps=min(spec.num_steps, most), spacing="logsnr")
-        for spec in rounds
+        dataclasses.replace(round_, sampler="dpmpp_2m", num_steps=min(round_.num_steps, most), spacing="logsnr")
+        for round_ in rounds
     )
     inference = dataclasses.replace(config.inference, rounds=rounds)
     return _obeying_rules(dataclasses.replace(config, inference=inference), "--fast")

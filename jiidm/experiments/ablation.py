@@ -61,7 +61,7 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
     rounds = config.inference.rounds
     if len(rounds) < 2:
         raise InputError(f"{given.name}: inference.rounds has one round, so there is no refinement to measure")
-    plain = [dataclasses.replace(spec, color_transfer=False) for spec in rounds]
+    plain = [dataclasses.replace(round_, color_transfer=False) for round_ in rounds]
     found = [
         Trial(DM, best, with_rounds(config, [_from_noise(config)], DM), from_noise=True),
         Trial(I2I, best, with_rounds(config, plain[:1], I2I)),
@@ -100,7 +100,7 @@ def _paper_config(model: ModelFile, config: Config) -> Config:
         if mine != theirs:
             raise InputError(f"{path}: a model of another {key} than the others, so more than the schedule differs")
     rounds = stored.inference.rounds
-    if [(spec.start_timestep, spec.color_transfer) for spec in rounds] != [(PAPER_START, False)]:
+    if [(round_.start_timestep, round_.color_transfer) for round_ in rounds] != [(PAPER_START, False)]:
         raise InputError(f"{path}: inference.rounds is not the paper's one round from timestep {PAPER_START}")
     return stored
 

@@ -28,12 +28,12 @@ def describe_starts(names: Sequence[str]) -> str:
         config = configs.load_config(name)
         schedule, kind = build_schedule(config.schedule), config.schedule.kind
         hooks = hooks_for(config)
-        for number, spec in enumerate(config.inference.rounds, 1):
-            noised_at = hooks.noised_at(number - 1, spec.start_timestep)
-            noise = "" if noised_at == spec.start_timestep else noised_at
+        for number, round_ in enumerate(config.inference.rounds, 1):
+            noised_at = hooks.noised_at(number - 1, round_.start_timestep)
+            noise = "" if noised_at == round_.start_timestep else noised_at
             kept = f"{math.sqrt(schedule.alpha_bar(noised_at)):.3g}"
-            cost = spec.num_steps, _passes(spec)
-            rows.append((config.name, kind, number, spec.start_timestep, noise, kept, spec.sampler, *cost))
+            cost = round_.num_steps, _passes(round_)
+            rows.append((config.name, kind, number, round_.start_timestep, noise, kept, round_.sampler, *cost))
         rows.append(_total(config, "all"))
         try:
             rows.append(_total(configs.fast(config), "fast"))
@@ -44,8 +44,18 @@ def describe_starts(names: Sequence[str]) -> str:
 
 def _total(config: Config, title: str) -> tuple:
     rounds = config.inference.rounds
-    return (config.name, "", title, "", "", "", "", sum(spec.num_steps for spec in rounds), sum(map(_passes, rounds)))
+    return (
+        config.name,
+        "",
+        title,
+        "",
+        "",
+        "",
+        "",
+        sum(round_.num_steps for round_ in rounds),
+        sum(map(_passes, rounds)),
+    )
 
 
-def _passes(spec: Round) -> int:
-    return spec.num_steps * (2 if spec.guidance_scale != 1 else 1)
+def _passes(round_: Round) -> int:
+    return round_.num_steps * (2 if round_.guidance_scale != 1 else 1)

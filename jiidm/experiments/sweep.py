@@ -38,8 +38,8 @@ def trials(given: Config, model: Path, starts: Sequence[int]) -> dict[int, Trial
     first = dataclasses.replace(config.inference.rounds[0], color_transfer=False)
     found = {}
     for start in sorted({*starts, first.start_timestep}):
-        spec = dataclasses.replace(first, start_timestep=start, num_steps=max(1, min(first.num_steps, start + 1)))
-        found[start] = Trial(f"start_{start:04d}", file, with_rounds(config, [spec], f"--starts {start}"))
+        round_ = dataclasses.replace(first, start_timestep=start, num_steps=max(1, min(first.num_steps, start + 1)))
+        found[start] = Trial(f"start_{start:04d}", file, with_rounds(config, [round_], f"--starts {start}"))
     return found
 
 

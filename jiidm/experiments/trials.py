@@ -19,7 +19,7 @@ from jiidm.evaluate.score import Evaluators, examine
 from jiidm.experiments.released import hooks_for
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
-from jiidm.inference.infer import paint_folder
+from jiidm.inference.infer import generate_images
 from jiidm.inference.inputs import Job
 from jiidm.model.files import ModelFile
 from jiidm.pipeline import Pipeline
@@ -83,7 +83,7 @@ def configure(model: ModelFile, given: Config) -> Config:
     return configs.from_dict(configs.to_dict(stored) | sampling, given.name)
 
 
-def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
+def generate(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
     """Generate every missing image of every trial in `out`/<its name>, an ordinary output folder.
 
     Raises InputError, before anything is generated, where a folder holds images that were made otherwise.
@@ -94,7 +94,7 @@ def paint(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) ->
         folder.claim(identity, jobs)
     for trial, folder, identity in zip(trials, folders, identities):
         logger.info("%s:", trial.name)
-        paint_folder(
+        generate_images(
             folder,
             jobs,
             trial.load_pipeline,

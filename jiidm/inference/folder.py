@@ -62,11 +62,11 @@ class OutputFolder:
         except OSError as error:
             raise InputError(f"{self}: cannot be used as output folder ({error.strerror})") from error
 
-    def claim(self, identity: Mapping[str, Any], jobs: Sequence[Job], repaint: bool = False) -> None:
+    def claim(self, identity: Mapping[str, Any], jobs: Sequence[Job], remake: bool = False) -> None:
         """Prepare the folder for images of `jobs` that are made by `identity`, see `jiidm.data.identity.made_by`.
 
         Raises InputError where it holds images that belong to no mask, or that were made by something else. With
-        `repaint` the latter are removed instead. Images of another mask or reference are removed in any case. Those
+        `remake` the latter are removed instead. Images of another mask or reference are removed in any case. Those
         of which nothing is recorded are kept, and that is said.
         """
         self.prepare()
@@ -74,7 +74,7 @@ class OutputFolder:
         manifest = self._manifest()
         before = manifest.get("made_by", identity)
         changed = differing(before, identity)
-        if changed and repaint:
+        if changed and remake:
             logger.info("%s holds images made with %s: generating them again", self, changed[0])
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)

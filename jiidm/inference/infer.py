@@ -25,7 +25,7 @@ SHEET, SHEET_ROWS = "contact_sheet.jpg", 32
 CAPTIONS = ("reference", "mask", "noisy start", "result")
 
 
-def paint_folder(
+def generate_images(
     folder: OutputFolder,
     jobs: Sequence[Job],
     load_pipeline: Callable[[], Pipeline],

@@ -96,7 +96,7 @@ class Validation:
 
     def describe(self) -> str:
         """The measurement in one line."""
-        counts = "+".join(str(spec.num_steps) for spec in self.config.inference.rounds)
+        counts = "+".join(str(round_.num_steps) for round_ in self.config.inference.rounds)
         images = len(self.pairs)
         return f"{self.score} every {self.every} steps, of {images} validation masks in {counts} sampling steps"
 

@@ -84,11 +84,11 @@ def test_training_is_given_them_for_its_validation(tmp_path, monkeypatch):
 
 def test_every_trial_is_painted_with_its_own_configs(config, smoke, tmp_path, smoke_model, monkeypatch):
     given = []
-    monkeypatch.setattr(trials, "paint_folder", lambda *_, hooks, **options: given.append(hooks))
+    monkeypatch.setattr(trials, "generate_images", lambda *_, hooks, **options: given.append(hooks))
     monkeypatch.setattr(OutputFolder, "claim", lambda *_: None)
     model = ModelFile(smoke_model)
     ways = [Trial("defects", model, config), Trial("plain", model, smoke)]
-    trials.paint(ways, [], tmp_path, 0)
+    trials.generate(ways, [], tmp_path, 0)
     defects, plain = given
     assert defects.quality == 75 and plain is PLAIN
 

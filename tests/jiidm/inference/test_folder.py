@@ -184,7 +184,7 @@ class TestClaim:
     def test_with_repaint_the_images_of_another_thing_go(self, out, record, smoke, caplog):
         caplog.set_level("INFO", "jiidm")
         OutputFolder(out).write_manifest(record, JOBS, Path("model.safetensors"), smoke)
-        OutputFolder(out).claim(record | {"seed": 4}, JOBS, repaint=True)
+        OutputFolder(out).claim(record | {"seed": 4}, JOBS, remake=True)
         assert "another seed (3, now 4): generating them again" in caplog.text
         assert os.listdir(out) == ["_run"]
 
