@@ -133,6 +133,8 @@ def _check_autoencoder(given: Path | None, folder: Path) -> None:
     """See, before anything is trained, that a run which goes on has the autoencoder that it was started with."""
     own = folder / AUTOENCODER_FILE
     if (folder / AUTOENCODER_RECORD).exists():
+        if given or own.exists():
+            checkpoint.load(given or own)  # a damaged file is told as such, not as another one
         _claim_autoencoder(folder, ModelFile(given or own).sha256 if given or own.exists() else None)
 
 

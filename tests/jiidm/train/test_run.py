@@ -353,6 +353,15 @@ class TestGivenAutoencoder:
         assert f"--checkpoint {tmp_path / 'run' / 'model.safetensors'}" in capsys.readouterr().out
         assert len(find_pairs(landscapes)) == 6
 
+    @pytest.mark.parametrize("name", ["autoencoder.safetensors", "checkpoints/step_00000004.safetensors"])
+    def test_damaged_weights_of_the_run_are_told_as_such(self, finished, tmp_path, capsys, name):
+        folder = shutil.copytree(finished, tmp_path / "run")
+        content = bytearray((folder / name).read_bytes())
+        content[-1] ^= 1
+        (folder / name).write_bytes(content)
+        assert cli.main(["train", "--config", "smoke", "--run", str(folder), "--device", "cpu"]) == 2
+        assert f"error: {folder / name}: damaged" in capsys.readouterr().err
+
     def test_a_run_goes_on_with_the_same_one_or_is_refused_before_anything_is_done(
         self, finished, smoke, tmp_path, refusal
     ):
