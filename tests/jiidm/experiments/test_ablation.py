@@ -282,7 +282,7 @@ class TestCommand:
     def test_bad_input_is_told_before_anything_is_painted(
         self, tmp_path, smoke_model, other_model, capsys, monkeypatch
     ):
-        monkeypatch.setattr(experiment, "paint", lambda *_: pytest.fail("painted"))
+        monkeypatch.setattr(experiment, "generate", lambda *_: pytest.fail("painted"))
         out = tmp_path / "out"
         assert "--checkpoint" in self.refused(out, capsys, "--averaged", other_model)
         assert "absent.safetensors" in self.refused(out, capsys, "--checkpoint", tmp_path / "absent.safetensors")
