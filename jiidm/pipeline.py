@@ -86,7 +86,7 @@ class Pipeline:
     ) -> int:
         """How often `stream` will call `on_step` for the same arguments."""
         rounds = self.config.inference.rounds if rounds is None else rounds
-        return len(self._batches(inputs, wanted)) * sum(round_.num_steps for round_ in rounds)
+        return len(batches(inputs, self.batch_size, wanted)) * sum(round_.num_steps for round_ in rounds)
 
     def stream(
         self,
@@ -109,10 +109,8 @@ class Pipeline:
         Raises InputError for a file that is no mask or photo.
         """
         rounds = self.config.inference.rounds if rounds is None else rounds
-        size = self.config.data.size
-        for batch in self._batches(inputs, wanted):
-            masks = [_resized(load_mask, resize_mask, input_.mask, size) for input_ in batch]
-            references = [_resized(load_image, resize_image, input_.reference, size) for input_ in batch]
+        for batch in batches(inputs, self.batch_size, wanted):
+            masks, references = read_inputs(batch, self.config.data.size)
             names = [input_.name for input_ in batch]
             chosen = [i for i, name in enumerate(names) if wanted is None or name in wanted]
             shown = any(names[i] in show_starts for i in chosen)
@@ -168,11 +166,17 @@ class Pipeline:
                 x.sync()
         return to_images(x), starts
 
-    def _batches(self, inputs: Sequence[Input], wanted: Container[str] | None) -> list[Sequence[Input]]:
-        """The batches that hold a wanted input."""
-        size = self.batch_size
-        batches = [inputs[i : i + size] for i in range(0, len(inputs), size)]
-        return [batch for batch in batches if wanted is None or any(input_.name in wanted for input_ in batch)]
+
+def batches(inputs: Sequence[Input], size: int, wanted: Container[str] | None) -> list[Sequence[Input]]:
+    """All inputs in batches of `size`; those batches that hold a wanted one."""
+    cut = [inputs[i : i + size] for i in range(0, len(inputs), size)]
+    return [batch for batch in cut if wanted is None or any(input_.name in wanted for input_ in batch)]
+
+
+def read_inputs(batch: Sequence[Input], size: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Masks uint8 [H,W] and references uint8 RGB [H,W,3] at `size` (width, height)."""
+    masks = [_resized(load_mask, resize_mask, input_.mask, size) for input_ in batch]
+    return masks, [_resized(load_image, resize_image, input_.reference, size) for input_ in batch]
 
 
 def _resized(load: Callable, resize: Callable, source: Path | np.ndarray, size: tuple[int, int]) -> np.ndarray:

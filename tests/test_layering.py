@@ -38,7 +38,7 @@ LOADS_JITTOR = {
     *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
-    "jiidm.baselines.build",
+    *(f"jiidm.baselines.{name}" for name in ("build", "losses", "model", "stage", "pipeline", "run")),
     "jiidm.__main__",  # runs the command line
 }
 """The rest is what `--help`, the set-up scripts and the checks before a run import."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jiidm.cli.options import SHIPPED_CONFIGS
+from jiidm.cli.options import DIFFUSION_CONFIGS
 
 PROJECT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_wheel_works_from_an_empty_folder(site, tmp_path):
     assert Path(where.strip()).is_relative_to(site)
     version = run("-c", "import jiidm; print(jiidm.__version__)", folder=tmp_path, PYTHONPATH=str(site)).strip()
     assert jiidm("--version") == f"jiidm {version}\n" and list(site.glob(f"jiidm_kit-{version}.dist-info"))
-    assert all(f"| {name} " in jiidm("schedule") for name in SHIPPED_CONFIGS)
+    assert all(f"| {name} " in jiidm("schedule") for name in DIFFUSION_CONFIGS)
     told = jiidm("infer", "--dry-run", "--device", "cpu")
     assert str(site / "jiidm" / "assets" / "demo.safetensors") in told and "M parameters" in told
     jiidm("data", "synth", "data", "--count", "1", "--size", "64x48")

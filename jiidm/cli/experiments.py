@@ -42,6 +42,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     if arguments.averaged and not arguments.checkpoint:
         raise InputError(f"--averaged {arguments.averaged}: goes with --checkpoint; --run finds both by itself")
     config, out = options.read_config(arguments, "ablate", UNUSED), arguments.out
+    options.require_diffusion(config, "ablate")
     seed = options.noise_seed(arguments, config)
     _prepare(out)
     options.start_jittor(arguments.device)
@@ -75,6 +76,7 @@ def add_sweep(commands: Any) -> None:
 
 def _sweep(arguments: argparse.Namespace) -> None:
     config, out = options.read_config(arguments, "sweep", UNUSED), arguments.out
+    options.require_diffusion(config, "sweep")
     _prepare(out)
     options.start_jittor(arguments.device)
     from jiidm.experiments import sweep
@@ -101,8 +103,10 @@ def add_schedule(commands: Any) -> None:
         _schedule,
         "Print what each round of a config starts from (timestep, sqrt(abar)) and costs (network passes).",
     )
-    shipped = list(options.SHIPPED_CONFIGS)
-    parser.add_argument("configs", nargs="*", default=shipped, help="default: every shipped config")
+    shipped = list(options.DIFFUSION_CONFIGS)
+    parser.add_argument(
+        "configs", nargs="*", default=shipped, help="default: every shipped config of the diffusion model"
+    )
 
 
 def _schedule(arguments: argparse.Namespace) -> None:

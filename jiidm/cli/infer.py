@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from jiidm.errors import InputError
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
+    from jiidm.inference.infer import Generates
     from jiidm.model.files import ModelFile
 
 
@@ -48,7 +50,7 @@ def _infer(arguments: argparse.Namespace) -> None:
     from jiidm.data.identity import made_by
     from jiidm.inference.folder import OutputFolder
     from jiidm.inference.infer import generate_images
-    from jiidm.inference.inputs import check_inputs, write_demo_inputs
+    from jiidm.inference.inputs import check_inputs, reference_masks, write_demo_inputs
 
     if (arguments.masks is None) != (arguments.out is None):
         raise InputError("give MASKS, REFS.json and OUT, or none of them")
@@ -63,9 +65,6 @@ def _infer(arguments: argparse.Namespace) -> None:
     jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     options.start_jittor(arguments.device)
     model, config = _choose_model(arguments, given)
-    from jiidm.experiments.released import hooks_for
-    from jiidm.pipeline import Pipeline
-
     if arguments.dry_run:
         options.print_footprint(config)
         return
@@ -74,13 +73,26 @@ def _infer(arguments: argparse.Namespace) -> None:
         folder.prepare()
         jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
     identity = made_by(model.sha256, config, config.seed)
+    if config.method == "sean":
+        identity["reference_masks"] = reference_masks(jobs)
     # the demo has to show the model that is there now, so its earlier images may go
     folder.claim(identity, jobs, remake=demo)
 
-    def load_pipeline() -> Pipeline:
-        return Pipeline(model.load(config))
+    load_pipeline, more = _method_of(model, config)
+    generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, **more)
 
-    generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, hooks=hooks_for(config))
+
+def _method_of(model: ModelFile, config: Config) -> tuple[Callable[[], Generates], dict[str, Any]]:
+    """How to load the pipeline of the config's method, and what its `stream` takes besides."""
+    if config.is_gan:
+        from jiidm.baselines.model import load_gan
+        from jiidm.baselines.pipeline import GANPipeline
+
+        return lambda: GANPipeline(load_gan(model, config)), {}
+    from jiidm.experiments.released import hooks_for
+    from jiidm.pipeline import Pipeline
+
+    return lambda: Pipeline(model.load(config)), {"hooks": hooks_for(config)}
 
 
 def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[ModelFile, Config]:
@@ -94,6 +106,9 @@ def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")
     config = override(config, overrides)
+    made_as = model.config.method if "config" in model.metadata else "iidm"
+    if config.method != made_as:
+        raise InputError(f"{model.path}: its method is {made_as}, and not {config.method}")
     config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
     if arguments.fast:
         config = fast(config)

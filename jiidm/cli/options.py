@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "demo"
-SHIPPED_CONFIGS = ("demo", "demo_paper", "smoke", "iidm", "iidm_released", "iidm_paper")
+DIFFUSION_CONFIGS = ("demo", "demo_paper", "smoke", "iidm", "iidm_released", "iidm_paper")
+SHIPPED_CONFIGS = (*DIFFUSION_CONFIGS, "gaugan", "clade", "sean", "scgan", "smoke_gaugan")
 TRAINING_ONLY = (
     "data.validation_fraction",
     "data.synthetic_count",
     "autoencoder_training",
     "diffusion_training",
+    "gan_training",
     "segmenter",
 )
 """Settings without effect once a model is trained: keys, or sections with all their keys."""
@@ -109,6 +111,12 @@ def read_config(arguments: argparse.Namespace, command: str, unused: Sequence[st
     return load_config(arguments.config, arguments.set)
 
 
+def require_diffusion(config: Config, command: str) -> None:
+    """Raises InputError for the config of a GAN, which has no rounds to change."""
+    if config.is_gan:
+        raise InputError(f"{config.name} is a {config.method}: jiidm {command} is for the diffusion model only")
+
+
 def refuse_unused(assignments: Sequence[str], command: str, unused: Sequence[str]) -> None:
     """Raises InputError for a --set of one of the `unused` keys or sections, which would silently do nothing."""
     for assignment in _assigned_to(unused, assignments):
@@ -145,8 +153,10 @@ def add_dry_run_option(parser: argparse.ArgumentParser, help: str) -> None:
 
 
 def print_footprint(config: Config) -> None:
-    from jiidm.model.footprint import describe
-
+    if config.is_gan:
+        from jiidm.baselines.model import describe
+    else:
+        from jiidm.model.footprint import describe
     print(describe(config))
 
 

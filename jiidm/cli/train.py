@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jiidm.cli import options
+from jiidm.errors import InputError
+
+if TYPE_CHECKING:
+    from jiidm.config.schema import Config
 
 UNUSED = ("segmenter",)
 UNUSED_BY_SEGMENTER = (
+    *("method", "gan", "gan_training"),
     *("data.size", "autoencoder", "unet", "schedule"),
     *("autoencoder_training", "diffusion_training", "inference", "released"),
 )
@@ -24,6 +29,7 @@ def add_train(commands: Any) -> None:
         """examples:
   jiidm train                                  the embedded default on generated landscapes
   jiidm train DATA --config iidm               the released model's layout on your data
+  jiidm train DATA --config gaugan             a GAN to compare with: gaugan, clade, sean, scgan
   jiidm train DATA --run runs/a --set diffusion_training.max_steps=50000
 A run that was interrupted goes on when the same command is given again.
 `jiidm train segmenter` is another command: it trains the network that scores masks. A data folder of that name is
@@ -71,15 +77,29 @@ def _train(arguments: argparse.Namespace) -> None:
     _warn_of_given_data(arguments)
     if arguments.autoencoder:
         options.warn_unused(arguments.set, "--autoencoder", ("autoencoder_training",))
+    if config.is_gan:
+        _refuse_for_gans(config, arguments)
     options.start_jittor(arguments.device)
     if arguments.dry_run:
         options.print_footprint(config)
         return
-    from jiidm.experiments.released import hooks_for
-    from jiidm.train.run import train
+    if config.is_gan:
+        from jiidm.baselines.run import train_gan
 
-    path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception, hooks_for(config))
+        path = train_gan(config, arguments.data, folder)
+    else:
+        from jiidm.experiments.released import hooks_for
+        from jiidm.train.run import train
+
+        path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception, hooks_for(config))
     print(f"trained model: {path}\nuse it with: bash run_infer.sh MASKS REFS.json OUT --checkpoint {path}")
+
+
+def _refuse_for_gans(config: Config, arguments: argparse.Namespace) -> None:
+    """Raises InputError for options of the diffusion model."""
+    for option in ("autoencoder", "inception"):
+        if getattr(arguments, option):
+            raise InputError(f"--{option}: {config.name} is a {config.method}, which does not use it")
 
 
 def _train_segmenter(arguments: argparse.Namespace) -> None:

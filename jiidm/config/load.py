@@ -73,8 +73,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
         _assign(tree, assignment)
     changed = from_dict(tree, "--set " + " ".join(assignments))
     for assignment in assignments:
-        condition, has_effect = rules.EFFECT_DEPENDS_ON.get(assignment.partition("=")[0], ("", None))
-        if has_effect and not has_effect(changed):
+        condition = rules.without_effect(changed, assignment.partition("=")[0])
+        if condition:
             raise InputError(f"--set {assignment}: this has an effect only where {condition}")
     return changed
 
@@ -85,6 +85,7 @@ def fast(config: Config) -> Config:
     Starts, guidance and colour transfer stay. Raises InputError where this saves no step, and for ddpm rounds, whose
     images come from the noise drawn on the way.
     """
+    _require_rounds(config, "--fast")
     rounds, most = config.inference.rounds, config.inference.fast_steps
     if any(round_.sampler == "ddpm" for round_ in rounds):
         raise InputError(f"--fast: {config.name} samples by ddpm, which few steps cannot follow")
@@ -104,6 +105,7 @@ def with_rounds(config: Config, rounds: Sequence[Round | Mapping[str, Any]], sou
     `released.noise_timesteps` belong to the config's rounds: they stay where the new ones start alike.
     Raises InputError, naming `source`, for rounds that are none or that the schedule cannot do.
     """
+    _require_rounds(config, source)
     if isinstance(rounds, (str, Mapping)) or not isinstance(rounds, Sequence):
         raise InputError(f"{source}: {rounds!r}, expected a list of rounds")
     tree = to_dict(config)
@@ -166,6 +168,11 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         parent[place] = yaml_files.parse(value)
     except yaml.YAMLError:
         raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
+
+
+def _require_rounds(config: Config, source: str) -> None:
+    if config.is_gan:
+        raise InputError(f"{source}: {config.name} is a {config.method}, which has no rounds")
 
 
 def _obeying_rules(config: Config, source: str) -> Config:

@@ -8,10 +8,17 @@ from jiidm.config.schema import Config
 
 Fault = tuple[str, str]
 """A key, and what is expected there."""
+Condition = tuple[str, Callable[[Config], bool]]
+"""When a key has an effect, in words and as a test."""
+GAN_UNIT = 32
 
 
 def faults(config: Config) -> Iterator[Fault]:
-    """Every rule that a config of valid values breaks."""
+    """Every rule that a config of valid values breaks. Those of another method's settings do not count."""
+    yield from images_fit_the_segmenter(config)
+    if config.is_gan:
+        yield from images_fit_the_gan(config)
+        return
     for rule in (
         images_fit_the_networks,
         channels_fit_group_norm,
@@ -24,12 +31,20 @@ def faults(config: Config) -> Iterator[Fault]:
         yield from rule(config)
 
 
+def images_fit_the_segmenter(config: Config) -> Iterator[Fault]:
+    if min(config.segmenter.size) < 32:
+        yield "segmenter.size", "32 or more a side"
+
+
+def images_fit_the_gan(config: Config) -> Iterator[Fault]:
+    if not all(side > 0 and side % GAN_UNIT == 0 for side in config.data.size):
+        yield "data.size", f"multiples of {GAN_UNIT}, as a generator doubles its first features five times"
+
+
 def images_fit_the_networks(config: Config) -> Iterator[Fault]:
     unit = config.autoencoder.downsample * 2 ** (len(config.unet.channel_mult) - 1)
     if not all(side > 0 and side % unit == 0 for side in config.data.size):
         yield "data.size", f"multiples of {unit}, as the autoencoder and the U-Net halve it"
-    if min(config.segmenter.size) < 32:
-        yield "segmenter.size", "32 or more a side"
 
 
 def channels_fit_group_norm(config: Config) -> Iterator[Fault]:
@@ -98,17 +113,51 @@ def _takes_distances(config: Config) -> bool:
     return bool(config.diffusion_training.distance_every)
 
 
-EFFECT_DEPENDS_ON: dict[str, tuple[str, Callable[[Config], bool]]] = {
-    "autoencoder.codebook_size": ("autoencoder.kind is vq", _is_vq),
-    "autoencoder_training.quantization_start": ("autoencoder.kind is vq", _is_vq),
-    "schedule.slope": ("schedule.kind is paper", lambda config: config.schedule.kind == "paper"),
-    "schedule.beta_start": ("schedule.kind is linear", _is_linear),
-    "schedule.beta_end": ("schedule.kind is linear", _is_linear),
-    "diffusion_training.distance_images": ("diffusion_training.distance_every is set", _takes_distances),
-    "diffusion_training.keep_best": ("diffusion_training.distance_every is set", _takes_distances),
-    "inference.color_space": (
-        "a round has color_transfer",
-        lambda config: any(round_.color_transfer for round_ in config.inference.rounds),
+def _is_method(*names: str) -> Condition:
+    return f"method is {' or '.join(names)}", lambda config: config.method in names
+
+
+_OF_IIDM = (
+    *("autoencoder", "unet", "schedule", "autoencoder_training", "diffusion_training", "released"),
+    *("inference.rounds", "inference.modulation_memory", "inference.clip_x0", "inference.fast_steps"),
+    "inference.color_space",
+)
+_OF_GANS = ("gan", "gan_training")
+_OF_THE_VAE = ("gan.use_vae", "gan.sample_style", "gan_training.kl_weight")
+
+EFFECT_DEPENDS_ON: list[tuple[str, Condition]] = [
+    *((name, _is_method("iidm")) for name in _OF_IIDM),
+    *((name, _is_method("gaugan", "clade", "sean", "scgan")) for name in _OF_GANS),
+    *((name, _is_method("gaugan", "clade", "scgan")) for name in _OF_THE_VAE),
+    *((name, ("gan.use_vae is true", lambda config: config.gan.use_vae)) for name in _OF_THE_VAE[1:]),
+    ("gan.distance_map", _is_method("clade")),
+    ("gan.style_channels", _is_method("sean")),
+    *((name, _is_method("scgan")) for name in ("gan.routing_channels", "gan.fc_channels")),
+    ("gan_training.auxiliary_weight", _is_method("scgan")),
+    *(
+        (name, ("autoencoder.kind is vq", _is_vq))
+        for name in ("autoencoder.codebook_size", "autoencoder_training.quantization_start")
     ),
-}
-"""Keys that have an effect only beside another one: when, in words and as a test. `--set` refuses them elsewhere."""
+    ("schedule.slope", ("schedule.kind is paper", lambda config: config.schedule.kind == "paper")),
+    *((name, ("schedule.kind is linear", _is_linear)) for name in ("schedule.beta_start", "schedule.beta_end")),
+    *(
+        (f"diffusion_training.{name}", ("diffusion_training.distance_every is set", _takes_distances))
+        for name in ("distance_images", "keep_best")
+    ),
+    (
+        "inference.color_space",
+        (
+            "a round has color_transfer",
+            lambda config: any(round_.color_transfer for round_ in config.inference.rounds),
+        ),
+    ),
+]
+"""Keys and sections that have an effect only beside another one: when, in words and as a test."""
+
+
+def without_effect(config: Config, key: str) -> str | None:
+    """When a key would have an effect, in words, if it has none in this config. `--set` refuses it there."""
+    for name, (condition, holds) in EFFECT_DEPENDS_ON:
+        if f"{key}.".startswith(f"{name}.") and not holds(config):
+            return condition
+    return None

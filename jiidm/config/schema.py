@@ -191,9 +191,58 @@ class ReleasedConfig:
 
 
 @dataclass(frozen=True)
+class GANConfig:
+    """The networks of a GAN. Widths are those of its publication where they are no setting."""
+
+    channels: int = at_least(1, default=64)
+    """Width of the generator's last block, and of the VAE's encoder. Published: 64; scgan 48 with a VAE, else 32."""
+    use_vae: bool = True
+    """Whether a reference gives its style through GauGAN's encoder. Without it only sean's has a style."""
+    sample_style: bool = False
+    """Draw the style from the distribution that the encoder gives, as the released code does, or take its mean."""
+    distance_map: bool = False
+    """CLADE's scales and shifts also depend on where in its region a pixel lies."""
+    style_channels: int = at_least(1, default=512)
+    """Width of SEAN's style code of a class."""
+    routing_channels: int = at_least(2, default=32)
+    """Width of SCGAN's routing net."""
+    fc_channels: int = at_least(1, default=32)
+    """Width of SCGAN's first features, a sixteenth of their number."""
+
+
+@dataclass(frozen=True)
+class GANTraining:
+    """Adam with two learning rates (TTUR, Heusel et al. 2017), and the weights of the losses."""
+
+    max_steps: int = at_least(1, default=500_000)
+    """Steps of the generator, each with one of the discriminator."""
+    batch_size: int = at_least(1, default=4)
+    generator_rate: float = positive(default=1e-4)
+    discriminator_rate: float = positive(default=4e-4)
+    decay_steps: int = at_least(0, default=250_000)
+    """Both rates fall to 0 in a straight line over the last so many steps."""
+    adam_beta2: float = below_one(default=0.9)
+    """The first beta is 0. SCGAN was trained with 0.999, the others with 0.9."""
+    ema_decay: float | None = below_one(default=None)
+    """Decay of averaged weights, which become the model. Null, as published: it is made of the last weights."""
+    discriminator_channels: int = at_least(1, default=64)
+    feature_weight: float = at_least(0, default=10.0)
+    """Weight of feature matching."""
+    kl_weight: float = at_least(0, default=0.05)
+    """Weight of the VAE's KL divergence. It is a sum over the batch, so its share grows with batch_size."""
+    auxiliary_weight: float = at_least(0, default=1.0)
+    """Weight of the L1 distance of the image that SCGAN's routing net makes."""
+    log_every: int = at_least(1, default=100)
+    checkpoint_every: int = at_least(1, default=5000)
+    """Steps between two saved states, and two sheets of sample images."""
+
+
+@dataclass(frozen=True)
 class Config:
     name: str = "iidm"
     seed: int = 0
+    method: Literal["iidm", "gaugan", "clade", "sean", "scgan"] = "iidm"
+    """The diffusion model, or one of the GANs that the paper compares it with."""
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -203,6 +252,17 @@ class Config:
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     released: ReleasedConfig = field(default_factory=ReleasedConfig)
+    gan: GANConfig = field(default_factory=GANConfig)
+    gan_training: GANTraining = field(default_factory=GANTraining)
+
+    @property
+    def is_gan(self) -> bool:
+        return self.method != "iidm"
+
+    @property
+    def has_vae(self) -> bool:
+        """Whether a GAN's style comes from the VAE's encoder. SEAN's has its own instead."""
+        return self.is_gan and self.gan.use_vae and self.method != "sean"
 
     @property
     def latent_size(self) -> tuple[int, int]:

@@ -121,8 +121,11 @@ def sampling(config: Config) -> dict[str, Any]:
 
 def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> dict[str, Any]:
     """Everything that decides the bytes of an output of inference. model: the file's SHA-256."""
-    networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
     origin = {"model": model, "seed": seed, "from_noise": from_noise, "size": list(config.data.size)}
+    if config.is_gan:
+        written = {"jpeg_quality": config.inference.jpeg_quality}
+        return {**origin, "method": config.method, "inference": written, "gan": configs.to_dict(config.gan)}
+    networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
     return {**origin, "inference": sampling(config), **networks}
 
 
@@ -136,6 +139,8 @@ def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises KeyError, TypeError or InputError for what is no such record.
     """
+    if "method" in before:  # a GAN, which no earlier version had
+        return dict(before)
     config = to_typed(Config, modernised({key: before[key] for key in _NETWORKS}), "", "made_by")
     networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
     return {"from_noise": False, **before, "model": same_weights(before["model"]), **networks}

@@ -108,6 +108,13 @@ def load_references(
     return found
 
 
+def own_mask(image: str | os.PathLike) -> Path | None:
+    """The mask of a photo in a data folder, labels/<stem>.png beside the imgs/ that it is in; None without one."""
+    image = Path(image)
+    mask = image.parent.parent / "labels" / f"{image.stem}.png"
+    return mask if image.parent.name == "imgs" and mask.is_file() else None
+
+
 def _read_entries(json_path: Path) -> dict[str, str]:
     try:
         entries = read_json(json_path, _Pairs)

@@ -21,11 +21,13 @@ def describe_starts(names: Sequence[str]) -> str:
     start: the first timestep of the loop. noise of: the timestep of the noise level, where it is another one.
     sqrt(abar): the share of the reference in the noised latent. passes: through the network per image, two a step with
     guidance.
-    Raises InputError as `load_config` does.
+    Raises InputError as `load_config` does, and for a GAN's config.
     """
     rows: list[tuple] = []
     for name in names:
         config = configs.load_config(name)
+        if config.is_gan:
+            raise InputError(f"{name} is a {config.method}, which has no rounds")
         schedule, kind = build_schedule(config.schedule), config.schedule.kind
         hooks = hooks_for(config)
         for number, round_ in enumerate(config.inference.rounds, 1):

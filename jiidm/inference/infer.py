@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,36 +17,48 @@ from jiidm.report.sheets import contact_sheet
 from jiidm.system.progress import StepBar
 
 if TYPE_CHECKING:
-    from jiidm.pipeline import Hooks, Pipeline
+    from jiidm.config.schema import Config
+    from jiidm.pipeline import Input, Result
 
 logger = logging.getLogger(__name__)
 
 SHEET, SHEET_ROWS = "contact_sheet.jpg", 32
-CAPTIONS = ("reference", "mask", "noisy start", "result")
+CAPTIONS = ("reference", "mask", "result")
+CAPTIONS_WITH_START = ("reference", "mask", "noisy start", "result")
+
+
+class Generates(Protocol):
+    """What makes images from masks and references: `jiidm.pipeline.Pipeline`, or a GAN's pipeline."""
+
+    config: Config
+
+    def num_steps(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int: ...
+
+    @property
+    def stream(self) -> Callable[..., Iterator[Result]]: ...
 
 
 def generate_images(
     folder: OutputFolder,
     jobs: Sequence[Job],
-    load_pipeline: Callable[[], Pipeline],
+    load_pipeline: Callable[[], Generates],
     model_path: Path,
     identity: Mapping[str, Any],
     *,
     seed: int,
-    hooks: Hooks,
-    from_noise: bool = False,
+    **options: Any,
 ) -> int:
     """Make every missing image of `jobs` in a folder that `identity` has claimed; returns how many were made.
 
-    load_pipeline: is called if an image is missing; it loads the model of `model_path`. `seed`, `hooks` and
-    `from_noise` are those of `Pipeline.stream`. Raises InputError for a file that changes meanwhile, for a folder
-    that another process uses for other images, and for a finished folder that is not fit to submit.
+    load_pipeline: is called if an image is missing; it loads the model of `model_path`. `seed` and `options`
+    are those of its `stream`. Raises InputError for a file that changes meanwhile, for a folder that another process
+    uses for other images, and for a finished folder that is not fit to submit.
     """
     missing = {job.stem: job for job in folder.pending(jobs)}
     if not missing:
         logger.info("nothing to do: all %d images are in %s", len(jobs), folder)
         if not (folder.run_folder / SHEET).exists():  # an earlier call stopped before it drew the sheet
-            _draw_sheet(folder, jobs[:SHEET_ROWS], {})
+            _draw_sheet(folder, jobs[:SHEET_ROWS], {}, identity)
         return 0
     pipeline = load_pipeline()
     from jiidm.pipeline import Input
@@ -54,7 +66,8 @@ def generate_images(
     config = pipeline.config
     folder.write_manifest(identity, jobs, model_path, config)
     starts = folder.run_folder / "starts"
-    starts.mkdir(exist_ok=True)
+    if not config.is_gan:
+        starts.mkdir(exist_ok=True)
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
     inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
     rows = {}
@@ -65,34 +78,41 @@ def generate_images(
             seed=seed,
             wanted=missing,
             show_starts=shown,
-            from_noise=from_noise,
-            hooks=hooks,
             on_step=progress.update,
+            **options,
         ):
             missing[result.name].check_unchanged()  # the files were read after they were checked
             folder.check_claim(identity, jobs)
             image = resize_image(result.image, missing[result.name].size)
+            if result.name in shown:
+                row = [result.reference, colorize(result.mask), result.start, result.image]
+                rows[result.name] = [picture for picture in row if picture is not None]
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)
-                rows[result.name] = [result.reference, colorize(result.mask), result.start, result.image]
             folder.write(result.name, image, config.inference.jpeg_quality)
     refuse_first(folder.faults(jobs))
-    _draw_sheet(folder, jobs[:SHEET_ROWS], rows)
+    _draw_sheet(folder, jobs[:SHEET_ROWS], rows, identity)
     logger.info("%d images made, %d in %s", len(missing), len(jobs), folder)
     return len(missing)
 
 
-def _draw_sheet(folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]]) -> None:
-    """Draw `_run/contact_sheet.jpg`. Rows that this call has not generated come from the files of earlier calls."""
-    drawn = {}
+def _draw_sheet(
+    folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]], identity: Mapping[str, Any]
+) -> None:
+    """Draw `_run/contact_sheet.jpg`. Rows that this call has not generated come from the files of earlier calls.
+
+    GANs have no noisy starts.
+    """
+    with_starts, drawn = "method" not in identity, {}
     for job in jobs:
         path = folder.run_folder / "starts" / f"{job.stem}.jpg"
         if job.stem in rows:
             drawn[job.stem] = rows[job.stem]
-        elif path.exists():  # missing where an image outlived its _run folder
-            start = load_image(path)
-            height, width = start.shape[:2]
+        elif not with_starts or path.exists():  # missing where an image outlived its _run folder
+            starts = [load_image(path)] if with_starts else []
+            width, height = starts[0].shape[1::-1] if starts else identity["size"]
             reference, result = (load_image(file, (width, height)) for file in (job.reference, folder.image(job.stem)))
-            drawn[job.stem] = [reference, colorize(load_mask(job.mask, (width, height))), start, result]
+            drawn[job.stem] = [reference, colorize(load_mask(job.mask, (width, height))), *starts, result]
     if drawn:
-        contact_sheet(list(drawn.values()), folder.run_folder / SHEET, CAPTIONS, list(drawn))
+        captions = CAPTIONS_WITH_START if with_starts else CAPTIONS
+        contact_sheet(list(drawn.values()), folder.run_folder / SHEET, captions, list(drawn))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from tqdm import tqdm
 
 from jiidm.data.identity import require_unchanged, sha256
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
-from jiidm.data.references import find_masks, load_references, next_of_each, write_references
+from jiidm.data.references import find_masks, load_references, next_of_each, own_mask, write_references
 from jiidm.data.synthetic.dataset import write_dataset
 
 DEMO_IMAGES = 8
@@ -51,6 +53,20 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
         made_from = sha256(path), hash_once(images[path.stem])
         jobs.append(Job(path, images[path.stem], (width, height), made_from))
     return jobs
+
+
+def reference_masks(jobs: Sequence[Job]) -> dict[str, int | str]:
+    """How many references have a mask of their own, labels/<stem>.png beside their imgs/, how many need the segmenter,
+    and a hash of those masks.
+
+    Raises InputError for the first such file that is no mask.
+    """
+    found = [mask for job in jobs if (mask := own_mask(job.reference))]
+    digest = hashlib.sha256()
+    for mask in dict.fromkeys(found):
+        load_mask(mask)
+        digest.update(sha256(mask).encode())
+    return {"labels": len(found), "segmenter": len(jobs) - len(found), "sha256": digest.hexdigest()}
 
 
 def write_demo_inputs(run_folder: Path, size: tuple[int, int]) -> tuple[Path, Path]:

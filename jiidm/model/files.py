@@ -126,8 +126,10 @@ class ModelFile:
     def read_networks(self) -> tuple[dict[str, Network], list[str]]:
         """The networks by kind ("autoencoder", "unet"), and the names of arrays that belong to neither.
 
-        Raises CheckpointError when the file is unreadable or holds no network.
+        Raises CheckpointError when the file is unreadable or holds no network, and InputError for a GAN of this kit.
         """
+        if "config" in self.metadata and self.config.is_gan:
+            raise InputError(f"{self.path}: a {self.config.method}, and not a diffusion model")
         arrays = checkpoint.load(self.path).arrays
         try:
             found, others = networks(arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version
 from jiidm.errors import InputError
 from jiidm.evaluate.score import load_fd_network
 from jiidm.evaluate.statistics import Network
-from jiidm.model.files import MODEL_FILE, ModelFile, save_model
-from jiidm.pipeline import PLAIN, Hooks
+from jiidm.model.files import MODEL_FILE, Model, ModelFile, save_model
+from jiidm.pipeline import PLAIN, Hooks, Pipeline
 from jiidm.train import settings, validation
 from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
 from jiidm.train.checkpoints import average_best, ranked
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 AVERAGED = 2
 """How many of the best checkpoints make the model."""
-MODEL_SECTIONS = ("seed", "data", "autoencoder", "unet", "schedule", "autoencoder_training")
+MODEL_SECTIONS = ("seed", "method", "data", "autoencoder", "unet", "schedule", "autoencoder_training")
 """A change in one of these sections makes another run."""
 MODEL_CHANGEABLE = ("diffusion_training", "inference", "released")
 """The run's history keeps changes in these sections."""
@@ -82,7 +82,7 @@ def _train(
     root = data or generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs, hashes = prepare(config, root, folder)
     distances = _distances(config, validation_pairs, folder, fd_network, hooks)
-    provenance = _provenance(len(train_pairs), data)
+    provenance = provenance_of(len(train_pairs), data)
     if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
         provenance["settings_history"] = history
 
@@ -99,6 +99,10 @@ def _train(
     pairs = [*train_pairs, *validation_pairs]
     encode_dataset(space.autoencoder, source.sha256, pairs, hashes, latents, size, downsample)
 
+    def show_samples(model: Model, picture: Path, on_step: Callable[[], None]) -> None:
+        pipeline = Pipeline(model)
+        validation.sample_sheet(train_pairs, validation_pairs, pipeline, picture, on_step, hooks=hooks)
+
     stage = DiffusionStage(
         config,
         LatentDataset(latents, [pair.stem for pair in train_pairs], space.scale),
@@ -106,7 +110,7 @@ def _train(
         folder,
         space,
         provenance,
-        partial(validation.sample_sheet, train_pairs, validation_pairs, hooks),
+        show_samples,
         distances,
     )
     steps = fit(stage, folder)
@@ -124,7 +128,7 @@ def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path
         train_pairs, validation_pairs, _ = prepare(config, root, folder)
         if not path.exists():
             settings.keep(config, folder, 0, ())
-            provenance = {"steps": config.segmenter.max_steps, **_provenance(len(train_pairs), data)}
+            provenance = {"steps": config.segmenter.max_steps, **provenance_of(len(train_pairs), data)}
             train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
     return path
 
@@ -166,7 +170,8 @@ def _distances(
     return distances
 
 
-def _provenance(num_images: int, data: Path | None) -> dict[str, Any]:
+def provenance_of(num_images: int, data: Path | None) -> dict[str, Any]:
+    """What a model file says of its training data and of the libraries."""
     source = f"generator version {GENERATOR_VERSION}" if data is None else os.fspath(data)
     return {
         "images": num_images,

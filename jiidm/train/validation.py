@@ -1,4 +1,4 @@
-"""Validation of IIDM: images from validation masks, to look at, and to take their Frechet distance to the photos."""
+"""Validation: images from validation masks, to look at, and to take their Frechet distance to the photos."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from jiidm.data.references import next_of_each
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import frechet_distance, gaussian
 from jiidm.evaluate.statistics import BATCH, Network
+from jiidm.inference.infer import CAPTIONS, CAPTIONS_WITH_START, Generates
 from jiidm.model.files import Model
 from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 from jiidm.report.sheets import contact_sheet
@@ -37,28 +39,29 @@ SAMPLE_ROWS = 4
 def sample_sheet(
     train: Sequence[Pair],
     validation: Sequence[Pair],
-    hooks: Hooks,
-    model: Model,
+    pipeline: Generates,
     picture: Path,
     on_step: Callable[[], None],
+    **options: Any,
 ) -> None:
     """Generate images from the first validation masks in the styles of training photos, and lay them out in `picture`.
 
-    `on_step` is called after every sampling step, and may raise.
+    `on_step` is called after every sampling step, and may raise. `options` are further ones of the pipeline's `stream`.
     """
-    config, shown = model.config, validation[:SAMPLE_ROWS]
+    config, shown = pipeline.config, validation[:SAMPLE_ROWS]
     photos = {pair.image.name: pair.image for pair in train}
     references = pair_references(list(train), list(validation), config.seed)
     inputs = [Input(pair.stem, pair.label, photos[references[pair.label.name]]) for pair in shown]
     names = {pair.stem for pair in shown}
-    results = Pipeline(model).stream(inputs, seed=config.seed, show_starts=names, hooks=hooks, on_step=on_step)
+    results = pipeline.stream(inputs, seed=config.seed, show_starts=names, on_step=on_step, **options)
     rows = []
     for pair, result in zip(shown, results):
-        assert result.start is not None  # it was asked for
+        starts = [] if result.start is None else [result.start]
         photo = load_image(pair.image, config.data.size)
-        rows.append([result.reference, colorize(result.mask), result.start, result.image, photo])
+        rows.append([result.reference, colorize(result.mask), *starts, result.image, photo])
     picture.parent.mkdir(exist_ok=True)
-    contact_sheet(rows, picture, ["reference", "mask", "noisy start", "result", "mask's own photo"])
+    captions = CAPTIONS if config.is_gan else CAPTIONS_WITH_START
+    contact_sheet(rows, picture, [*captions, "mask's own photo"])
 
 
 class Validation:

@@ -226,7 +226,7 @@ def test_train_dry_run_prints_the_models_size_and_trains_nothing(name, parameter
 def test_schedule_prints_every_shipped_config(capsys, refusal):
     assert cli.main(["schedule"]) == 0
     told = capsys.readouterr().out
-    assert "2.62e-13" in told and all(name in told for name in options.SHIPPED_CONFIGS)
+    assert "2.62e-13" in told and all(name in told for name in options.DIFFUSION_CONFIGS)
     assert "absent" in refusal(["schedule", "absent"])
 
 

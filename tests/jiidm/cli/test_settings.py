@@ -12,7 +12,7 @@ import pytest
 from jiidm.cli import experiments, options, train
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
-from jiidm.config.rules import EFFECT_DEPENDS_ON
+from jiidm.config.rules import without_effect
 from jiidm.data.identity import made_by
 from jiidm.errors import InputError
 from ldm_jittor import checkpoint
@@ -60,6 +60,7 @@ def with_another_value(config, key):
     """A valid config in which this one value is another."""
     value = value_at(config, key)
     words = ["other", "kl", "cosine", "linear", "ddpm", "linspace", "lalphabeta", "b0", "constant"]
+    words += ["gaugan", "clade"]
     candidates = {
         bool: [not value],
         int: [value + n for n in (1, -1, 32)] + [2 * value, value // 2] if type(value) is int else [],
@@ -80,10 +81,12 @@ def with_another_value(config, key):
 
 def with_an_effect(key):
     """A config in which the key has an effect."""
-    smoke = configs.load_config("smoke")
-    if key in EFFECT_DEPENDS_ON and not EFFECT_DEPENDS_ON[key][1](smoke):
-        return configs.override(smoke, ["schedule.kind=paper"])
-    return smoke
+    small = configs.load_config("smoke"), configs.load_config("smoke_gaugan")
+    if key == "method":  # the GANs are alternatives of the same size
+        return small[1]
+    others = [configs.override(small[0], ["schedule.kind=paper"])]
+    others += [configs.override(small[1], [f"method={method}"]) for method in ("clade", "sean", "scgan")]
+    return next(config for config in (*small, *others) if without_effect(config, key) is None)
 
 
 def test_there_are_keys_of_every_section():

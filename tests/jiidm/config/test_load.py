@@ -26,8 +26,9 @@ def message_of(call, *arguments):
     return str(caught.value)
 
 
-def test_the_six_shipped_configs_are_there():
-    assert SHIPPED == ["demo", "demo_paper", "iidm", "iidm_paper", "iidm_released", "smoke"]
+def test_the_shipped_configs_are_there():
+    diffusion = ["demo", "demo_paper", "iidm", "iidm_paper", "iidm_released", "smoke"]
+    assert sorted([*diffusion, "clade", "gaugan", "scgan", "sean", "smoke_gaugan"]) == SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)

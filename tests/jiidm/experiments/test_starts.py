@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from jiidm.cli.options import SHIPPED_CONFIGS
+from jiidm.cli.options import DIFFUSION_CONFIGS
 from jiidm.config import load as configs
 from jiidm.errors import InputError
 from jiidm.experiments.starts import describe_starts
@@ -53,9 +53,9 @@ def test_starts_of_the_released_rounds(name, starts):
 
 
 def test_all_shipped_configs_are_told_apart():
-    rows = rows_of(describe_starts(SHIPPED_CONFIGS))
-    assert {row["config"] for row in rows} == set(SHIPPED_CONFIGS)
-    assert len(rows) == sum(len(configs.load_config(name).inference.rounds) + 1 for name in SHIPPED_CONFIGS) + 4
+    rows = rows_of(describe_starts(DIFFUSION_CONFIGS))
+    assert {row["config"] for row in rows} == set(DIFFUSION_CONFIGS)
+    assert len(rows) == sum(len(configs.load_config(name).inference.rounds) + 1 for name in DIFFUSION_CONFIGS) + 4
     assert [row["config"] for row in rows if row["round"] == "fast"] == ["demo", "demo_paper", "iidm", "iidm_released"]
 
 

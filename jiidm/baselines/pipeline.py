@@ -1,0 +1,123 @@
+"""From masks and references to images by a GAN, in one pass. It serves where `jiidm.pipeline.Pipeline` does."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+
+import jittor as jt
+import numpy as np
+
+from jiidm.baselines.model import GANModel
+from jiidm.classes import one_hot
+from jiidm.data.distance import distance_map
+from jiidm.data.images import load_mask
+from jiidm.data.references import own_mask
+from jiidm.evaluate import segmenter
+from jiidm.evaluate.segmenter import Segmenter
+from jiidm.pipeline import Input, Result, batches, read_inputs
+from jiidm.seeding import normal
+from ldm_jittor.pixels import to_images, to_model
+
+logger = logging.getLogger(__name__)
+
+
+class GANPipeline:
+    """Generates images from masks, in the style of reference photos, at the model's own size.
+
+    How a reference enters: with a VAE its style code is the encoder's mean, or drawn where gan.sample_style is true.
+    SEAN takes the mean feature of each class under the reference's own mask, and the mean over the training photos for
+    classes that the reference does not show. The mask is labels/<stem>.png beside the photo's imgs/, else what a
+    segmenter sees. Without either the reference has no effect.
+    """
+
+    def __init__(self, model: GANModel, load_segmenter: Callable[[], Segmenter] = segmenter.load):
+        self.model, self.config = model, model.config
+        self._segmenter = functools.cache(load_segmenter)
+
+    @property
+    def batch_size(self) -> int:
+        """How many inputs go through the networks together."""
+        return self.config.inference.batch_size
+
+    def num_steps(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int:
+        """How often `stream` will call `on_step` for the same arguments."""
+        return len(batches(inputs, self.batch_size, wanted))
+
+    def stream(
+        self,
+        inputs: Sequence[Input],
+        *,
+        seed: int,
+        wanted: Container[str] | None = None,
+        show_starts: Container[str] = (),
+        on_step: Callable[[], None] | None = None,
+    ) -> Iterator[Result]:
+        """The results of `inputs`, in order; with `wanted` only those named there. They have no `start`.
+
+        Batches are cut from all inputs and generated whole, so a result is the same to the byte whichever are wanted.
+        on_step is called after every batch. Raises InputError for a file that is no mask or photo.
+        """
+        todo = batches(inputs, self.batch_size, wanted)
+        self._tell_of_styles([input_ for batch in todo for input_ in batch])
+        for batch in todo:
+            masks, references = read_inputs(batch, self.config.data.size)
+            with jt.no_grad():
+                images = self._generate(batch, masks, references, seed)
+            if on_step is not None:
+                on_step()
+            for input_, image, mask, reference in zip(batch, images, masks, references):
+                if wanted is None or input_.name in wanted:
+                    yield Result(input_.name, image, None, mask, reference)
+
+    def _generate(
+        self, batch: Sequence[Input], masks: Sequence[np.ndarray], references: Sequence[np.ndarray], seed: int
+    ) -> np.ndarray:
+        """uint8 RGB [B,H,W,3]."""
+        network, names, counter = self.model.network, [input_.name for input_ in batch], itertools.count()
+        draw = functools.partial(_normal, seed, names)
+        style = None
+        if self.config.has_vae:
+            mean, log_variance = network.encoder(to_model(references))
+            style = mean
+            if self.config.gan.sample_style:
+                style = mean + draw(mean.shape, "style") * jt.exp(0.5 * log_variance)
+        elif self.config.method == "sean":
+            style = self._style_codes(batch, references)
+        distance = jt.array(np.stack(list(map(distance_map, masks)))) if network.with_distance else None
+        segmap = jt.array(np.stack(list(map(one_hot, masks))))
+        images, _ = network(segmap, style, distance, lambda shape: draw(shape, next(counter)))
+        return to_images(images)
+
+    def _style_codes(self, batch: Sequence[Input], references: Sequence[np.ndarray]) -> jt.Var:
+        """SEAN's codes [B,classes,style_channels] of the references, each under its own mask."""
+        assert self.model.mean_codes is not None  # a SEAN has them
+        masks = [self._mask_of(input_.reference, photo) for input_, photo in zip(batch, references)]
+        segmaps = jt.array(np.stack(list(map(one_hot, masks))))
+        codes = self.model.network.generator.style_codes(to_model(references), segmaps).numpy()
+        return jt.array(np.where(codes.any(axis=2, keepdims=True), codes, self.model.mean_codes))
+
+    def _mask_of(self, source: Path | np.ndarray, photo: np.ndarray) -> np.ndarray:
+        """The mask of a reference, uint8 [H,W], at the photo's size."""
+        path = None if isinstance(source, np.ndarray) else own_mask(source)
+        if path is None:
+            return self._segmenter().predict(photo[None])[0]
+        return load_mask(path, self.config.data.size)
+
+    def _tell_of_styles(self, inputs: Sequence[Input]) -> None:
+        if self.config.method == "sean":
+            sources = [input_.reference for input_ in inputs]
+            without = [source for source in sources if isinstance(source, np.ndarray) or own_mask(source) is None]
+            if without:
+                told = "%d of %d references have no mask in labels/: %s predicts theirs"
+                logger.info(told, len(without), len(sources), self._segmenter().name)
+        elif not self.config.has_vae:
+            logger.warning("%s has no VAE: the references have no effect", self.config.name)
+
+
+def _normal(seed: int, names: Sequence[str], shape: Sequence[int], key: int | str) -> jt.Var:
+    """Standard normal [B,...]: each sample's own draw."""
+    return jt.array(np.stack([normal(tuple(shape[1:]), seed, name, 0, key) for name in names]))

@@ -1,0 +1,58 @@
+"""A GAN's training run, from data to a model. A finished or interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from jiidm.baselines.model import GANModel, save_gan
+from jiidm.baselines.pipeline import GANPipeline
+from jiidm.baselines.stage import STATE_FILE, GANStage
+from jiidm.config.schema import Config
+from jiidm.model.files import MODEL_FILE
+from jiidm.train import settings, validation
+from jiidm.train.data import generate, prepare
+from jiidm.train.lock import occupied
+from jiidm.train.loop import fit
+from jiidm.train.run import provenance_of
+from jiidm.train.state import steps_done
+from ldm_jittor import checkpoint
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = ("seed", "method", "data", "gan")
+"""A change in one of these sections makes another run."""
+CHANGEABLE = ("gan_training", "inference")
+"""The run's history keeps changes in these sections."""
+
+
+def train_gan(config: Config, data: Path | None, folder: Path) -> Path:
+    """Train the GAN of a config in `folder`, or go on where an earlier call stopped. Returns the finished model's path.
+
+    Without `data` it generates landscapes. Raises InputError for faulty data, for a folder that holds another run or in
+    which another process trains, for other data than the run was started with, and as `fit` does.
+    """
+    settings.claim(config, folder, SECTIONS)
+    with occupied(folder):
+        return _train(config, data, folder)
+
+
+def _train(config: Config, data: Path | None, folder: Path) -> Path:
+    root = data or generate(config, config.data.size, folder / "data")
+    train_pairs, validation_pairs, _ = prepare(config, root, folder)
+    provenance = {**provenance_of(len(train_pairs), data), "perceptual_loss": None}
+    if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), CHANGEABLE):
+        provenance["settings_history"] = history
+    logger.info("%s: trained without the published perceptual loss, which needs VGG-19's weights", config.method)
+
+    def show_samples(model: GANModel, picture: Path, on_step: Callable[[], None]) -> None:
+        validation.sample_sheet(train_pairs, validation_pairs, GANPipeline(model), picture, on_step)
+
+    stage = GANStage(config, train_pairs, folder, provenance, show_samples)
+    steps = fit(stage, folder)
+    path = folder / MODEL_FILE
+    with stage.final() as model:
+        arrays = checkpoint.state_dict(model.network)
+        save_gan(path, config, arrays, model.mean_codes, {"steps": steps, **provenance})
+    return path
