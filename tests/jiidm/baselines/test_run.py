@@ -42,8 +42,9 @@ def model(trained):
 def test_run_leaves_model_state_log_curves_and_sheets(trained):
     files = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
     assert files == {
-        *("config.yaml", "model.safetensors", "state.safetensors", "gan.jsonl", "loss.png"),
-        *("split/train.txt", "split/val.txt", "split/val_references.json"),
+        *("config.yaml", "model.safetensors", "state.safetensors", "state.previous.safetensors", "run.lock"),
+        *("gan.jsonl", "loss.png"),
+        *("split/train.txt", "split/val.txt", "split/val_references.json", "split/hashes.json"),
         *("samples/step_00000002.png", "samples/step_00000004.png"),
     }
     assert steps_of(trained / "gan.jsonl", "loss") == steps_of(trained / "gan.jsonl", "discriminator") == [1, 2, 3, 4]
