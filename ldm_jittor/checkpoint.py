@@ -161,9 +161,12 @@ def with_checksum(metadata: Mapping[str, Any], value: str) -> str:
 def verify(path: str | os.PathLike, digests: Mapping[str, str]) -> None:
     """Compare the digests of all arrays that were read from a safetensors file with its checksum.
 
-    Raises CheckpointError where they differ.
+    Raises CheckpointError where they differ, and for a file of another format.
     """
-    with _open(Path(path)) as file:
+    file = _open(Path(path))
+    if file is None:
+        raise CheckpointError(f"{path}: not a safetensors checkpoint")
+    with file:
         _compare(path, digests, *_metadata(Path(path), file))
 
 
