@@ -132,6 +132,7 @@ import os, signal, threading, time
 from jiidm.cli import main as cli, options
 from jiidm.system import doctor
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 def wait(quick):
     {start}
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
