@@ -9,8 +9,9 @@ from PIL import Image
 
 from jiidm import IIDMPipeline
 from jiidm.data.synthetic.dataset import landscape
+from jiidm.size import Size
 
-SIZE = (256, 192)
+SIZE = Size(height=192, width=256)
 SEED = 2024
 
 

@@ -24,6 +24,7 @@ from jiidm.data.images import (
     warn_of_palettes,
 )
 from jiidm.errors import InputError
+from jiidm.size import Size
 from jiidm.system import runtime
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ class IIDMPipeline:
         [result] = self._pipeline.stream(
             inputs, seed=int(seed), rounds=config.inference.rounds, hooks=hooks_for(config)
         )
-        height, width = mask_pixels.shape
-        return resize_image(result.image, (width, height))
+        return resize_image(result.image, Size(*mask_pixels.shape))
 
 
 def _read_mask(value: ImageLike, argument: str) -> np.ndarray:

@@ -17,6 +17,7 @@ from jiidm.data.images import load_image, load_mask, resize_image, resize_mask
 from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
+from jiidm.size import Size
 from ldm_jittor.denoiser import Denoiser
 from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
@@ -134,13 +135,13 @@ class Pipeline:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Algorithm 2 on one batch; images and, if asked for, decoded starts, uint8 RGB [B,H,W,3]."""
         space, unet, schedule = self.model.space, self.model.unet, self.model.schedule
-        settings, (width, height) = self.config.inference, self.config.latent_size
+        settings, latent_size = self.config.inference, self.config.latent_size
         callback = None if on_step is None else lambda *_: on_step()
-        segmap = jt.array(np.stack([one_hot(resize_mask(mask, (width, height))) for mask in masks]))
+        segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
         x, starts = to_model(references), None
         with jt.no_grad():
             # everything that depends on the masks only is computed here, once for all rounds
-            denoiser = Denoiser(unet, schedule, segmap, (height, width), clip_x0=settings.clip_x0)
+            denoiser = Denoiser(unet, schedule, segmap, latent_size, clip_x0=settings.clip_x0)
             for number, round_ in enumerate(rounds):
                 if number > 0:
                     x = hooks.between_rounds(x)
@@ -173,13 +174,13 @@ def batches(inputs: Sequence[Input], size: int, wanted: Container[str] | None) -
     return [batch for batch in cut if wanted is None or any(input_.name in wanted for input_ in batch)]
 
 
-def read_inputs(batch: Sequence[Input], size: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Masks uint8 [H,W] and references uint8 RGB [H,W,3] at `size` (width, height)."""
+def read_inputs(batch: Sequence[Input], size: Size) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Masks uint8 [H,W] and references uint8 RGB [H,W,3] at `size`."""
     masks = [_resized(load_mask, resize_mask, input_.mask, size) for input_ in batch]
     return masks, [_resized(load_image, resize_image, input_.reference, size) for input_ in batch]
 
 
-def _resized(load: Callable, resize: Callable, source: Path | np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resized(load: Callable, resize: Callable, source: Path | np.ndarray, size: Size) -> np.ndarray:
     return resize(source, size) if isinstance(source, np.ndarray) else load(source, size)
 
 

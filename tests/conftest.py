@@ -17,6 +17,7 @@ from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.data import images
 from jiidm.data.synthetic.dataset import landscape, write_dataset
+from jiidm.size import Size
 from jiidm.system import runtime
 
 runtime.prepare("cpu")
@@ -24,7 +25,7 @@ runtime.prepare("cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # one mask of the smoke model's own size, others larger; with the smoke config's batches of two the last one is partial
-MASK_SIZES = {"m0": (64, 48), "m1": (96, 64), "m2": (64, 48)}
+MASK_SIZES = {"m0": Size(48, 64), "m1": Size(64, 96), "m2": Size(48, 64)}
 
 MARKED_FOLDERS = ("parity", "scripts")
 """Folders whose tests are marked with the folder's name."""
@@ -91,7 +92,7 @@ def smoke() -> Config:
 def landscapes(tmp_path_factory) -> Path:
     """A data folder of six landscapes at the smoke model's size; read only."""
     root = tmp_path_factory.mktemp("landscapes")
-    write_dataset(root, 6, (64, 48), seed=5, progress=False)
+    write_dataset(root, 6, Size(48, 64), seed=5, progress=False)
     return root
 
 
@@ -102,7 +103,7 @@ def original_inputs(tmp_path_factory) -> Inputs:
         (root / folder).mkdir()
     for number, (name, size) in enumerate(MASK_SIZES.items()):
         images.save_png(root / "labels" / f"{name}.png", landscape(number, size, seed=6)[1])
-        images.save_jpeg(root / "imgs" / f"photo{number}.jpg", landscape(number + 10, (96, 64), seed=6)[0])
+        images.save_jpeg(root / "imgs" / f"photo{number}.jpg", landscape(number + 10, Size(64, 96), seed=6)[0])
     references = {f"{name}.png": f"photo{number}.jpg" for number, name in enumerate(MASK_SIZES)}
     (root / "refs.json").write_text(json.dumps(references))
     return Inputs(root / "labels", root / "refs.json")

@@ -13,7 +13,7 @@ CORE = sorted((PROJECT / "ldm_jittor").rglob("*.py"))
 
 FLOORS = (
     {"ldm_jittor"},
-    {"errors", "classes", "color", "seeding"},
+    {"errors", "classes", "color", "seeding", "size"},
     {"system", "config"},
     {"data"},
     {"model"},

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jiidm.size import Size
+
 NUM_CLASSES = 29
 GUIDANCE_SCALE = 3.5
 TIMESTEP = 600
@@ -77,8 +79,8 @@ class Scene(NamedTuple):
     reference: np.ndarray
 
 
-def scenes(count: int, size: tuple[int, int], seed: int = 0) -> list[Scene]:
-    """Generated landscapes of `size` (width, height) as inputs of the pipeline; each mask has the next one's photo."""
+def scenes(count: int, size: Size, seed: int = 0) -> list[Scene]:
+    """Generated landscapes of `size` as inputs of the pipeline; each mask has the next one's photo."""
     from jiidm.data.synthetic.dataset import landscape
 
     pairs = [landscape(number, size, seed=seed) for number in range(count + 1)]

@@ -73,12 +73,12 @@ class Bench:
         self.model = load_model(SHIPPED)
         inference = configs.load_config(name, overrides).inference
         config = dataclasses.replace(self.model.config, inference=inference)
-        self.rounds, (width, height) = inference.rounds, config.latent_size
+        self.rounds = inference.rounds
         scenes = sizes.scenes(num_masks, config.data.size, DEMO_SEED)
         self.names = [scene.name for scene in scenes]
         segmap = jt.array(np.stack([one_hot(resize_mask(scene.mask, config.latent_size)) for scene in scenes]))
         self.denoiser = Denoiser(
-            self.model.unet, self.model.schedule, segmap, (height, width), clip_x0=inference.clip_x0
+            self.model.unet, self.model.schedule, segmap, config.latent_size, clip_x0=inference.clip_x0
         )
         self.photos = self.model.space.encode(to_model([scene.reference for scene in scenes]))
 

@@ -88,9 +88,8 @@ def use(folder: Path, name: str) -> list[Row]:
         raise SystemExit("\n".join(faults))
     with stages("load"):
         model = load_model(target)
-    width, height = model.config.latent_size
     paint(model, (WARM_UP_SIDE, WARM_UP_SIDE), lambda stage: contextlib.nullcontext())
-    image = paint(model, (height, width), stages)
+    image = paint(model, model.config.latent_size, stages)
     print(f"decoded to {image.shape[3]}x{image.shape[2]}, finite: {np.isfinite(image).all()}", flush=True)
     return stages.rows
 

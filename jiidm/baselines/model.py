@@ -31,12 +31,11 @@ class GAN(nn.Module):
     """
 
     def __init__(self, config: Config):
-        width, height = config.data.size
         self.method = config.method
         self.with_distance = config.method == "clade" and config.gan.distance_map
         channels = config.gan.channels
         self.generator = build_generator(
-            config.method, NUM_CLASSES, (height, width), channels, config.gan.use_vae, **_options(config)
+            config.method, NUM_CLASSES, config.data.size, channels, config.gan.use_vae, **_options(config)
         )
         if config.has_vae:
             self.encoder = build_encoder(config.method, channels)
@@ -130,11 +129,11 @@ def load_gan(file: ModelFile, config: Config | None = None) -> GANModel:
 
 def describe(config: Config) -> str:
     """The sizes of the networks, as a few lines."""
-    network, (width, height) = GAN(config), config.data.size
+    network = GAN(config)
     parts = {"generator": network.generator, "discriminator": discriminator_of(config)}
     if config.has_vae:
         parts["encoder"] = network.encoder
-    lines = [f"config {config.name}: {config.method}, {width}x{height} images"]
+    lines = [f"config {config.name}: {config.method}, {config.data.size} images"]
     return "\n".join([*lines, *(f"{name}: {_millions(module)} M parameters" for name, module in parts.items())])
 
 

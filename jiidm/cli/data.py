@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jiidm.cli import console, options
+from jiidm.size import CHALLENGE_SIZE
 
 
 def add_data(commands: Any) -> None:
@@ -32,7 +33,7 @@ def _check(arguments: argparse.Namespace) -> int:
     found = survey(arguments.data, arguments.size)
     for fault in found.faults:
         console.tell_error(fault)
-    sizes = ", ".join(f"{count} of {w}x{h}" for (w, h), count in found.sizes.most_common())
+    sizes = ", ".join(f"{count} of {size}" for size, count in found.sizes.most_common())
     print(f"{found.num_pairs} pairs, {len(found.faults)} faults; sizes: {sizes}")
     print(table([(name, 100 * share) for name, share in found.class_shares()], ("class", "% of pixels")))
     return 2 if found.faults else 0
@@ -85,7 +86,7 @@ def _add_synth(actions: Any) -> None:
     parser.add_argument("out", type=Path, help="data folder to write")
     parser.add_argument("--count", type=int, default=100, metavar="N", help="how many (default: 100)")
     help = "their size (default: 512x384)"
-    parser.add_argument("--size", type=options.size, default=(512, 384), metavar="WxH", help=help)
+    parser.add_argument("--size", type=options.size, default=CHALLENGE_SIZE, metavar="WxH", help=help)
     _add_seed(parser)
 
 

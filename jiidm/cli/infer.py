@@ -112,5 +112,5 @@ def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[
     config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
     if arguments.fast:
         config = fast(config)
-    print(f"model: {model.path} ({config.name}, {config.data.size[0]}x{config.data.size[1]})")
+    print(f"model: {model.path} ({config.name}, {config.data.size})")
     return model, config

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jiidm.errors import InputError
+from jiidm.size import Size
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
@@ -192,9 +193,9 @@ def load_evaluators(arguments: argparse.Namespace) -> Any:
     return Evaluators(segmenter.load(arguments.segmenter or segmenter.SHIPPED), fd_network, fd_name, aesthetic)
 
 
-def size(text: str) -> tuple[int, int]:
-    """(width, height) of `WxH`, an argument's type."""
+def size(text: str) -> Size:
+    """The size `WxH`, an argument's type."""
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form 512x384")
-    return int(width), int(height)
+    return Size(int(height), int(width))

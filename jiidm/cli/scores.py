@@ -11,6 +11,7 @@ from typing import Any
 
 from jiidm.cli import console, options
 from jiidm.errors import InputError
+from jiidm.size import CHALLENGE_SIZE
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ not measured. Without that file they are the largest files.""",
     parser.add_argument("out", type=Path, help="folder with one <mask>.jpg for every mask")
     parser.add_argument("masks", type=Path, help="folder of the masks, or the references JSON that names them")
     help = "size of every image (default: 512x384)"
-    parser.add_argument("--size", type=options.size, default=(512, 384), metavar="WxH", help=help)
+    parser.add_argument("--size", type=options.size, default=CHALLENGE_SIZE, metavar="WxH", help=help)
     parser.add_argument("--select", type=int, default=3, metavar="N", help="how many images to select (default: 3)")
 
 

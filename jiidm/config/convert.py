@@ -1,4 +1,7 @@
-"""Between nested dicts and lists, as YAML and JSON have them, and the typed dataclasses of `schema`."""
+"""Between nested dicts and lists, as YAML and JSON have them, and the typed dataclasses of `schema`.
+
+A `Size` is the list [width, height] there.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from typing import Any, Literal, NoReturn
 from jiidm.config import history
 from jiidm.config.bounds import bound_of
 from jiidm.errors import InputError
+from jiidm.size import Size
 
 _MAX_SHOWN = 200
 _EXPECTED = {int: "an integer", str: "a string", bool: "true or false"}
 
 
 def to_typed(kind: Any, value: Any, key: str, source: str) -> Any:
-    """`value` as the annotated type `kind`: a dataclass, Literal, tuple, `X | None`, int, float, str or bool.
+    """`value` as the annotated type `kind`: a dataclass, Size, Literal, tuple, `X | None`, int, float, str or bool.
 
     Raises InputError, which names `source` and `key`, for another type, an unknown key and a value out of bounds.
     """
@@ -28,6 +32,9 @@ def to_typed(kind: Any, value: Any, key: str, source: str) -> Any:
         return _section(kind, value, key, source)
     if origin is Literal:
         return value if value in arguments else _refuse(value, key, source, " or ".join(map(str, arguments)))
+    if kind is Size:
+        width, height = _tuple((int, int), value, key, source)
+        return Size(height, width)
     if origin is tuple:
         return _tuple(arguments, value, key, source)
     if origin in (typing.Union, types.UnionType):
@@ -45,14 +52,16 @@ def to_dict(value: Any) -> Any:
     """The inverse of `to_typed`, ready for YAML or JSON."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_dict(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Size):
+        return list(value[::-1])
     return [to_dict(item) for item in value] if isinstance(value, tuple) else value
 
 
 def shown(value: Any) -> str:
-    """A value as error messages have it: a pair of numbers, as sizes are, with an x between."""
-    if isinstance(value, tuple):
-        return "x".join(map(_cut, value)) if len(value) == 2 else _cut(list(value))
-    return _cut(value, str)
+    """A value as error messages have it."""
+    if isinstance(value, Size):
+        return str(value)
+    return _cut(list(value)) if isinstance(value, tuple) else _cut(value, str)
 
 
 def _cut(value: Any, write: Callable[[Any], str] = repr) -> str:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jiidm.config.bounds import at_least, below_one, between, bounded, positive, positive_list
+from jiidm.size import CHALLENGE_SIZE, Size
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    size: tuple[int, int] = (512, 384)
-    """Width and height at which the model works. Files of another size are resized."""
+    size: Size = CHALLENGE_SIZE
+    """At which the model works. Files of another size are resized."""
     validation_fraction: float = bounded(lambda share: 0 < share < 1, "a number between 0 and 1", default=0.05)
     synthetic_count: int = at_least(1, default=2000)
     """Landscapes to generate when a training run is given no data."""
@@ -84,7 +85,7 @@ class ScheduleConfig:
 class AutoencoderTraining:
     max_steps: int = at_least(1, default=100_000)
     batch_size: int = at_least(1, default=8)
-    crop_size: tuple[int, int] = (256, 256)
+    crop_size: Size = Size(256, 256)
     learning_rate: float = positive(default=1e-4)
     warmup_steps: int = at_least(0, default=1000)
     lr_schedule: Literal["constant", "cosine"] = "constant"
@@ -133,8 +134,8 @@ class SegmenterConfig:
     """The network that reads masks off generated images, and its training: `jiidm train segmenter`."""
 
     variant: Literal["tiny", "b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
-    size: tuple[int, int] = (512, 384)
-    """Width and height at which it sees every image."""
+    size: Size = CHALLENGE_SIZE
+    """At which it sees every image."""
     max_steps: int = at_least(1, default=100_000)
     batch_size: int = at_least(1, default=8)
     learning_rate: float = positive(default=2e-4)
@@ -265,7 +266,6 @@ class Config:
         return self.is_gan and self.gan.use_vae and self.method != "sean"
 
     @property
-    def latent_size(self) -> tuple[int, int]:
-        """Width and height of the latents."""
-        width, height = self.data.size
-        return width // self.autoencoder.downsample, height // self.autoencoder.downsample
+    def latent_size(self) -> Size:
+        height, width = self.data.size
+        return Size(height // self.autoencoder.downsample, width // self.autoencoder.downsample)

@@ -120,8 +120,11 @@ def sampling(config: Config) -> dict[str, Any]:
 
 
 def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> dict[str, Any]:
-    """Everything that decides the bytes of an output of inference. model: the file's SHA-256."""
-    origin = {"model": model, "seed": seed, "from_noise": from_noise, "size": list(config.data.size)}
+    """Everything that decides the bytes of an output of inference. model: the file's SHA-256.
+
+    `size` in it is [width, height].
+    """
+    origin = {"model": model, "seed": seed, "from_noise": from_noise, "size": list(config.data.size[::-1])}
     if config.is_gan:
         written = {"jpeg_quality": config.inference.jpeg_quality}
         return {**origin, "method": config.method, "inference": written, "gan": configs.to_dict(config.gan)}

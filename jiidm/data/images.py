@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 from jiidm.classes import CLASS_NAMES, NUM_CLASSES, PALETTE
 from jiidm.data.profiles import to_srgb
 from jiidm.errors import InputError, warn_once
+from jiidm.size import Size
 from ldm_jittor.files import atomic_path
 
 MAX_PIXELS = 2**26
@@ -109,12 +110,12 @@ def upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def load_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
+def load_image(path: str | os.PathLike, size: Size | None = None) -> np.ndarray:
     """Read a photo as uint8 RGB [H,W,3], upright by its EXIF orientation, its colours in sRGB.
 
     Gray, palette, CMYK and RGBA are converted, by the file's ICC profile if it has one. Alpha is dropped. With `size`
-    (width, height) the photo is stretched to it as by `resize_image`. Raises InputError for a file that does not decode
-    fully or whose samples have 16 bits.
+    the photo is stretched to it as by `resize_image`. Raises InputError for a file that does not decode fully or whose
+    samples have 16 bits.
     """
     with open_image(path) as image:
         array = photo_array(image, str(path))
@@ -128,17 +129,17 @@ def photo_array(image: Image.Image, source: str) -> np.ndarray:
     return np.array(to_srgb(upright(image), source))
 
 
-def resize_image(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch uint8 RGB [H,W,3] to `size` (width, height): area averaging when neither side grows, else cubic."""
+def resize_image(array: np.ndarray, size: Size) -> np.ndarray:
+    """Stretch uint8 RGB [H,W,3] to `size`: area averaging when neither side grows, else cubic."""
     height, width = array.shape[:2]
-    if size == (width, height):
+    if size == (height, width):
         return array
-    shrinks = size[0] <= width and size[1] <= height
-    return cv2.resize(array, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    shrinks = size.height <= height and size.width <= width
+    return cv2.resize(array, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def load_mask(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a label PNG as uint8 [H,W] of class ids 0-28, upright; `size` (width, height) resizes by nearest neighbour.
+def load_mask(path: str | os.PathLike, size: Size | None = None) -> np.ndarray:
+    """Read a label PNG as uint8 [H,W] of class ids 0-28, upright; `size` resizes by nearest neighbour.
 
     The file must be single-channel: mode L of 8 bits, or P, whose indices are the labels. Raises InputError for any
     other mode, for labels outside 0-28, which it lists, and for a file that does not decode fully.
@@ -168,23 +169,23 @@ def check_labels(mask: np.ndarray, source: str) -> np.ndarray:
     return mask
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask [H,W] to `size` (width, height) by nearest neighbour.
+def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """Resize a mask [H,W] to `size` by nearest neighbour.
 
     Output pixel i takes input pixel floor(i * input / output): the floor convention of torch's
     F.interpolate(mode="nearest"), in exact integer arithmetic (no half-pixel offset).
     """
     height, width = mask.shape
-    columns = np.arange(size[0]) * width // size[0]
-    rows = np.arange(size[1]) * height // size[1]
+    rows = np.arange(size.height) * height // size.height
+    columns = np.arange(size.width) * width // size.width
     return mask[rows[:, None], columns]
 
 
-def read_size(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS) -> tuple[int, int]:
-    """(width, height) by the header, once upright. Raises InputError like `open_image`."""
+def read_size(path: str | os.PathLike, formats: tuple[str, ...] = IMAGE_FORMATS) -> Size:
+    """The size by the header, once upright. Raises InputError like `open_image`."""
     with open_image(path, formats) as image:
         width, height = image.size
-        return (height, width) if orientation(image) in _ON_THE_SIDE else (width, height)
+        return Size(width, height) if orientation(image) in _ON_THE_SIDE else Size(height, width)
 
 
 def warn_of_palettes(masks: Iterable[str | os.PathLike]) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from jiidm.data.identity import claim, require_unchanged
 from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
+from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.files import save_npz
@@ -32,7 +33,7 @@ def encode_dataset(
     pairs: Sequence[Pair],
     hashes: Mapping[Path, str],
     folder: str | os.PathLike,
-    size: tuple[int, int],
+    size: Size,
     downsample: int,
 ) -> None:
     """Write `folder`/<stem>.npz for every pair that has none of its own yet, so that an interrupted call goes on.
@@ -47,11 +48,11 @@ def encode_dataset(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    made_by = {"autoencoder": weights, "size": list(size), "downsample": downsample}
+    made_by = {"autoencoder": weights, "size": list(size[::-1]), "downsample": downsample}
     claim(folder / RECORD, made_by, "choose another folder for these latents")
     made_from = {pair.stem: [hashes[pair.image], hashes[pair.label]] for pair in pairs}
     missing = _missing(folder, made_from)
-    latent_size = (size[0] // downsample, size[1] // downsample)
+    latent_size = Size(size.height // downsample, size.width // downsample)
     with StepBar(total=len(missing), desc="encoding latents", unit="image", disable=not missing) as progress:
         for start in range(0, len(pairs), IMAGES_PER_BATCH):
             batch = pairs[start : start + IMAGES_PER_BATCH]

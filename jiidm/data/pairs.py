@@ -18,6 +18,7 @@ from jiidm.data.folders import list_folder, name_faults, same_text
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import write_references
 from jiidm.errors import InputError
+from jiidm.size import Size
 from ldm_jittor.errors import one_line
 from ldm_jittor.files import atomic_path, read_text
 
@@ -47,11 +48,11 @@ class Fault:
 
 @dataclass
 class Survey:
-    """The findings of `survey`. `class_pixels` counts the pixels of each class [29]; sizes are (width, height)."""
+    """The findings of `survey`. `class_pixels` counts the pixels of each class [29]."""
 
     num_pairs: int = 0
     faults: list[Fault] = field(default_factory=list)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    sizes: Counter[Size] = field(default_factory=Counter)
     class_pixels: np.ndarray = field(default_factory=lambda: np.zeros(NUM_CLASSES, dtype=np.int64))
 
     def class_shares(self) -> list[tuple[str, float]]:
@@ -90,12 +91,12 @@ def make_data_folders(root: str | os.PathLike) -> None:
             raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
-def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Survey:
+def survey(root: str | os.PathLike, size: Size | None = None) -> Survey:
     """Decode every file of a data folder, and count what is there and what is wrong with it.
 
     Faults are: a missing partner, a file of another kind, a name that is not UTF-8 or the same as another, a file that
     does not decode, a mask of a wrong mode or with labels outside 0-28, an image and mask of different sizes, and sizes
-    other than `size` (width, height) if given. Raises InputError only where the folders themselves are missing.
+    other than `size` if given. Raises InputError only where the folders themselves are missing.
     """
     images, labels = _files_by_stem(root, IMAGE_FOLDER, ".jpg"), _files_by_stem(root, LABEL_FOLDER, ".png")
     result = Survey(num_pairs=len(images.keys() & labels.keys()))
@@ -106,8 +107,7 @@ def survey(root: str | os.PathLike, size: tuple[int, int] | None = None) -> Surv
         mask = _try_load(load_mask, labels.get(stem), result.faults)
         if mask is not None:
             result.class_pixels += np.bincount(mask.ravel(), minlength=NUM_CLASSES)
-            height, width = mask.shape
-            result.sizes[width, height] += 1
+            result.sizes[Size(*mask.shape)] += 1
         result.faults += _size_faults(images.get(stem), image, labels.get(stem), mask, size)
     warn_of_palettes(labels[stem] for stem in sorted(labels))
     if not images and not labels:
@@ -213,18 +213,18 @@ def _try_load(load, path: Path | None, faults: list[Fault]) -> np.ndarray | None
         return None
 
 
-def _size_faults(image_path, image, label_path, mask, size: tuple[int, int] | None) -> list[Fault]:
+def _size_faults(image_path, image, label_path, mask, size: Size | None) -> list[Fault]:
     faults = []
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
-        faults.append(Fault(label_path, f"size {_size_text(mask)}, its image {_size_text(image)}"))
+        faults.append(Fault(label_path, f"size {_size_of(mask)}, its image {_size_of(image)}"))
     for path, array in ((image_path, image), (label_path, mask)):
-        if size is not None and array is not None and array.shape[1::-1] != size:
-            faults.append(Fault(path, f"size {_size_text(array)}, expected {size[0]}x{size[1]}"))
+        if size is not None and array is not None and _size_of(array) != size:
+            faults.append(Fault(path, f"size {_size_of(array)}, expected {size}"))
     return faults
 
 
-def _size_text(array: np.ndarray) -> str:
-    return f"{array.shape[1]}x{array.shape[0]}"
+def _size_of(array: np.ndarray) -> Size:
+    return Size(*array.shape[:2])
 
 
 def _read_list(path: Path, by_stem: dict[str, Pair]) -> list[Pair]:

@@ -73,10 +73,10 @@ class Nima(nn.Module):
 
 
 def _crop(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    short = min(width, height)
-    size = (SHORT_SIDE * width // short, SHORT_SIDE * height // short)
-    left, top = (size[0] - CROP) // 2, (size[1] - CROP) // 2
+    height, width = (SHORT_SIDE * side // min(image.shape[:2]) for side in image.shape[:2])
+    left, top = (width - CROP) // 2, (height - CROP) // 2
     return np.asarray(
-        Image.fromarray(image).resize(size, Image.Resampling.BILINEAR).crop((left, top, left + CROP, top + CROP))
+        Image.fromarray(image)
+        .resize((width, height), Image.Resampling.BILINEAR)
+        .crop((left, top, left + CROP, top + CROP))
     )

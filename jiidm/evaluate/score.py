@@ -20,6 +20,7 @@ from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.inference import scorecard
 from jiidm.inference.inputs import Job
+from jiidm.size import Size
 from jiidm.system.progress import StepBar
 
 
@@ -112,7 +113,7 @@ def _cut(jobs: Sequence[Job]) -> list[list[Job]]:
     return [group[i : i + BATCH] for group in groups for i in range(0, len(group), BATCH)]
 
 
-def _common_size(batches: Sequence[Sequence[Job]]) -> tuple[int, int]:
+def _common_size(batches: Sequence[Sequence[Job]]) -> Size:
     first, last = batches[0][0], batches[-1][-1]
     if first is last:
         raise InputError(f"{first.mask}: the only mask; a Frechet distance needs at least 2 outputs")

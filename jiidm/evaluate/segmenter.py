@@ -17,6 +17,7 @@ from jiidm.classes import NUM_CLASSES
 from jiidm.data.images import resize_image
 from jiidm.evaluate.segformer import HEADS, PRESETS, Architecture, SegFormer
 from jiidm.model.files import sha256
+from jiidm.size import Size
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 from ldm_jittor.files import read_json
@@ -32,7 +33,7 @@ PREPROCESSING: dict[str, Any] = {
 }
 """Mean and standard deviation are ImageNet's, for RGB in 0-1, as in all released SegFormers.
 
-`resize` is (width, height) before the network, or None. `interpolation` is `images.resize_image`'s, or the name of one
+`resize` is [width, height] before the network, or None. `interpolation` is `images.resize_image`'s, or the name of one
 of Pillow's.
 """
 PIXELS_AT_ONCE = 2**20
@@ -56,7 +57,7 @@ class Segmenter:
 
         The logits are upsampled bilinearly to the images' own size, as in the original. Then the largest is taken.
         """
-        size = images.shape[2], images.shape[1]
+        size = Size(*images.shape[1:3])
         return np.stack([_largest(logits, size) for x in self._batches(images) for logits in self.network(x).numpy()])
 
     def features(self, images: np.ndarray) -> np.ndarray:
@@ -65,17 +66,19 @@ class Segmenter:
 
     def _batches(self, images: np.ndarray) -> Iterator[jt.Var]:
         """Network inputs [n,3,h,w]. The caller's block runs without gradients and with BatchNorm's averages."""
-        size = tuple(self.preprocessing["resize"] or images.shape[2:0:-1])
-        count = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+        resize = self.preprocessing["resize"]
+        size = Size(*(resize[::-1] if resize else images.shape[1:3]))
+        count = max(1, PIXELS_AT_ONCE // (size.height * size.width))
         with jt.no_grad(), self.network.inference():
             for start in range(0, len(images), count):
                 resized = [self._resize(image, size) for image in images[start : start + count]]
                 yield normalized(resized, self.preprocessing)
 
-    def _resize(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def _resize(self, image: np.ndarray, size: Size) -> np.ndarray:
         if self.preprocessing["interpolation"] == AREA_OR_CUBIC:
             return resize_image(image, size)
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling[self.preprocessing["interpolation"]]))
+        method = Image.Resampling[self.preprocessing["interpolation"]]
+        return np.asarray(Image.fromarray(image).resize(size[::-1], method))
 
 
 def normalized(images: Sequence[np.ndarray], preprocessing: Mapping[str, Any]) -> jt.Var:
@@ -84,12 +87,12 @@ def normalized(images: Sequence[np.ndarray], preprocessing: Mapping[str, Any]) -
     return jt.array(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
 
-def _largest(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The number of the plane of [C,h,w] that is largest at each pixel, once upsampled to `size` (width, height)."""
-    best = cv2.resize(logits[0], size, interpolation=cv2.INTER_LINEAR)
+def _largest(logits: np.ndarray, size: Size) -> np.ndarray:
+    """The number of the plane of [C,h,w] that is largest at each pixel, once upsampled to `size`."""
+    best = cv2.resize(logits[0], size[::-1], interpolation=cv2.INTER_LINEAR)
     classes = np.zeros(best.shape, np.uint8)
     for index, plane in enumerate(logits[1:], start=1):
-        plane = cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
+        plane = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)
         classes[plane > best] = index
         np.maximum(best, plane, out=best)
     return classes

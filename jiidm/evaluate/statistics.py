@@ -20,6 +20,7 @@ from jiidm.data.pairs import IMAGE_FOLDER
 from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
+from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from ldm_jittor.files import save_npz
 
@@ -58,11 +59,11 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     return photos
 
 
-def photo_statistics(photos: Sequence[Path], size: tuple[int, int], network: Network) -> tuple[np.ndarray, np.ndarray]:
+def photo_statistics(photos: Sequence[Path], size: Size, network: Network) -> tuple[np.ndarray, np.ndarray]:
     """Mean [D] and covariance [D,D] of the photos' features, from the cache where they were computed before.
 
-    Raises InputError for a photo that does not decode, and for one that is not of `size` (width, height), the outputs'
-    own: a distance between images of unequal sizes would measure the resizing too.
+    Raises InputError for a photo that does not decode, and for one that is not of `size`, the outputs' own: a distance
+    between images of unequal sizes would measure the resizing too.
     """
     cache = _cache_file(photos, size, network)
     known = _read(cache)
@@ -82,18 +83,16 @@ def photo_statistics(photos: Sequence[Path], size: tuple[int, int], network: Net
     return mu, sigma
 
 
-def _load(photos: Sequence[Path], size: tuple[int, int]) -> np.ndarray:
+def _load(photos: Sequence[Path], size: Size) -> np.ndarray:
     images = [load_image(photo) for photo in photos]
     for photo, image in zip(photos, images):
-        _check_size(photo, image.shape[1::-1], size)  # as decoded; the header may have lied
+        _check_size(photo, Size(*image.shape[:2]), size)  # as decoded; the header may have lied
     return np.stack(images)
 
 
-def _check_size(photo: Path, found: tuple[int, ...], size: tuple[int, int]) -> None:
+def _check_size(photo: Path, found: Size, size: Size) -> None:
     if found != size:
-        raise InputError(
-            f"{photo}: {found[0]}x{found[1]}, the outputs are {size[0]}x{size[1]}; a Frechet distance needs equal sizes"
-        )
+        raise InputError(f"{photo}: {found}, the outputs are {size}; a Frechet distance needs equal sizes")
 
 
 def list_digest(photos: Sequence[Path]) -> str:
@@ -101,10 +100,10 @@ def list_digest(photos: Sequence[Path]) -> str:
     return _digest([(photo.name, photo.stat().st_size) for photo in photos])
 
 
-def _cache_file(photos: Sequence[Path], size: tuple[int, int], network: Network) -> Path:
+def _cache_file(photos: Sequence[Path], size: Size, network: Network) -> Path:
     """The cache of these photos, named by what decides its content: network, preprocessing, photos and their dates."""
     times = [photo.stat().st_mtime_ns for photo in photos]
-    key = _digest([network.sha256, network.preprocessing, size, list_digest(photos), times])
+    key = _digest([network.sha256, network.preprocessing, size[::-1], list_digest(photos), times])
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "jiidm" / f"features-{key}.npz"
 

@@ -17,6 +17,7 @@ from jiidm.data.references import next_of_each, write_references
 from jiidm.data.synthetic.dataset import write_dataset
 from jiidm.errors import InputError
 from jiidm.inference.inputs import DEMO_SEED, Job, check_inputs
+from jiidm.size import Size
 from ldm_jittor.files import atomic_path
 
 FOLDER = "data"
@@ -36,7 +37,7 @@ def run_pairs(run: Path, provenance: dict) -> list[Pair] | None:
     return read_split(run / "split", find_pairs(provenance.get("data", run / "data")))[1]
 
 
-def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] | None) -> list[Job]:
+def lay_out(out: Path, count: int, size: Size, pairs: Sequence[Pair] | None) -> list[Job]:
     """Fill `out`/data with `count` pairs, spread evenly over `pairs`, or without any with landscapes of `size`.
 
     Each mask gets the next one's photo as reference, the last the first's (`out`/data/references.json).
@@ -50,7 +51,7 @@ def lay_out(out: Path, count: int, size: tuple[int, int], pairs: Sequence[Pair] 
         raise InputError(f"{count} masks: an experiment needs 2 or more, since each gets another's photo as reference")
     folder = out / FOLDER
     if pairs is None:
-        _claim(folder, {"count": count, "pairs": f"generated, seed {DEMO_SEED}, {size[0]}x{size[1]}"})
+        _claim(folder, {"count": count, "pairs": f"generated, seed {DEMO_SEED}, {size}"})
         write_dataset(folder, count, size, seed=DEMO_SEED)
     else:
         _check(pairs)

@@ -20,6 +20,7 @@ from jiidm.data.identity import differing, renewed, require_same
 from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
 from jiidm.inference.inputs import Job
+from jiidm.size import Size
 from ldm_jittor.files import atomic_path, leftovers, read_json
 
 logger = logging.getLogger(__name__)
@@ -189,8 +190,8 @@ def _made_from(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
     return {job.stem: job.made_from for job in jobs}
 
 
-def image_fault(path: Path, size: tuple[int, int]) -> str | None:
-    """The reason why a file is no upright JPEG in RGB of `size` (width, height) that decodes to its end, or None."""
+def image_fault(path: Path, size: Size) -> str | None:
+    """The reason why a file is no upright JPEG in RGB of `size` that decodes to its end, or None."""
     try:
         with open_image(path, ("JPEG",)) as image:
             image.load()
@@ -199,8 +200,8 @@ def image_fault(path: Path, size: tuple[int, int]) -> str | None:
         return str(error)
     if image.mode != "RGB":
         return f"{path}: mode {image.mode}, not RGB"
-    if image.size != size:
-        return f"{path}: size {image.width}x{image.height}, must be {size[0]}x{size[1]}"
+    if image.size != size[::-1]:
+        return f"{path}: size {image.width}x{image.height}, must be {size}"
     if turned != 1:
         return f"{path}: turned by EXIF orientation {turned}, must be upright"
     return None

@@ -14,6 +14,7 @@ from jiidm.data.images import load_image, load_mask, resize_image, save_jpeg
 from jiidm.inference.folder import OutputFolder, refuse_first
 from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
+from jiidm.size import Size
 from jiidm.system.progress import StepBar
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def _draw_sheet(
             drawn[job.stem] = rows[job.stem]
         elif not with_starts or path.exists():  # missing where an image outlived its _run folder
             starts = [load_image(path)] if with_starts else []
-            width, height = starts[0].shape[1::-1] if starts else identity["size"]
-            reference, result = (load_image(file, (width, height)) for file in (job.reference, folder.image(job.stem)))
-            drawn[job.stem] = [reference, colorize(load_mask(job.mask, (width, height))), *starts, result]
+            size = Size(*(starts[0].shape[:2] if starts else identity["size"][::-1]))
+            reference, result = (load_image(file, size) for file in (job.reference, folder.image(job.stem)))
+            drawn[job.stem] = [reference, colorize(load_mask(job.mask, size)), *starts, result]
     if drawn:
         captions = CAPTIONS_WITH_START if with_starts else CAPTIONS
         contact_sheet(list(drawn.values()), folder.run_folder / SHEET, captions, list(drawn))

@@ -14,6 +14,7 @@ from jiidm.data.identity import require_unchanged, sha256
 from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import find_masks, load_references, next_of_each, own_mask, write_references
 from jiidm.data.synthetic.dataset import write_dataset
+from jiidm.size import Size
 
 DEMO_IMAGES = 8
 DEMO_SEED = 2024
@@ -22,11 +23,11 @@ DEMO_SEED = 2024
 
 @dataclass(frozen=True)
 class Job:
-    """One image to make, for a mask of `size` (width, height)."""
+    """One image to make, for a mask of `size`."""
 
     mask: Path
     reference: Path
-    size: tuple[int, int]
+    size: Size
     made_from: tuple[str, str]
     """The SHA-256 of the mask's and of the reference's file."""
 
@@ -48,10 +49,10 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
     hash_once = functools.cache(sha256)  # many masks may share a reference
     jobs = []
     for path in tqdm(paths, desc="checking masks and references", delay=2):
-        height, width = load_mask(path).shape
+        size = Size(*load_mask(path).shape)
         load_image(images[path.stem])
         made_from = sha256(path), hash_once(images[path.stem])
-        jobs.append(Job(path, images[path.stem], (width, height), made_from))
+        jobs.append(Job(path, images[path.stem], size, made_from))
     return jobs
 
 
@@ -69,12 +70,12 @@ def reference_masks(jobs: Sequence[Job]) -> dict[str, int | str]:
     return {"labels": len(found), "segmenter": len(jobs) - len(found), "sha256": digest.hexdigest()}
 
 
-def write_demo_inputs(run_folder: Path, size: tuple[int, int]) -> tuple[Path, Path]:
-    """Generate masks and photos of `size` (width, height) in a folder within `run_folder`, and a references JSON.
+def write_demo_inputs(run_folder: Path, size: Size) -> tuple[Path, Path]:
+    """Generate masks and photos of `size` in a folder within `run_folder`, and a references JSON.
 
     The JSON gives each mask another one's photo. Returns the masks' folder and the JSON.
     """
-    folder = run_folder / f"inputs_{size[0]}x{size[1]}"
+    folder = run_folder / f"inputs_{size}"
     write_dataset(folder, DEMO_IMAGES, size, seed=DEMO_SEED)
     masks = find_masks(folder / "labels")
     path = folder / "references.json"

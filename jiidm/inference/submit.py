@@ -14,6 +14,7 @@ from jiidm.data.images import read_jpeg_quality
 from jiidm.errors import InputError
 from jiidm.inference import scorecard
 from jiidm.inference.folder import RUN_FOLDER, OutputFolder, image_fault
+from jiidm.size import Size
 from ldm_jittor.files import atomic_path
 
 SELECTED = "selects"
@@ -24,10 +25,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date that a zip file can hold. The true dates would change its bytes."""
 
 
-def check(out: str | os.PathLike, masks: Sequence[Path], size: tuple[int, int]) -> list[str]:
+def check(out: str | os.PathLike, masks: Sequence[Path], size: Size) -> list[str]:
     """Every fault of a folder to submit, a line each. It must hold the images of `masks`, whose names alone count.
 
-    Each must be a JPEG in RGB of `size` (width, height), of quality 90 or more, and there must be no others.
+    Each must be a JPEG in RGB of `size`, of quality 90 or more, and there must be no others.
     Raises InputError where the folder cannot be listed.
     """
     folder = OutputFolder(out)
@@ -37,7 +38,7 @@ def check(out: str | os.PathLike, masks: Sequence[Path], size: tuple[int, int]) 
     return [fault for fault in faults if fault] + strays
 
 
-def _fault(path: Path, size: tuple[int, int]) -> str | None:
+def _fault(path: Path, size: Size) -> str | None:
     fault = image_fault(path, size)
     if fault is None and (quality := read_jpeg_quality(path)) < MIN_QUALITY:
         return f"{path}: JPEG quality about {quality}, must be at least {MIN_QUALITY}"

@@ -72,7 +72,7 @@ def _common_provenance(files: Sequence[ModelFile]) -> dict[str, Any]:
 def _meaning(file: ModelFile) -> dict[str, Any]:
     settings = {key: file.metadata[key] for key in ("preprocessing",) if key in file.metadata}
     if "config" in file.metadata:
-        settings["method"], settings["data.size"] = file.config.method, file.config.data.size
+        settings["method"], settings["data.size"] = file.config.method, configs.to_dict(file.config.data.size)
         for name in ("gan",) if file.config.is_gan else ("autoencoder", "unet", "schedule"):
             section = configs.to_dict(getattr(file.config, name))
             settings.update({f"{name}.{key}": value for key, value in section.items()})

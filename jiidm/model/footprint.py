@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jittor as jt
 
 from jiidm.config.schema import Config
@@ -28,8 +30,7 @@ less batch 4.
 
 def fitting_batch(config: Config, unet: UNet) -> int:
     """How many images go together: as many as configured, or as `inference.modulation_memory` holds."""
-    width, height = config.latent_size
-    image_bytes = 4 * unet.modulation_elements((height, width))
+    image_bytes = 4 * unet.modulation_elements(config.latent_size)
     return max(1, min(config.inference.batch_size, int(config.inference.modulation_memory * 2**30 / image_bytes)))
 
 
@@ -42,10 +43,10 @@ def describe(config: Config) -> str:
     kept = MAPS_PER_BLOCK * (RECOMPUTED_SHARE if training.gradient_checkpointing else 1)
     # weights, gradient, two Adam moments, average
     train_bytes = FIXED + FLOAT * (5 * counts[1] + micro_batch * kept * _unet_map_elements(config))
-    width, height = config.data.size
     return "\n".join(
         [
-            f"config {config.name}: {width}x{height} images, {_latent_shape(config)} latents",
+            f"config {config.name}: {config.data.size} images, "
+            f"{config.latent_size}x{config.autoencoder.latent_channels} latents",
             f"autoencoder ({config.autoencoder.kind}): {counts[0] / 1e6:.1f} M parameters",
             f"U-Net: {counts[1] / 1e6:.1f} M parameters",
             f"inference: about {_inference_bytes(config, unet, sum(counts)) / GIB:.1f} GiB "
@@ -55,25 +56,20 @@ def describe(config: Config) -> str:
     )
 
 
-def _latent_shape(config: Config) -> str:
-    return "x".join(map(str, (*config.latent_size, config.autoencoder.latent_channels)))
-
-
 def _unet_map_elements(config: Config) -> int:
     """Output elements of all residual blocks, for one sample."""
-    width, height = config.latent_size
+    height, width = config.latent_size
     blocks = 2 * config.unet.num_res_blocks + 3
     return sum(
-        blocks * mult * config.unet.model_channels * (width >> level) * (height >> level)
+        blocks * mult * config.unet.model_channels * (height >> level) * (width >> level)
         for level, mult in enumerate(config.unet.channel_mult)
     )
 
 
 def _inference_bytes(config: Config, unet: jt.nn.Module, parameters: int) -> int:
-    batch, (width, height) = fitting_batch(config, unet), config.data.size
-    latent_width, latent_height = config.latent_size
-    modulations = batch * unet.modulation_elements((latent_height, latent_width))
+    batch = fitting_batch(config, unet)
+    modulations = batch * unet.modulation_elements(config.latent_size)
     coarse = config.autoencoder.channel_mult[min(1, len(config.autoencoder.channel_mult) - 1)]
-    decoder = LIVE_MAPS * batch * width * height * config.autoencoder.channels * coarse
-    scores = ATTENTION_CHUNK * latent_width * latent_height
+    decoder = LIVE_MAPS * batch * math.prod(config.data.size) * config.autoencoder.channels * coarse
+    scores = ATTENTION_CHUNK * math.prod(config.latent_size)
     return FIXED + FLOAT * (parameters + modulations + max(decoder, scores))

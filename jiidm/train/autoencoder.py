@@ -89,7 +89,7 @@ class AutoencoderStage(Stage):
     def load_batch(self, step: int) -> list[np.ndarray]:
         """The crops of a step, uint8 [h,w,3], flipped at random. All draws come from (seed, sample number)."""
         config = self.config
-        width, height = config.autoencoder_training.crop_size
+        height, width = config.autoencoder_training.crop_size
         crops = []
         for number in micro_batches(step, config.autoencoder_training.batch_size)[0]:
             pair = self.train[sample_index(number, len(self.train), config.seed)]

@@ -22,6 +22,7 @@ from jiidm.data.pairs import (
 from jiidm.data.synthetic.dataset import write_dataset
 from jiidm.errors import InputError
 from jiidm.inference.inputs import DEMO_SEED
+from jiidm.size import Size
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class Data(NamedTuple):
     """The SHA-256 of every photo and mask."""
 
 
-def generate(config: Config, size: tuple[int, int], root: Path) -> Path:
-    """Write the config's landscapes of `size` (width, height) to `root`, which it returns.
+def generate(config: Config, size: Size, root: Path) -> Path:
+    """Write the config's landscapes of `size` to `root`, which it returns.
 
     Raises InputError for the demo's seed, and where `root` holds others.
     """

@@ -21,6 +21,7 @@ from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer, upsample_
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, normalized
 from jiidm.report.tables import table
 from jiidm.seeding import generator
+from jiidm.size import Size
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
@@ -69,7 +70,7 @@ class SegmenterStage(Stage):
         self.config, self.train, self.validation, self.provenance = config, train, validation, provenance
         self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
         self.network = SegFormer(Architecture(*PRESETS[training.variant], NUM_CLASSES))
-        self.segmenter = Segmenter(self.network, {**PREPROCESSING, "resize": list(training.size)})
+        self.segmenter = Segmenter(self.network, {**PREPROCESSING, "resize": list(training.size[::-1])})
         rate = partial(learning_rate_at, settings=training)
         self.optimizer = Optimizer(self.network, rate, weight_decay=training.weight_decay)
         self.optimizers = {"trainer": self.optimizer}
@@ -97,10 +98,8 @@ class SegmenterStage(Stage):
         return {"pixel_accuracy": pixel_accuracy(confusion)}
 
 
-def augment(
-    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A pair flipped, blurred and recoloured at random: uint8 [h,w,3] and [h,w] of `size` (width, height)."""
+def augment(image: np.ndarray, mask: np.ndarray, size: Size, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A pair flipped, blurred and recoloured at random: uint8 [h,w,3] and [h,w] of `size`."""
     image, mask = resize_image(image, size), resize_mask(mask, size)
     if rng.random() < 0.5:
         image, mask = image[:, ::-1], mask[:, ::-1]

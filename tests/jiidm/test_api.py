@@ -20,6 +20,7 @@ from jiidm.config.schema import Round
 from jiidm.data.images import save_jpeg
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.errors import InputError
+from jiidm.size import Size
 from jiidm.system import runtime
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
@@ -33,7 +34,7 @@ def pipe(smoke_model):
 @pytest.fixture(scope="module")
 def pair():
     """A mask and a photo of another size than the model's."""
-    return landscape(0, (96, 64))[1], landscape(1, (80, 96))[0]
+    return landscape(0, Size(64, 96))[1], landscape(1, Size(96, 80))[0]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def short_gray_png():
 
 def truncated_photo():
     file = io.BytesIO()
-    Image.fromarray(landscape(0, (64, 48))[0]).save(file, format="PNG")
+    Image.fromarray(landscape(0, Size(48, 64))[0]).save(file, format="PNG")
     return Image.open(io.BytesIO(file.getvalue()[:2000]))
 
 

@@ -16,8 +16,9 @@ from jiidm.data.images import load_image, save_jpeg, save_png
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Input, Pipeline
+from jiidm.size import Size
 
-SIZE = (64, 48)
+SIZE = Size(height=48, width=64)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ class TestResults:
         assert np.stack([result.image for result in together]).std() > 5
 
     def test_a_result_brings_its_mask_and_reference_at_the_models_size(self, model, inputs):
-        large = landscape(4, (128, 96))
+        large = landscape(4, Size(96, 128))
         given = [Input("a", large[1], large[0])]
         [result] = paint(model, given, rounds=[Round(9, 1)])
         np.testing.assert_array_equal(result.mask, large[1][::2, ::2])
@@ -147,8 +148,7 @@ class TestResults:
 
 class TestBatches:
     def test_batches_hold_what_the_memory_for_modulations_holds(self, model):
-        width, height = model.config.latent_size
-        gib = 4 * model.unet.modulation_elements((height, width)) / 2**30
+        gib = 4 * model.unet.modulation_elements(model.config.latent_size) / 2**30
         for memory, size in ((0.5 * gib, 1), (3.5 * gib, 3), (99 * gib, 5)):
             assert Pipeline(with_inference(model, batch_size=5, modulation_memory=memory)).batch_size == size
 

@@ -11,8 +11,9 @@ from oracle import assert_close
 
 from jiidm.color import color_transfer
 from jiidm.data.synthetic.dataset import landscape
+from jiidm.size import Size
 
-SIZE = (96, 72)
+SIZE = Size(height=72, width=96)
 
 
 def opencv_lab(source: np.ndarray, reference: np.ndarray) -> np.ndarray:

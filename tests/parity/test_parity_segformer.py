@@ -22,10 +22,10 @@ def arguments(widths, depths, decoder_width) -> dict:
     return dict(hidden_sizes=widths, depths=depths, decoder_hidden_size=decoder_width, num_labels=NUM_CLASSES)
 
 
-@pytest.fixture(scope="module", params=[(96, 64), (108, 76)], ids=["96x64", "108x76, of no 32 pixels"])
+@pytest.fixture(scope="module", params=[(64, 96), (76, 108)], ids=["96x64", "108x76, of no 32 pixels"])
 def case(request) -> dict:
     """An image size that every stage halves evenly, and one that none does."""
-    width, height = request.param
+    height, width = request.param
     rng = np.random.default_rng(3)
     network = SegFormer(Architecture(*SMALL, NUM_CLASSES))
     state = randomize(network)

@@ -11,6 +11,7 @@ import numpy as np
 
 from jiidm.classes import CLASS_NAMES
 from jiidm.data.synthetic.style import Style
+from jiidm.size import Size
 
 _LABEL_IDS = {name: index for index, name in enumerate(CLASS_NAMES)}
 ASPECT = 0.75  # a length in v, times this, is the same length in u
@@ -53,14 +54,14 @@ def ramp(brightness: np.ndarray, color: np.ndarray, offset: np.ndarray | None = 
 
 def value_noise(
     rng: np.random.Generator,
-    size: tuple[int, int],
+    size: Size,
     cells: tuple[int, int],
     octaves: int = 4,
     gain: float = 0.5,
 ) -> np.ndarray:
     """Fractal value noise, float32 [H,W], about [-1, 1]: `cells` (across, down) in the coarsest octave.
 
-    The random grids don't depend on `size` (width, height), so another size shows the same noise.
+    The random grids don't depend on `size`, so another size shows the same noise.
     """
     across, down = cells
     total, power = np.zeros((1, 1), np.float32), 0.0
@@ -69,8 +70,8 @@ def value_noise(
         total = cv2.resize(total, (across, down), interpolation=cv2.INTER_CUBIC) + gain**octave * layer
         power += gain ** (2 * octave)
         across, down = across * 2, down * 2 if down > 1 else 1
-    interpolation = cv2.INTER_AREA if total.shape[1] > size[0] else cv2.INTER_CUBIC
-    return cv2.resize(total * np.float32(0.9 / np.sqrt(power)), size, interpolation=interpolation)
+    interpolation = cv2.INTER_AREA if total.shape[1] > size.width else cv2.INTER_CUBIC
+    return cv2.resize(total * np.float32(0.9 / np.sqrt(power)), size[::-1], interpolation=interpolation)
 
 
 class Canvas:
@@ -82,13 +83,13 @@ class Canvas:
 
     def __init__(
         self,
-        size: tuple[int, int],
+        size: Size,
         style: Style,
         layout: np.random.Generator,
         texture: np.random.Generator,
         horizon: float,
     ):
-        width, height = size
+        height, width = size
         self.size, self.style, self.layout, self.texture, self.horizon = size, style, layout, texture, horizon
         self.image = np.zeros((height, width, 3), np.float32)
         self.mask = np.full((height, width), _LABEL_IDS["other"], np.uint8)
@@ -116,7 +117,7 @@ class Canvas:
 
     def level(self, v: float) -> np.ndarray:
         """A straight curve [W] at height v."""
-        return np.full(self.size[0], v, np.float32)
+        return np.full(self.size.width, v, np.float32)
 
     def noise(self, cells: tuple[int, int], octaves: int = 4, gain: float = 0.5) -> np.ndarray:
         """Texture noise over the whole frame, [H,W]."""
@@ -128,7 +129,7 @@ class Canvas:
 
     def curve(self, knots: int, octaves: int = 4, gain: float = 0.5) -> np.ndarray:
         """Layout noise along u, [W], about [-1, 1]."""
-        return value_noise(self.layout, (self.size[0], 1), (knots, 1), octaves, gain)[0]
+        return value_noise(self.layout, Size(1, self.size.width), (knots, 1), octaves, gain)[0]
 
     def ground_noise(
         self, cells: int, octaves: int = 4, scale: tuple[float, float] = (180, 120), upright: bool = False
@@ -136,8 +137,8 @@ class Canvas:
         """Texture noise on the ground plane in perspective, [H,W]. It fades out far away, so a large `scale` (across,
         along) is fine. `upright` things, such as blades and waves, grow towards the viewer but don't lie flat.
         """
-        tile = value_noise(self.texture, (_TILE, _TILE), (cells, cells), octaves)
-        first = int(self.horizon * self.size[1])
+        tile = value_noise(self.texture, Size(_TILE, _TILE), (cells, cells), octaves)
+        first = int(self.horizon * self.size.height)
         nearness = self.nearness[first:]
         distance = 1.0 / (nearness + 0.06)
 
@@ -159,7 +160,7 @@ class Canvas:
 
     def band(self, top: np.ndarray, foot: np.ndarray | float = 2.0) -> tuple[slice, np.ndarray]:
         """The rows between the curves v = top [W] and v = foot, and how much of each pixel lies between."""
-        height = self.size[1]
+        height = self.size.height
         first = int(np.clip(np.floor(np.min(top) * height) - 1, 0, height - 1))
         rows = slice(first, int(np.clip(np.ceil(np.max(foot) * height) + 1, first + 1, height)))
         alpha = np.clip((self.v[rows] - top) * height + 0.5, 0.0, 1.0)
@@ -182,7 +183,7 @@ class Canvas:
 
     def polygon(self, points: list[tuple[float, float]], color: np.ndarray, label: str) -> None:
         """Paint an antialiased polygon of (u, v) corners in one colour."""
-        width, height = self.size
+        height, width = self.size
         corners = np.array(points, np.float64) * (width, height) - 0.5
         low = np.floor(corners.min(0)).astype(int) - 1
         high = np.ceil(corners.max(0)).astype(int) + 2
@@ -245,7 +246,7 @@ class Patch:
     """A box around a thing: local x right and y down, both in [-1, 1], on the rows and columns it covers."""
 
     def __init__(self, canvas: Canvas, u: float, v: float, half_width: float, half_height: float):
-        width, height = canvas.size
+        height, width = canvas.size
         left, right = ((u - half_width) * width, (u + half_width) * width)
         top, bottom = ((v - half_height) * height, (v + half_height) * height)
         self.cols = slice(max(int(left) - 1, 0), int(np.clip(right + 2, 0, width)))
@@ -258,7 +259,7 @@ class Patch:
 
     def noise(self, rng: np.random.Generator, cells: int, octaves: int = 3, gain: float = 0.5) -> np.ndarray:
         """Value noise that moves with the box, [rows,cols]."""
-        tile = value_noise(rng, (64, 64), (cells, cells), octaves, gain)
+        tile = value_noise(rng, Size(64, 64), (cells, cells), octaves, gain)
         if self.empty:
             return np.zeros((self.y.size, self.x.size), np.float32)
         shape = (self.y.size, self.x.size)

@@ -20,17 +20,18 @@ from jiidm.data.synthetic.canvas import Canvas
 from jiidm.data.synthetic.scenes import paint_scene
 from jiidm.data.synthetic.style import draw_style
 from jiidm.errors import InputError
+from jiidm.size import CHALLENGE_SIZE, Size
 from ldm_jittor.files import atomic_path, read_json
 
 GENERATOR_VERSION: int = 2
-_SMALLEST = (64, 48)
+_SMALLEST = Size(height=48, width=64)
 _LAYOUT, _STYLE, _TEXTURE = range(3)
 
 
 def landscape(
-    index: int, size: tuple[int, int] = (512, 384), *, seed: int = 0, style: int | None = None
+    index: int, size: Size = CHALLENGE_SIZE, *, seed: int = 0, style: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Landscape number `index` at `size` (width, height): image uint8 RGB [H,W,3], mask uint8 [H,W] of 0-28.
+    """Landscape number `index` at `size`: image uint8 RGB [H,W,3], mask uint8 [H,W] of 0-28.
 
     The mask depends on (seed, index, size) only; light, season and weather on (seed, `style` or else index).
     Another size shows the same scene. Raises InputError for a size below 64x48 or a negative number.
@@ -44,9 +45,9 @@ def landscape(
     return canvas.developed(), canvas.mask
 
 
-def _check(size: tuple[int, int], **numbers: int) -> None:
-    if size[0] < _SMALLEST[0] or size[1] < _SMALLEST[1]:
-        raise InputError(f"size {size[0]}x{size[1]}: a landscape needs {_SMALLEST[0]}x{_SMALLEST[1]} or more")
+def _check(size: Size, **numbers: int) -> None:
+    if size.height < _SMALLEST.height or size.width < _SMALLEST.width:
+        raise InputError(f"size {size}: a landscape needs {_SMALLEST} or more")
     for name, number in numbers.items():
         if number < 0:
             raise InputError(f"{name} {number}: must not be negative")
@@ -55,7 +56,7 @@ def _check(size: tuple[int, int], **numbers: int) -> None:
 def write_dataset(
     root: str | os.PathLike,
     count: int,
-    size: tuple[int, int],
+    size: Size,
     *,
     seed: int = 0,
     start: int = 0,
@@ -64,13 +65,13 @@ def write_dataset(
     """Write landscapes `start` to `start + count - 1`: `root`/imgs/synth_000123.jpg, labels/synth_000123.png.
 
     Pairs that exist are skipped, so an interrupted call goes on. `root`/dataset.json holds the generator's version,
-    seed and size. Raises InputError where these differ, so that one folder holds one dataset.
+    seed and [width, height]. Raises InputError where these differ, so that one folder holds one dataset.
     """
     if count < 1:
         raise InputError(f"count {count}: must be 1 or more")
     _check(size, start=start, seed=seed)
     root = Path(root)
-    _claim(root, {"generator_version": GENERATOR_VERSION, "seed": seed, "size": list(size)})
+    _claim(root, {"generator_version": GENERATOR_VERSION, "seed": seed, "size": list(size[::-1])})
     for index in tqdm(range(start, start + count), desc="landscapes", unit="image", disable=not progress):
         image_path = root / "imgs" / f"synth_{index:06d}.jpg"
         mask_path = root / "labels" / f"synth_{index:06d}.png"

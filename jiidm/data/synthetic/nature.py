@@ -47,8 +47,8 @@ def paint_treeline(canvas: Canvas, edge: np.ndarray, height: float, count: int, 
     below = (canvas.v[rows] - edge + profile) / height
     leaves = canvas.noise((56, 50), 2)[rows]
     # Where crowns meet, their boughs mingle.
-    columns = (canvas.u + 0.3 * height * canvas.noise((40, 36), 2)[rows]) * canvas.size[0]
-    columns = np.clip(columns, 0, canvas.size[0] - 1).astype(np.int32)
+    columns = (canvas.u + 0.3 * height * canvas.noise((40, 36), 2)[rows]) * canvas.size.width
+    columns = np.clip(columns, 0, canvas.size.width - 1).astype(np.int32)
     tone, aside = canvas.texture.random(count, np.float32)[front][columns], aside[columns]
     surface = _crown_color(style, conifer, tone) * (1.0 + 0.2 * leaves[..., None])
     if conifer:
@@ -261,12 +261,12 @@ class Strip:
 
 def paint_strip(canvas: Canvas, strip: Strip, label: str, top: float) -> None:
     """A river, path or road along a course, up to height `top`."""
-    rows = slice(int(top * canvas.size[1]), canvas.size[1])
+    rows = slice(int(top * canvas.size.height), canvas.size.height)
     center, half = strip.at(canvas.v[rows])
     ragged = 0.0 if label == "road" else 0.12
     half = half * (1.0 + ragged * canvas.shape_noise((10, 24), 3)[rows])
     offset = canvas.u - center
-    alpha = np.clip((half - np.abs(offset)) * canvas.size[0] + 0.5, 0.0, 1.0)
+    alpha = np.clip((half - np.abs(offset)) * canvas.size.width + 0.5, 0.0, 1.0)
     canvas.put(alpha, _strip_color(canvas, label, rows, offset / half, top), label, rows)
 
 
@@ -312,7 +312,7 @@ def paint_waterfall(canvas: Canvas, u: float, top: float, foot: float, width: fl
     fall = np.clip((canvas.v - top) / (foot - top), 0.0, 1.0)
     half = 0.5 * width * (0.7 + 0.5 * fall) * (1.0 + 0.15 * canvas.shape_noise((2, 12), 3))
     aside = canvas.u - u - drift
-    alpha = np.clip((half - np.abs(aside)) * canvas.size[0] + 0.5, 0, 1)
+    alpha = np.clip((half - np.abs(aside)) * canvas.size.width + 0.5, 0, 1)
     alpha = alpha * ((canvas.v >= top) & (canvas.v <= foot))
     white = canvas.lit("snow", np.clip(0.7 + 0.3 * threads, 0.0, 1.0))
     color = mix(white, canvas.lit("river", 0.6), 0.55 * smoothstep(0.3, -0.7, threads) * (1.0 - 0.7 * fall))

@@ -110,9 +110,9 @@ def paint_barrier(canvas: Canvas, label: str, v: float, height: float) -> None:
     gap = np.abs(np.mod(canvas.u / spacing + canvas.layout.random(), 1.0) - 0.5) * spacing
     rows, below = canvas.band(foot - height * 1.08, foot)
     up = (foot - canvas.v[rows]) / height  # 0 at the foot, 1 at the top
-    alpha = below * np.clip((thick / 2 - gap) * canvas.size[0] + 0.5, 0.0, 1.0)
+    alpha = below * np.clip((thick / 2 - gap) * canvas.size.width + 0.5, 0.0, 1.0)
     for level in (0.2, 0.97) if rail else (0.38, 0.8):
-        beam = np.clip((thick * 0.62 - np.abs(up - level) * height) * canvas.size[1] + 0.5, 0.0, 1.0)
+        beam = np.clip((thick * 0.62 - np.abs(up - level) * height) * canvas.size.height + 0.5, 0.0, 1.0)
         alpha = np.maximum(alpha, beam)
     surface = _rgb(0.34, 0.38, 0.44) if rail else canvas.style.surfaces["wood"] * 1.25
     grain = canvas.noise((30, 120), 2)[rows]
@@ -130,7 +130,7 @@ def paint_bridge(canvas: Canvas, strip: Strip, v: float, height: float) -> None:
     alpha = alpha * ((along > 0) & (along < 1))
     span = (np.mod(along * arches, 1.0) - 0.5) * 2.4
     arch = 0.62 * (v - deck) * np.sqrt(np.clip(1.0 - span**2, 0.0, None))
-    alpha = alpha * np.clip((v - arch - canvas.v[rows]) * canvas.size[1] + 0.5, 0.0, 1.0)
+    alpha = alpha * np.clip((v - arch - canvas.v[rows]) * canvas.size.height + 0.5, 0.0, 1.0)
     stones = canvas.noise((60, 44), 2, 0.8)[rows]
     parapet = smoothstep(0.2, 0.16, (canvas.v[rows] - deck) / height)
     surface = canvas.toned(_rgb(0.60, 0.50, 0.44), 1.0 + 0.25 * stones + 0.2 * parapet)
@@ -143,9 +143,9 @@ def paint_pier(canvas: Canvas, top: float, width: float) -> None:
     near_u, far_u = canvas.layout.uniform(0.2, 0.8), canvas.layout.uniform(0.35, 0.65)
     scale = np.clip((canvas.v - canvas.horizon) / (1.0 - canvas.horizon), 1e-3, 1.0)
     across = (canvas.u - far_u - (near_u - far_u) * scale) / (0.5 * width * scale)
-    alpha = np.clip((1.0 - np.abs(across)) * 0.5 * width * scale * canvas.size[0] + 0.5, 0.0, 1.0)
-    alpha = alpha * np.clip((canvas.v - top) * canvas.size[1] + 0.5, 0.0, 1.0)
-    rows = slice(int(top * canvas.size[1]), canvas.size[1])
+    alpha = np.clip((1.0 - np.abs(across)) * 0.5 * width * scale * canvas.size.width + 0.5, 0.0, 1.0)
+    alpha = alpha * np.clip((canvas.v - top) * canvas.size.height + 0.5, 0.0, 1.0)
+    rows = slice(int(top * canvas.size.height), canvas.size.height)
     plank = np.mod(3.0 / (canvas.nearness[rows] + 0.05) * 4.0, 1.0)
     visible = smoothstep(0.05, 0.2, canvas.nearness[rows])
     grain = canvas.noise((20, 110), 2)[rows]

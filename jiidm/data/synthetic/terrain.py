@@ -37,7 +37,7 @@ def _add_clouds(canvas: Canvas, sky: np.ndarray, rows: slice, sun_distance: np.n
     threshold = 0.75 - 1.35 * style.cloud_cover
     near = smoothstep(-0.02, 0.3, 1.0 - canvas.v[rows] / canvas.horizon)
     cover = smoothstep(threshold, threshold + 0.55, billow) * (0.35 + 0.6 * near)
-    shift = max(1, canvas.size[1] // 40)
+    shift = max(1, canvas.size.height // 40)
     above = np.pad(billow, ((shift, 0), (0, 0)), mode="edge")[:-shift]
     relief = np.clip((billow - above) * 0.9 + 0.5, 0.0, 1.0)
     bright = ramp(0.62 + 0.5 * np.exp(-3.0 * sun_distance), style.sun, 1.2 * style.ambient)
@@ -61,8 +61,8 @@ def _paint_ridge(canvas: Canvas, height: float, distance: float, highest: float)
     below = (canvas.v[rows] - (base - profile)) / height  # 0 on the ridge line, 1 at the foot of a peak
     bend = canvas.noise((5, 6), 5, 0.55)[rows]
     # Spurs run down from the peaks: each point looks up the slope of the ridge line beside it.
-    where = (canvas.u + 0.22 * bend * np.sqrt(np.clip(below, 0, 1))) * canvas.size[0]
-    slope = _slope(profile / height, canvas.size[0])[np.clip(where, 0, canvas.size[0] - 1).astype(np.int32)]
+    where = (canvas.u + 0.22 * bend * np.sqrt(np.clip(below, 0, 1))) * canvas.size.width
+    slope = _slope(profile / height, canvas.size.width)[np.clip(where, 0, canvas.size.width - 1).astype(np.int32)]
     crags = _relief(canvas.noise((16, 14), 5, 0.6))[rows]
     # On the left flank of a peak the profile rises to the right, so it faces light from the left.
     facing = -style.light_side * (np.tanh(slope * 0.32) * 0.9 + 0.9 * crags)
@@ -103,7 +103,7 @@ def paint_hills(canvas: Canvas, count: int, height: float) -> None:
         patches = canvas.noise((7, 14), 4)[rows]
         speckle = canvas.noise((60, 60), 2)[rows]
         below = np.clip((canvas.v[rows] - canvas.horizon - 0.01 + profile) / height, 0, 1)
-        facing = -style.light_side * np.tanh(_slope(profile, canvas.size[0]) * 1.2)
+        facing = -style.light_side * np.tanh(_slope(profile, canvas.size.width) * 1.2)
         shade = np.clip(0.6 + 0.4 * facing * (1 - 0.5 * below) + 0.22 * patches - 0.25 * below, 0.0, 1.0)
         surface = canvas.toned("hill", 1.0 + 0.14 * speckle)
         copses = smoothstep(0.28, 0.42, patches + 0.45 * speckle)
@@ -155,7 +155,7 @@ def _field(canvas: Canvas, rows: slice) -> _Ground:
     across = (canvas.u - vanishing) / near
     fine = canvas.noise((90, 60), 2)[rows]
     # Furrows narrower than about three pixels would only flicker.
-    visible = smoothstep(0.02, 0.10, near) * min(1.0, canvas.size[0] / 160)
+    visible = smoothstep(0.02, 0.10, near) * min(1.0, canvas.size.width / 160)
     furrow = np.sin(across * 26 + 0.5 * fine) * visible
     patches = canvas.ground_noise(6, 3)[rows]
     surface = mix(
@@ -231,7 +231,7 @@ def water_color(canvas: Canvas, kind: str, rows: slice, shore: float) -> np.ndar
 
 
 def _mirrored(canvas: Canvas, rows: slice, shore: float, ripples: np.ndarray) -> np.ndarray:
-    width, height = canvas.size
+    height, width = canvas.size
     away = canvas.v[rows] - shore
     source_v = shore - np.abs(away) * 1.05 - 0.004 + ripples * (0.012 + 0.05 * np.maximum(away, 0))
     source_u = canvas.u + ripples * (0.004 + 0.02 * np.maximum(away, 0))

@@ -16,6 +16,7 @@ from jiidm.data.images import load_mask
 from jiidm.data.pairs import find_pairs
 from jiidm.pipeline import Input
 from jiidm.seeding import normal
+from jiidm.size import Size
 from ldm_jittor import checkpoint
 from ldm_jittor.pixels import to_model
 
@@ -124,7 +125,7 @@ def test_sean_reads_the_references_own_mask_and_else_asks_the_segmenter(pipeline
             network, "execute", lambda segmap, style_codes, noise: seen.append(style_codes.numpy()) or segmap[:, :3]
         )
         images(pipeline, given[:1])
-        own = set(np.unique(load_mask(find_pairs(given[0].mask.parents[1])[1].label, (64, 32))).tolist())
+        own = set(np.unique(load_mask(find_pairs(given[0].mask.parents[1])[1].label, Size(32, 64))).tolist())
         assert asked["classes"] == own and not caplog.records
         images(pipeline, [given[0]._replace(reference=photo)])
     assert asked["classes"] == {1}

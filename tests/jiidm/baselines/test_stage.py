@@ -14,6 +14,7 @@ from jiidm.classes import one_hot
 from jiidm.data.distance import distance_map
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import find_pairs
+from jiidm.size import Size
 from jiidm.train import loop
 from jiidm.train.loop import fit
 from jiidm.train.stage import sample_index
@@ -111,7 +112,7 @@ def test_photo_mask_and_distance_are_mirrored_together(landscapes, tmp_path):
     batch, mirrored = stage._load(range(12)), 0
     for number, image, segmap, distance in zip(*batch):
         pair = stage.train[sample_index(number, len(stage.train), 0)]
-        photo, mask = load_image(pair.image, (64, 32)), load_mask(pair.label, (64, 32))
+        photo, mask = load_image(pair.image, Size(32, 64)), load_mask(pair.label, Size(32, 64))
         turned = not np.array_equal(image, photo)
         step = -1 if turned else 1
         mirrored += turned
@@ -146,8 +147,8 @@ def test_mean_codes_are_means_over_the_photos_that_show_a_class(landscapes, tmp_
         pass
     codes = []
     for pair in find_pairs(landscapes):
-        segmap = jt.array(one_hot(load_mask(pair.label, (64, 32)))[None])
-        photo = to_model([load_image(pair.image, (64, 32))])
+        segmap = jt.array(one_hot(load_mask(pair.label, Size(32, 64)))[None])
+        photo = to_model([load_image(pair.image, Size(32, 64))])
         codes.append(stage.network.generator.style_codes(photo, segmap).numpy()[0])
     shown = [[code[label] for code in codes if code[label].any()] for label in range(29)]
     for label, values in enumerate(shown):

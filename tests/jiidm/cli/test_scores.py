@@ -25,7 +25,7 @@ def out(inputs):
     folder = inputs.masks.parent / "out"
     folder.mkdir()
     for number, mask in enumerate(sorted(inputs.masks.iterdir())):
-        width, height = images.read_size(mask)
+        height, width = images.read_size(mask)
         photo = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
         images.save_jpeg(folder / f"{mask.stem}.jpg", photo)
     return folder

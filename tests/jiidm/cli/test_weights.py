@@ -156,7 +156,7 @@ def test_another_meaning_of_the_weights_is_refused(models, tmp_path, refusal):
     other = with_config(models[0], tmp_path / "b", "autoencoder.latent_scale=2", "data.size=[128,96]")
     told = refusal(["average", models[0], other, "--out", tmp_path / "mean"])
     assert f"{other} does not fit {models[0]}: " in told
-    assert "autoencoder.latent_scale is 2.0, not 1.0" in told and "data.size is (128, 96), not (64, 48)" in told
+    assert "autoencoder.latent_scale is 2.0, not 1.0" in told and "data.size is [128, 96], not [64, 48]" in told
     assert "unet" not in told
     checkpoint.save(tmp_path / "bare", checkpoint.load(models[0]).arrays, {})
     told = refusal(["average", models[0], tmp_path / "bare", "--out", tmp_path / "mean"])

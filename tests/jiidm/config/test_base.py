@@ -47,7 +47,7 @@ data: {synthetic_count: 8}
 inference: {clip_x0: null, rounds: [{start_timestep: 5, num_steps: 1}]}
 """
     config = configs.load_config(write(tmp_path, second=variant, first=base))
-    assert (config.seed, config.data.size, config.data.synthetic_count) == (3, (128, 96), 8)
+    assert (config.seed, config.data.size, config.data.synthetic_count) == (3, (96, 128), 8)
     assert config.inference.clip_x0 is None
     (only,) = config.inference.rounds
     assert (only.start_timestep, only.num_steps, only.guidance_scale) == (5, 1, 1.0)

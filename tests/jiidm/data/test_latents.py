@@ -13,9 +13,11 @@ from jiidm.data.latents import LatentDataset, encode_dataset
 from jiidm.data.pairs import files_of, find_pairs
 from jiidm.errors import InputError
 from jiidm.model.files import load_model
+from jiidm.size import Size
+from ldm_jittor.files import read_json
 from ldm_jittor.pixels import to_model
 
-SIZE, FACTOR = (64, 48), 4
+SIZE, FACTOR = Size(height=48, width=64), 4
 
 
 def encode(autoencoder, pairs, folder, weights="a" * 64, size=SIZE):
@@ -49,6 +51,7 @@ def arrays_of(path):
 
 
 def test_one_file_per_pair_and_what_made_them(cache, pairs):
+    assert read_json(cache / "latents.json")["size"] == [64, 48]  # width first
     names = ["latents.json", *(f"{pair.stem}.npz" for pair in pairs)]
     assert sorted(path.name for path in cache.iterdir()) == names
     for path in cache.glob("*.npz"):
@@ -139,8 +142,8 @@ class TestIdentity:
     ):
         caplog.set_level("INFO", "jiidm")
         pairs, before = find_pairs(root), contents(folder)
-        save_png(pairs[1].label, np.full(SIZE[::-1], 2, np.uint8))
-        save_jpeg(pairs[4].image, np.zeros((*SIZE[::-1], 3), np.uint8))
+        save_png(pairs[1].label, np.full(SIZE, 2, np.uint8))
+        save_jpeg(pairs[4].image, np.zeros((*SIZE, 3), np.uint8))
         encode(autoencoder, pairs, folder)
         changed = [name for name, entry in contents(folder).items() if entry != before[name]]
         assert changed == [f"{pairs[number].stem}.npz" for number in (1, 4)]
@@ -165,7 +168,10 @@ class TestIdentity:
 
     @pytest.mark.parametrize(
         ("other", "told"),
-        [({"weights": "b" * 64}, "autoencoder (aaaaaaaaaaaa..., now bbbbbbbbbbbb...)"), ({"size": (32, 24)}, "size.0")],
+        [
+            ({"weights": "b" * 64}, "autoencoder (aaaaaaaaaaaa..., now bbbbbbbbbbbb...)"),
+            ({"size": Size(24, 32)}, "size.0"),
+        ],
     )
     def test_latents_of_another_autoencoder_or_size_are_refused(self, folder, pairs, autoencoder, other, told):
         before = contents(folder)
@@ -177,7 +183,7 @@ class TestIdentity:
     def test_a_photo_that_changes_meanwhile_is_told(self, root, autoencoder, tmp_path):
         pairs = find_pairs(root)
         hashes = hash_files(files_of(pairs))
-        save_jpeg(pairs[0].image, np.zeros((*SIZE[::-1], 3), np.uint8))
+        save_jpeg(pairs[0].image, np.zeros((*SIZE, 3), np.uint8))
         with pytest.raises(InputError, match="synth_000000.jpg: changed while it was in use"):
             encode_dataset(autoencoder, "a" * 64, pairs, hashes, tmp_path / "latents", SIZE, FACTOR)
         assert list((tmp_path / "latents").glob("*.npz")) == []
@@ -186,7 +192,7 @@ class TestIdentity:
 def test_photos_of_another_size_are_brought_to_the_models(autoencoder, pairs, tmp_path):
     import dataclasses
 
-    save_jpeg(tmp_path / "large.jpg", load_image(pairs[0].image, (128, 96)))
+    save_jpeg(tmp_path / "large.jpg", load_image(pairs[0].image, Size(96, 128)))
     pair = dataclasses.replace(pairs[0], image=tmp_path / "large.jpg")
     encode(autoencoder, [pair], tmp_path / "latents")
     assert arrays_of(tmp_path / "latents" / f"{pair.stem}.npz")["latents"].shape == (2, 3, 12, 16)

@@ -13,6 +13,7 @@ from jiidm.data import images
 from jiidm.data import pairs as data
 from jiidm.data.pairs import Pair
 from jiidm.errors import InputError
+from jiidm.size import Size
 
 STEMS = ("a", "b", "c")
 
@@ -69,8 +70,8 @@ def test_pairs_need_both_partners_and_both_folders(root):
 
 
 def test_a_clean_folder_has_no_faults_and_is_counted(root):
-    survey = data.survey(root, size=(8, 6))
-    assert survey.faults == [] and survey.num_pairs == 3 and survey.sizes == {(8, 6): 3}
+    survey = data.survey(root, size=Size(6, 8))
+    assert survey.faults == [] and survey.num_pairs == 3 and survey.sizes == {(6, 8): 3}
     assert survey.class_pixels.tolist() == [48, 48, 48] + [0] * 26
     assert survey.class_shares() == [("mountain", 1 / 3), ("sky", 1 / 3), ("water", 1 / 3)]
 
@@ -182,7 +183,7 @@ def test_all_faults_are_reported_together(root):
 
 
 def test_an_unexpected_size_is_a_fault_of_both_files(root):
-    faults = data.survey(root, size=(6, 8)).faults
+    faults = data.survey(root, size=Size(8, 6)).faults
     assert len(faults) == 6 and all(fault.message == "size 8x6, expected 6x8" for fault in faults)
 
 

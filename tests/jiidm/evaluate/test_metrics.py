@@ -7,6 +7,7 @@ import scipy.linalg
 
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.evaluate import metrics
+from jiidm.size import Size
 
 
 def test_pixel_accuracy_counts_equal_pixels():
@@ -28,7 +29,8 @@ def images():
     noise = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
     dark = rng.integers(0, 90, (30, 40, 3), dtype=np.uint8)
     black = np.zeros((8, 8, 3), np.uint8)
-    return [noise, dark, black, 255 - black, landscape(1, (96, 64), seed=2)[0], landscape(2, (64, 48), seed=2)[0]]
+    landscapes = [landscape(number, size, seed=2)[0] for number, size in ((1, Size(64, 96)), (2, Size(48, 64)))]
+    return [noise, dark, black, 255 - black, *landscapes]
 
 
 @pytest.mark.parametrize("image", images(), ids=lambda image: str(image.shape))

@@ -47,9 +47,9 @@ def test_dropout_is_off(state, tmp_path):
     assert np.array_equal(network.scores(images()), network.scores(images()))
 
 
-@pytest.mark.parametrize("size", [(512, 384), (384, 512), (40, 30), (257, 256), (1000, 224), (224, 224)], ids=str)
+@pytest.mark.parametrize("size", [(384, 512), (512, 384), (30, 40), (256, 257), (224, 1000), (224, 224)], ids=str)
 def test_the_middle_is_looked_at(size):
-    width, height = size
+    height, width = size
     gradient = np.zeros((height, width, 3), np.uint8)
     gradient[..., 0] = np.linspace(0, 255, width)[None]
     gradient[..., 1] = np.linspace(0, 255, height)[:, None]
@@ -58,12 +58,12 @@ def test_the_middle_is_looked_at(size):
     assert crop[..., 0].mean() == pytest.approx(127.5, abs=2) and crop[..., 1].mean() == pytest.approx(127.5, abs=2)
 
 
-# 206x618: in floating point 618 * (256 / 206) falls just below 768
-@pytest.mark.parametrize("size, resized", [((512, 384), (341, 256)), ((206, 618), (256, 768))], ids=str)
+# 618x206: in floating point 618 * (256 / 206) falls just below 768
+@pytest.mark.parametrize("size, resized", [((384, 512), (256, 341)), ((618, 206), (768, 256))], ids=str)
 def test_a_small_side_becomes_256_pixels(size, resized):
-    photo = images(1, *size[::-1])[0]
-    left, top = (resized[0] - 224) // 2, (resized[1] - 224) // 2
-    expected = np.asarray(Image.fromarray(photo).resize(resized, Image.Resampling.BILINEAR))
+    photo = images(1, *size)[0]
+    top, left = (resized[0] - 224) // 2, (resized[1] - 224) // 2
+    expected = np.asarray(Image.fromarray(photo).resize(resized[::-1], Image.Resampling.BILINEAR))
     assert np.array_equal(nima._crop(photo), expected[top : top + 224, left : left + 224])
 
 

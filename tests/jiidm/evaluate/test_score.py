@@ -14,13 +14,14 @@ from jiidm.evaluate.score import Evaluators, examine, load_fd_network
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
+from jiidm.size import Size
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
 def halves(rng, size, bright_columns):
     """A dark image whose last columns are bright, each side of one random colour."""
-    image = np.empty((size[1], size[0], 3), np.uint8)
+    image = np.empty((*size, 3), np.uint8)
     image[:] = rng.integers(0, 60, 3)
     if bright_columns:
         image[:, -bright_columns:] = rng.integers(200, 256, 3)
@@ -34,10 +35,10 @@ def make_jobs(root, sizes):
         (root / folder).mkdir()
     for number, size in enumerate(sizes):
         stem = f"m{number:02d}"
-        images.save_jpeg(root / "out" / f"{stem}.jpg", halves(rng, size, size[0] // 4), quality=100)
-        images.save_jpeg(root / "refs" / f"{stem}.jpg", halves(rng, (64, 48), 32))
-        mask = np.zeros((size[1], size[0]), np.uint8)
-        mask[:, size[0] // 2 :] = 1
+        images.save_jpeg(root / "out" / f"{stem}.jpg", halves(rng, size, size.width // 4), quality=100)
+        images.save_jpeg(root / "refs" / f"{stem}.jpg", halves(rng, Size(48, 64), 32))
+        mask = np.zeros(size, np.uint8)
+        mask[:, size.width // 2 :] = 1
         images.save_png(root / "masks" / f"{stem}.png", mask)
         jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg", size, ("a" * 64, "b" * 64)))
     return jobs
@@ -45,7 +46,7 @@ def make_jobs(root, sizes):
 
 @pytest.fixture
 def jobs(tmp_path):
-    return make_jobs(tmp_path, [(64, 48)] * 11)
+    return make_jobs(tmp_path, [Size(48, 64)] * 11)
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def real(tmp_path):
     (tmp_path / "real").mkdir()
     rng = np.random.default_rng(1)
     for number in range(9):
-        images.save_png(tmp_path / "real" / f"{number}.png", halves(rng, (64, 48), 10))
+        images.save_png(tmp_path / "real" / f"{number}.png", halves(rng, Size(48, 64), 10))
     return tmp_path / "real"
 
 
@@ -72,7 +73,7 @@ class TestScores:
         assert sorted(card["images"]) == [job.stem for job in jobs]
 
     def test_accuracy_over_all_is_that_of_all_pixels(self, tmp_path):
-        jobs = make_jobs(tmp_path, [(64, 48), (32, 24)])
+        jobs = make_jobs(tmp_path, [Size(48, 64), Size(24, 32)])
         images.save_png(jobs[1].mask, np.full((24, 32), 5, np.uint8))  # nothing of the small image is right
         card = examine(tmp_path / "out", jobs, plain(), None).card
         assert card["scores"]["M"] == pytest.approx(75 * (64 * 48) / (64 * 48 + 32 * 24))
@@ -115,7 +116,7 @@ class TestScores:
         assert card["absent"].keys() == {"A", "FID", "T"} - card["scores"].keys()
 
     def test_batches_hold_images_of_one_size(self, tmp_path):
-        sizes = [(64, 48), (32, 24)] * 6
+        sizes = [Size(48, 64), Size(24, 32)] * 6
         jobs, network = make_jobs(tmp_path, sizes), Brightness()
         card = examine(tmp_path / "out", jobs, plain(segmenter=network), None).card
         assert sorted(network.batches) == [(6, 24, 32, 3), (6, 48, 64, 3)] and len(card["images"]) == 12
@@ -155,12 +156,12 @@ class TestFew:
         assert "fd_seg of 9 images is unreliable: 12 features need more than 12" in warning
 
     def test_a_single_output_has_no_distance(self, tmp_path, real):
-        jobs = make_jobs(tmp_path, [(64, 48)])
+        jobs = make_jobs(tmp_path, [Size(48, 64)])
         with pytest.raises(InputError, match=r"m00\.png: the only mask"):
             examine(tmp_path / "out", jobs, plain(), real)
 
     def test_outputs_of_unequal_sizes_have_no_distance(self, tmp_path, real):
-        jobs = make_jobs(tmp_path, [(64, 48), (32, 24)])
+        jobs = make_jobs(tmp_path, [Size(48, 64), Size(24, 32)])
         with pytest.raises(InputError, match=r"m0.\.png.*unequal sizes"):
             examine(tmp_path / "out", jobs, plain(), real)
 

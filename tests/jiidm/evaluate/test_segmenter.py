@@ -22,13 +22,14 @@ from jiidm.evaluate.segmenter import (
     to_hugging_face,
     variant_of,
 )
+from jiidm.size import Size
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 
 
 @pytest.fixture
 def images() -> np.ndarray:
-    return np.stack([landscape(i, (96, 64), seed=9)[0] for i in range(3)])
+    return np.stack([landscape(i, Size(64, 96), seed=9)[0] for i in range(3)])
 
 
 def save(path, state, metadata=()):
@@ -216,11 +217,11 @@ def test_too_small_an_image_is_refused(network):
         Segmenter(network, PREPROCESSING).predict(np.zeros((1, 24, 40, 3), np.uint8))
 
 
-@pytest.mark.parametrize("size", [(128, 96), (256, 192)])
+@pytest.mark.parametrize("size", [Size(96, 128), Size(192, 256)])
 def test_the_shipped_segmenter_knows_generated_landscapes(size):
     assert SHIPPED.stat().st_size <= 5e6
     scenes = [landscape(i, size, seed=77) for i in range(12)]
     predicted = load().predict(np.stack([image for image, _ in scenes]))
     accuracy = np.mean(predicted == np.stack([mask for _, mask in scenes]))
-    print(f"pixel accuracy of the shipped segmenter at {size[0]}x{size[1]}: {accuracy:.3f}")
+    print(f"pixel accuracy of the shipped segmenter at {size}: {accuracy:.3f}")
     assert accuracy > 0.85

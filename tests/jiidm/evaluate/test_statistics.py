@@ -11,8 +11,9 @@ from jiidm.data import images
 from jiidm.errors import InputError
 from jiidm.evaluate import metrics
 from jiidm.evaluate.statistics import find_photos, photo_statistics
+from jiidm.size import Size
 
-SIZE = (32, 24)
+SIZE = Size(height=24, width=32)
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -127,7 +128,7 @@ def test_unequal_sizes_are_refused_before_the_network_runs(folder):
 def test_a_photo_that_lies_on_its_side_by_exif_has_another_size(folder):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", SIZE).save(folder / "turned.jpg", exif=exif)
+    Image.new("RGB", SIZE[::-1]).save(folder / "turned.jpg", exif=exif)
     with pytest.raises(InputError, match=r"turned\.jpg: 24x32, the outputs are 32x24"):
         photo_statistics(find_photos(folder), SIZE, Brightness())
 

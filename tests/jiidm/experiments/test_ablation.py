@@ -24,6 +24,7 @@ from jiidm.experiments.trials import Result
 from jiidm.inference.inputs import Job
 from jiidm.model import files as model
 from jiidm.model.files import ModelFile
+from jiidm.size import Size
 from jiidm.train import checkpoints
 from ldm_jittor import checkpoint
 
@@ -297,7 +298,7 @@ def test_recolouring_keeps_the_images_that_are_there(tmp_path, landscapes, smoke
         Job(
             landscapes / "labels" / "synth_000000.png",
             landscapes / "imgs" / "synth_000001.jpg",
-            (64, 48),
+            Size(48, 64),
             ("a" * 64, "b" * 64),
         )
     ]

@@ -16,12 +16,13 @@ from jiidm.data.identity import made_by
 from jiidm.errors import InputError
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
+from jiidm.size import Size
 from ldm_jittor.files import atomic_path
 
 STEMS = ("a", "b", "c")
 
 
-JOBS = [Job(Path(f"masks/{stem}.png"), Path("photo.jpg"), (32, 24), (f"{stem}1", f"{stem}2")) for stem in STEMS]
+JOBS = [Job(Path(f"masks/{stem}.png"), Path("photo.jpg"), Size(24, 32), (f"{stem}1", f"{stem}2")) for stem in STEMS]
 """The files are not there: a folder is checked without them."""
 
 

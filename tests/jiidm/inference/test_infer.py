@@ -23,6 +23,7 @@ from jiidm.data.images import load_image
 from jiidm.inference import inputs as given
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import check_inputs
+from jiidm.size import Size
 from ldm_jittor import checkpoint
 
 STEMS = ["m0", "m1", "m2"]
@@ -82,13 +83,13 @@ class TestOutputs:
         from jiidm.data.images import load_mask, resize_image
         from jiidm.model.files import load_model
 
-        mask = load_mask(original_inputs.masks / "m1.png", (64, 48))
-        photo = load_image(original_inputs.masks.parent / "imgs" / "photo1.jpg", (64, 48))
+        mask = load_mask(original_inputs.masks / "m1.png", Size(48, 64))
+        photo = load_image(original_inputs.masks.parent / "imgs" / "photo1.jpg", Size(48, 64))
         given = pipeline.Input("m1", mask, photo)
         [result] = pipeline.Pipeline(load_model(smoke_model)).stream([given], seed=0)
         image = result.image
         # the way over a JPEG of quality 95 moves single pixels by more
-        difference = np.abs(resize_image(image, (96, 64)).astype(int) - load_image(painted / "m1.jpg"))
+        difference = np.abs(resize_image(image, Size(64, 96)).astype(int) - load_image(painted / "m1.jpg"))
         assert difference.mean() < 3
 
     def test_which_model_runs_is_said(self, out, inputs, smoke_model, capsys):

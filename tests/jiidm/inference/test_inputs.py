@@ -10,12 +10,13 @@ from jiidm.data.images import load_mask, save_png
 from jiidm.errors import InputError
 from jiidm.inference import inputs as module
 from jiidm.inference.inputs import check_inputs, write_demo_inputs
+from jiidm.size import Size
 
 
 def test_masks_and_references_are_paired_with_the_masks_sizes(inputs):
     jobs = check_inputs(*inputs, None)
     assert [(job.stem, job.reference.name, job.size) for job in jobs] == [
-        ("m0", "photo0.jpg", (64, 48)), ("m1", "photo1.jpg", (96, 64)), ("m2", "photo2.jpg", (64, 48)),
+        ("m0", "photo0.jpg", (48, 64)), ("m1", "photo1.jpg", (64, 96)), ("m2", "photo2.jpg", (48, 64)),
     ]  # fmt: skip
 
 
@@ -45,10 +46,10 @@ def test_each_file_is_decoded_once(inputs, monkeypatch):
 
 def test_demo_inputs_give_each_mask_another_ones_photo(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "DEMO_IMAGES", 3)
-    masks, references = write_demo_inputs(tmp_path, (64, 48))
+    masks, references = write_demo_inputs(tmp_path, Size(48, 64))
     assert masks.parent == tmp_path / "inputs_64x48" and len(list(masks.iterdir())) == 3
     assert json.loads(references.read_text()) == {
         f"synth_{i:06d}.png": f"synth_{(i + 1) % 3:06d}.jpg" for i in range(3)
     }
     jobs = check_inputs(masks, references, None)
-    assert all(load_mask(job.mask).shape == (48, 64) and job.size == (64, 48) for job in jobs)
+    assert all(load_mask(job.mask).shape == (48, 64) and job.size == (48, 64) for job in jobs)

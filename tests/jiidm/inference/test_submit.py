@@ -14,7 +14,6 @@ from jiidm.data import images
 from jiidm.data.references import list_masks
 from jiidm.inference import scorecard, submit
 
-SIZE = (32, 24)
 STEMS = ("a.v1", "b", "c", "d")
 
 
@@ -107,7 +106,7 @@ def _wrong_size(out):
 
 
 def _gray(out):
-    Image.new("L", SIZE).save(out / "b.jpg", quality=95)
+    Image.new("L", (32, 24)).save(out / "b.jpg", quality=95)
     return "b.jpg: mode L, not RGB"
 
 

@@ -24,7 +24,7 @@ def test_autoencoders_have_the_configs_shapes(smoke, kind, cls, mult, factor):
         z = autoencoder.encode(jt.zeros((1, 3, 48, 64)))
         x = autoencoder.decode(z)
     assert tuple(z.shape) == (1, 5, 48 // factor, 64 // factor)
-    assert tuple(z.shape[:1:-1]) == config.latent_size
+    assert tuple(z.shape[2:]) == config.latent_size
     assert tuple(x.shape) == (1, 3, 48, 64)
 
 

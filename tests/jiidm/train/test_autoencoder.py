@@ -32,6 +32,12 @@ def test_ctrl_c_saves_the_state(finished, smoke, data, tmp_path, monkeypatch):
     assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") == 0
 
 
+def test_crops_have_the_configs_height_and_width(smoke, data):
+    config = configs.override(smoke, ["autoencoder_training.crop_size=[48, 32]"])
+    crops = AutoencoderStage(config, data[0], {}).load_batch(0)
+    assert [crop.shape for crop in crops] == [(32, 48, 3)] * 2
+
+
 def test_networks_whose_groups_hold_no_thumbnail_start_from_random_weights(smoke, data, caplog):
     """One channel a group erases the colours that a thumbnail would carry."""
     narrow = configs.override(smoke, ["autoencoder.norm_min_channels=1"])

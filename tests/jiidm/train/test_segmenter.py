@@ -14,6 +14,7 @@ from jiidm.data.pairs import find_pairs
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, load, normalized
+from jiidm.size import Size
 from jiidm.train import segmenter as train_segmenter
 from jiidm.train.segmenter import (
     SegmenterStage,
@@ -47,7 +48,7 @@ def test_masks_follow_their_images_through_augmentation():
     image = np.repeat(np.where(mask == 20, 220, 30)[..., None], 3, axis=2).astype(np.uint8)
     flipped = set()
     for number in range(24):
-        got, moved = augment(image, mask, (32, 24), np.random.default_rng(number))
+        got, moved = augment(image, mask, Size(24, 32), np.random.default_rng(number))
         assert got.shape == (24, 32, 3) and got.dtype == np.uint8 and moved.shape == (24, 32)
         assert set(np.unique(moved)) == {3, 20}
         bright = got.mean(axis=2) > got.mean()
@@ -59,7 +60,7 @@ def test_masks_follow_their_images_through_augmentation():
 def test_augmentation_draws_from_its_generator_only(landscapes):
     pair = find_pairs(landscapes)[0]
     image, mask = load_image(pair.image), load_mask(pair.label)
-    first, again, other = (augment(image, mask, (64, 48), np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    first, again, other = (augment(image, mask, Size(48, 64), np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first.astype(int) - other).mean() > 1
 

@@ -15,11 +15,12 @@ from jiidm.data.pairs import find_pairs
 from jiidm.errors import InputError
 from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Result
+from jiidm.size import Size
 from jiidm.train import validation
 from jiidm.train.checkpoints import checkpoint_path, ranked, record_distance
 from jiidm.train.validation import Validation
 
-SIZE = (64, 48)
+SIZE = Size(height=48, width=64)
 
 
 class DarkPainter:

@@ -12,8 +12,9 @@ import jiidm.data.synthetic.dataset
 from jiidm.classes import CLASS_NAMES
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, landscape, stored_version, write_dataset
 from jiidm.errors import InputError
+from jiidm.size import Size
 
-SMALL = (128, 96)
+SMALL = Size(height=96, width=128)
 
 
 def digest(image, mask):
@@ -21,19 +22,19 @@ def digest(image, mask):
 
 
 def test_landscape_has_the_size_types_and_labels_asked_for():
-    for size in [(64, 48), (97, 61), (200, 150)]:
+    for size in [Size(48, 64), Size(61, 97), Size(150, 200), Size(100, 70)]:
         image, mask = landscape(4, size)
-        assert image.shape == (size[1], size[0], 3) and image.dtype == np.uint8
-        assert mask.shape == (size[1], size[0]) and mask.dtype == np.uint8
+        assert image.shape == (*size, 3) and image.dtype == np.uint8
+        assert mask.shape == size and mask.dtype == np.uint8
         assert mask.max() <= 28
 
 
 def test_landscape_is_the_same_in_another_process_and_without_jittor():
     code = (
-        "import sys, hashlib; from jiidm.data.synthetic.dataset import landscape\n"
-        "landscape(3, (64, 48))\n"
+        "import sys, hashlib; from jiidm.data.synthetic.dataset import landscape; from jiidm.size import Size\n"
+        "landscape(3, Size(48, 64))\n"
         "for i in (5, 6):\n"
-        "    image, mask = landscape(i, (128, 96))\n"
+        "    image, mask = landscape(i, Size(96, 128))\n"
         "    print(hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())\n"
         "assert 'jittor' not in sys.modules"
     )
@@ -64,15 +65,15 @@ def test_landscapes_have_sky_above_no_gaps_below_and_many_classes():
 
 def test_another_size_shows_the_same_scene():
     for index in range(8):
-        small, large = landscape(index, SMALL)[1], landscape(index, (384, 288))[1]
-        reduced = cv2.resize(large, SMALL, interpolation=cv2.INTER_NEAREST)
+        small, large = landscape(index, SMALL)[1], landscape(index, Size(288, 384))[1]
+        reduced = cv2.resize(large, SMALL[::-1], interpolation=cv2.INTER_NEAREST)
         assert (reduced == small).mean() > 0.93
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"size": (63, 48)}, "63x48"),
+        ({"size": Size(48, 63)}, "63x48"),
         ({"index": -1}, "index -1"),
         ({"seed": -2}, "seed -2"),
         ({"style": -3}, "-3"),
@@ -88,11 +89,11 @@ def tree(root):
 
 
 def test_write_dataset_writes_pairs_that_read_back(tmp_path):
-    write_dataset(tmp_path, 2, (64, 48), seed=3, start=5, progress=False)
+    write_dataset(tmp_path, 2, Size(48, 64), seed=3, start=5, progress=False)
     stems = ("synth_000005", "synth_000006")
     pairs = {f"imgs/{stem}.jpg" for stem in stems} | {f"labels/{stem}.png" for stem in stems}
     assert set(tree(tmp_path)) == {"dataset.json"} | pairs
-    image, mask = landscape(6, (64, 48), seed=3)
+    image, mask = landscape(6, Size(48, 64), seed=3)
     with Image.open(tmp_path / "labels/synth_000006.png") as stored:
         assert stored.mode == "L"
         np.testing.assert_array_equal(np.array(stored), mask)
@@ -116,7 +117,7 @@ def test_stored_version_reads_a_dataset_of_any_origin(tmp_path, text, version):
 @pytest.mark.parametrize("fails_in", ["landscape", "mask"])
 def test_write_dataset_continues_after_an_interruption(tmp_path, monkeypatch, fails_in):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    write_dataset(whole, 4, (64, 48), progress=False)
+    write_dataset(whole, 4, Size(48, 64), progress=False)
     saved = Image.Image.save
 
     def interrupted_landscape(index, size, **options):
@@ -135,53 +136,53 @@ def test_write_dataset_continues_after_an_interruption(tmp_path, monkeypatch, fa
             patch.setattr(jiidm.data.synthetic.dataset, "landscape", interrupted_landscape)
         else:
             patch.setattr(Image.Image, "save", interrupted_save)
-        write_dataset(broken, 4, (64, 48), progress=False)
+        write_dataset(broken, 4, Size(48, 64), progress=False)
     left = tree(broken)
     assert {name: data for name, data in tree(whole).items() if name in left} == left  # nothing half-written
     assert len([name for name in left if name.startswith("labels/")]) == 2
-    write_dataset(broken, 4, (64, 48), progress=False)
+    write_dataset(broken, 4, Size(48, 64), progress=False)
     assert tree(broken) == tree(whole)
 
 
 def test_write_dataset_leaves_complete_pairs_alone(tmp_path):
-    write_dataset(tmp_path, 2, (64, 48), progress=False)
+    write_dataset(tmp_path, 2, Size(48, 64), progress=False)
     (tmp_path / "imgs/synth_000000.jpg").write_bytes(b"edited")
-    write_dataset(tmp_path, 2, (64, 48), progress=False)
+    write_dataset(tmp_path, 2, Size(48, 64), progress=False)
     assert (tmp_path / "imgs/synth_000000.jpg").read_bytes() == b"edited"
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"size": (80, 60)}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"size": Size(60, 80)}])
 def test_write_dataset_refuses_to_mix_settings(tmp_path, change):
-    write_dataset(tmp_path, 1, (64, 48), progress=False)
+    write_dataset(tmp_path, 1, Size(48, 64), progress=False)
     before = tree(tmp_path)
     with pytest.raises(InputError, match="dataset.json"):
-        write_dataset(tmp_path, **{"count": 2, "size": (64, 48), "progress": False, **change})
+        write_dataset(tmp_path, **{"count": 2, "size": Size(48, 64), "progress": False, **change})
     assert tree(tmp_path) == before
 
 
 def test_write_dataset_refuses_another_generators_and_foreign_folders(tmp_path, monkeypatch):
-    write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
+    write_dataset(tmp_path / "old", 1, Size(48, 64), progress=False)
     monkeypatch.setattr(jiidm.data.synthetic.dataset, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
     with pytest.raises(InputError, match="generator_version"):
-        write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
+        write_dataset(tmp_path / "old", 1, Size(48, 64), progress=False)
     (tmp_path / "photos/imgs").mkdir(parents=True)
     (tmp_path / "photos/imgs/a.jpg").write_bytes(b"a photo")
     with pytest.raises(InputError, match="photos"):
-        write_dataset(tmp_path / "photos", 1, (64, 48), progress=False)
+        write_dataset(tmp_path / "photos", 1, Size(48, 64), progress=False)
     (tmp_path / "old/dataset.json").write_text("{")
     with pytest.raises(InputError, match="cannot be used"):
-        write_dataset(tmp_path / "old", 1, (64, 48), progress=False)
+        write_dataset(tmp_path / "old", 1, Size(48, 64), progress=False)
 
 
 def test_write_dataset_names_a_folder_it_cannot_make(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(InputError, match="taken"):
-        write_dataset(tmp_path / "taken", 1, (64, 48), progress=False)
+        write_dataset(tmp_path / "taken", 1, Size(48, 64), progress=False)
 
 
-@pytest.mark.parametrize("arguments", [{"count": 0}, {"start": -1}, {"size": (32, 32)}, {"seed": -1}])
+@pytest.mark.parametrize("arguments", [{"count": 0}, {"start": -1}, {"size": Size(32, 32)}, {"seed": -1}])
 def test_write_dataset_writes_nothing_for_bad_arguments(tmp_path, arguments):
     root = tmp_path / "new"
     with pytest.raises(InputError):
-        write_dataset(root, **{"count": 1, "size": (64, 48), "progress": False, **arguments})
+        write_dataset(root, **{"count": 1, "size": Size(48, 64), "progress": False, **arguments})
     assert not root.exists()

@@ -4,8 +4,9 @@ import pytest
 
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.data.synthetic.style import draw_style
+from jiidm.size import Size
 
-SMALL = (128, 96)
+SMALL = Size(height=96, width=128)
 
 
 @pytest.mark.parametrize("index", range(16))
@@ -24,7 +25,7 @@ def test_style_not_layout_governs_colour_statistics():
     """Between styles the mean Lab colour varies more than between layouts of one style."""
     means = np.array(
         [
-            [cv2.cvtColor(landscape(i, (64, 48), style=s)[0], cv2.COLOR_RGB2LAB).mean((0, 1)) for i in range(12)]
+            [cv2.cvtColor(landscape(i, Size(48, 64), style=s)[0], cv2.COLOR_RGB2LAB).mean((0, 1)) for i in range(12)]
             for s in range(12)
         ]
     )  # [style, layout, channel]
