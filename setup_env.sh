@@ -114,6 +114,8 @@ take_lock() {
 
 make_environment() {
   local python clear=()
+  # made anew through a link, it would take away what another project uses
+  [[ ! -L $venv ]] || die "$venv is a link; remove it, and the set-up makes one of its own"
   python=$(find_python)
   "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     die "$python has no venv module; mend it with: apt-get install -y $(basename "$python")-venv"

@@ -175,6 +175,15 @@ def test_moved_project_is_set_up_anew(project):
     assert any("-m venv --clear" in line for line in calls(moved))
 
 
+def test_an_environment_behind_a_link_is_left_alone(project, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (project / ".venv").symlink_to(other)
+    run = bash(project / "setup_env.sh", env=environment(project))
+    assert run.returncode == 1 and f"error: {project / '.venv'} is a link" in run.stderr and (other / "kept").exists()
+
+
 def test_dev_needs_an_installation_of_its_own_and_serves_the_plain_one(project):
     bash(project / "setup_env.sh", env=environment(project))
     calls(project)
