@@ -51,8 +51,13 @@ class Optimizer:
 
     def gradient_norm(self) -> float:
         """The L2 norm of all gradients of the step together. It is not finite where one of them is not."""
-        squares = [gradient.reshape(-1).sqr().sum() for gradient in self._group["grads"]]
-        return math.sqrt(jt.concat(squares).sum().item())
+        gradients = self._group["grads"]
+        if jt.flags.use_cuda:
+            return math.sqrt(jt.concat([gradient.reshape(-1).sqr().sum() for gradient in gradients]).sum().item())
+        # numpy sees Jittor's memory on the CPU, and its product is four times as fast as Jittor's sum
+        flat = [gradient.data.reshape(-1) for gradient in gradients]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return math.sqrt(sum(float(np.dot(values, values)) for values in flat))
 
     def step(self, step: int) -> None:
         """Update the parameters by the gradients, at the learning rate of training step `step`."""
