@@ -4,92 +4,11 @@ import dataclasses
 import sys
 
 import pytest
+from config_files import message_of, write
 
-from jiidm.config import history
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
-from jiidm.errors import InputError
 from jiidm.size import Size
-
-SHIPPED = sorted(path.stem for path in configs.CONFIG_DIR.glob("*.yaml"))
-
-
-def write(tmp_path, text):
-    path = tmp_path / "my.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def message_of(call, *arguments):
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_the_shipped_configs_are_there():
-    diffusion = ["demo", "demo_paper", "iidm", "iidm_paper", "iidm_released", "smoke"]
-    assert sorted([*diffusion, "clade", "gaugan", "scgan", "sean", "smoke_gaugan"]) == SHIPPED
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_configs_load_by_name_and_by_path(name):
-    config = configs.load_config(name)
-    assert config.name == name
-    assert configs.load_config(configs.CONFIG_DIR / f"{name}.yaml") == config
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_yaml_and_dict_round_trips(name, tmp_path):
-    config = configs.load_config(name)
-    assert configs.load_config(write(tmp_path, configs.to_yaml(config))) == config
-    assert configs.from_dict(configs.to_dict(config), "here") == config
-
-
-def test_what_the_full_size_configs_say():
-    released, paper = configs.load_config("iidm"), configs.load_config("iidm_paper")
-    assert released.latent_size == paper.latent_size == (96, 128)
-    assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in released.inference.rounds] == [
-        (600, 300, "ddim", 3.5),
-        (640, 320, "ddim", 3.7),
-        (400, 20, "ddim", 3.7),
-    ]
-    # the paper's T = 320 is 0-based timestep 319
-    assert [(r.start_timestep, r.num_steps, r.sampler, r.guidance_scale) for r in paper.inference.rounds] == [
-        (319, 320, "ddpm", 1.0)
-    ] * 3
-    assert [r.color_transfer for r in paper.inference.rounds] == [False, True, True]
-    assert paper.schedule.kind == "paper" and paper.schedule.slope == 0.001
-    assert released.unet == paper.unet and released.autoencoder == paper.autoencoder
-
-
-def test_the_released_code_noises_one_entry_of_its_chain_above_its_loop():
-    config = configs.load_config("iidm_released")
-    chains = [(range(0, 1000, 1000 // entries), start) for entries, start in ((500, 300), (500, 320), (50, 20))]
-    assert [(r.start_timestep, r.num_steps) for r in config.inference.rounds] == [
-        (chain[start - 1], start) for chain, start in chains
-    ]
-    assert config.released.noise_timesteps == tuple(chain[start] for chain, start in chains)
-    assert {r.spacing for r in config.inference.rounds} == {"linspace"}
-    assert config.released.jpeg_between_rounds == 75
-
-
-def test_the_released_code_and_the_mended_one_differ_in_the_defects_only():
-    released, mended = (
-        configs.to_dict(configs.load_config("iidm_released")),
-        configs.to_dict(configs.load_config("iidm")),
-    )
-    inference, mended_inference = released.pop("inference"), mended.pop("inference")
-    assert (released.pop("name"), mended.pop("name")) == ("iidm_released", "iidm")
-    assert released.pop("released") and mended.pop("released") == dict.fromkeys(
-        ("jpeg_between_rounds", "noise_timesteps")
-    )
-    assert released == mended
-    for round_, mended_round in zip(inference.pop("rounds"), mended_inference.pop("rounds"), strict=True):
-        changed = {key for key in round_ if round_[key] != mended_round[key]}
-        assert changed == {"start_timestep", "spacing"}
-    changed = {key for key in inference if inference[key] != mended_inference[key]}
-    assert changed == {"jpeg_quality"}
 
 
 def test_fast_rounds_keep_all_but_how_they_are_sampled():
@@ -293,65 +212,6 @@ def test_files_that_cannot_be_read(tmp_path):
     assert str(tmp_path) in message_of(configs.load_config, tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert "binary.yaml" in message_of(configs.load_config, tmp_path / "binary.yaml")
-
-
-def test_saved_configs_are_read_by_the_rules_of_their_time(monkeypatch):
-    monkeypatch.setattr(history, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.clip_x0"})
-    saved = {"data": {"pictures": 7}, "unet": {"eps": 3}}
-    config = configs.from_saved(saved, "old.safetensors")
-    assert (config.data.synthetic_count, config.inference.clip_x0) == (7, 3.0)
-    assert saved == {"data": {"pictures": 7}, "unet": {"eps": 3}}
-    assert "unknown key data.pictures" in message_of(configs.from_dict, {"data": {"pictures": 7}}, "new.yaml")
-
-
-def test_the_released_codes_defects_are_read_from_where_they_once_were():
-    first, second = {"start_timestep": 598, "num_steps": 9}, {"start_timestep": 380, "num_steps": 9}
-    for noised, expected in (((600, 400), (600, 400)), ((None, 400), (598, 400)), ((None, None), None)):
-        rounds = [{**spec, "noise_timestep": at} for spec, at in zip((first, second), noised)]
-        saved = {"inference": {"rounds": rounds, "jpeg_between_rounds": 75}}
-        config = configs.from_saved(saved, "old.safetensors")
-        assert config.released.jpeg_between_rounds == 75 and config.released.noise_timesteps == expected
-        assert config.inference.rounds == (Round(598, 9), Round(380, 9))
-        assert saved == {"inference": {"rounds": rounds, "jpeg_between_rounds": 75}} and "noise_timestep" in rounds[0]
-
-
-def test_what_replaces_an_old_key_is_told(smoke):
-    told = message_of(configs.override, smoke, ["inference.rounds.1.noise_timestep=5"])
-    assert told.endswith("it is released.noise_timesteps now")
-    assert message_of(configs.override, smoke, ["inference.jpeg_between_rounds=5"]).endswith(
-        "it is released.jpeg_between_rounds now"
-    )
-
-
-def test_group_norm_has_32_groups_but_in_files_of_a_time_without_the_setting():
-    """Then groups had 4 channels at least, which was the same from 128 channels on."""
-    for section, key in (("autoencoder", "channels"), ("unet", "model_channels")):
-        for config, expected in (
-            (Config(), (32, 1)),
-            (configs.load_config("iidm"), (32, 1)),
-            (configs.load_config("smoke"), (32, 4)),
-            (configs.load_config("demo_paper"), (32, 4)),
-            (configs.from_saved({}, "old.safetensors"), (32, 1)),
-            (configs.from_saved({section: {key: 64}}, "old.safetensors"), (32, 4)),
-            (configs.from_saved({section: {key: 128}}, "old.safetensors"), (32, 1)),
-            (configs.from_saved({section: {key: 64, "norm_groups": 16}}, "new.safetensors"), (16, 1)),
-            (configs.from_saved({section: {key: 64, "norm_min_channels": 2}}, "new.safetensors"), (32, 2)),
-            (configs.from_saved({section: configs.to_dict(Config())[section]}, "new.safetensors"), (32, 1)),
-        ):
-            found = getattr(config, section)
-            assert (found.norm_groups, found.norm_min_channels) == expected
-
-
-def test_saved_groups_that_are_none_are_refused():
-    for section, key in (("autoencoder", "channels"), ("unet", "model_channels")):
-        assert key in message_of(configs.from_saved, {section: {key: "many"}}, "old.safetensors")
-
-
-@pytest.mark.parametrize(
-    "tree", [[], "text", {"data": 3}, {"data": {"size": 3}}, {"inference": {"rounds": [3]}}, {"inference": 3}]
-)
-def test_saved_configs_that_are_none_are_refused(tree):
-    assert message_of(configs.from_saved, tree, "old.safetensors").startswith("old.safetensors: ")
 
 
 @pytest.mark.parametrize(
