@@ -20,6 +20,8 @@ from jiidm.model.files import ModelFile
 from jiidm.train import loop
 from ldm_jittor import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config():

@@ -6,6 +6,8 @@ import pytest
 
 from jiidm.baselines import build_encoder, build_generator
 
+pytestmark = pytest.mark.slow
+
 BATCH, SIZE = 3, (64, 96)
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 29, (BATCH, 8, 12)).repeat(8, 1).repeat(8, 2)

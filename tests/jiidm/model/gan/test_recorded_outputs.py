@@ -11,6 +11,8 @@ from gan_weights import draw
 
 from jiidm.baselines import build_discriminator, build_encoder, build_generator
 
+pytestmark = pytest.mark.slow
+
 RECORDED = Path(__file__).resolve().parents[5] / "shared" / "data" / "golden_gan"
 SIZE = (96, 128)
 LABELS = np.random.default_rng(11).integers(0, 29, (2, 6, 8)).repeat(16, 1).repeat(16, 2)
