@@ -116,7 +116,7 @@ class Pipeline:
             chosen = [i for i, name in enumerate(names) if wanted is None or name in wanted]
             shown = any(names[i] in show_starts for i in chosen)
             images, starts = self._generate(
-                masks, references, functools.partial(_noise, seed, names), rounds, shown, from_noise, hooks, on_step
+                masks, references, functools.partial(noise_of, seed, names), rounds, shown, from_noise, hooks, on_step
             )
             for i in chosen:
                 start = starts[i] if starts is not None and names[i] in show_starts else None
@@ -184,6 +184,6 @@ def _resized(load: Callable, resize: Callable, source: Path | np.ndarray, size: 
     return resize(source, size) if isinstance(source, np.ndarray) else load(source, size)
 
 
-def _noise(seed: int, names: Sequence[str], shape: Sequence[int], number: int, step: int | str) -> jt.Var:
+def noise_of(seed: int, names: Sequence[str], shape: Sequence[int], number: int, step: int | str) -> jt.Var:
     """Standard normal [B,...]: each sample's own draw for a step of a round."""
     return jt.array(np.stack([normal(tuple(shape[1:]), seed, name, number, step) for name in names]))

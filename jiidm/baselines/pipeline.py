@@ -18,8 +18,7 @@ from jiidm.data.images import load_mask
 from jiidm.data.references import own_mask
 from jiidm.evaluate import segmenter
 from jiidm.evaluate.segmenter import Segmenter
-from jiidm.pipeline import Input, Result, batches, read_inputs
-from jiidm.seeding import normal
+from jiidm.pipeline import Input, Result, batches, noise_of, read_inputs
 from ldm_jittor.pixels import to_images, to_model
 
 logger = logging.getLogger(__name__)
@@ -78,18 +77,17 @@ class GANPipeline:
     ) -> np.ndarray:
         """uint8 RGB [B,H,W,3]."""
         network, names, counter = self.model.network, [input_.name for input_ in batch], itertools.count()
-        draw = functools.partial(_normal, seed, names)
         style = None
         if self.config.has_vae:
             mean, log_variance = network.encoder(to_model(references))
             style = mean
             if self.config.gan.sample_style:
-                style = mean + draw(mean.shape, "style") * jt.exp(0.5 * log_variance)
+                style = mean + noise_of(seed, names, mean.shape, 0, "style") * jt.exp(0.5 * log_variance)
         elif self.config.method == "sean":
             style = self._style_codes(batch, references)
         distance = jt.array(np.stack(list(map(distance_map, masks)))) if network.with_distance else None
         segmap = jt.array(np.stack(list(map(one_hot, masks))))
-        images, _ = network(segmap, style, distance, lambda shape: draw(shape, next(counter)))
+        images, _ = network(segmap, style, distance, lambda shape: noise_of(seed, names, shape, 0, next(counter)))
         return to_images(images)
 
     def _style_codes(self, batch: Sequence[Input], references: Sequence[np.ndarray]) -> jt.Var:
@@ -116,8 +114,3 @@ class GANPipeline:
                 logger.info(told, len(without), len(sources), self._segmenter().name)
         elif not self.config.has_vae:
             logger.warning("%s has no VAE: the references have no effect", self.config.name)
-
-
-def _normal(seed: int, names: Sequence[str], shape: Sequence[int], key: int | str) -> jt.Var:
-    """Standard normal [B,...]: each sample's own draw."""
-    return jt.array(np.stack([normal(tuple(shape[1:]), seed, name, 0, key) for name in names]))

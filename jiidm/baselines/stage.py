@@ -22,6 +22,7 @@ from jiidm.data.pairs import Pair
 from jiidm.model.gan.discriminators import Verdict
 from jiidm.model.gan.sean import Noise
 from jiidm.seeding import generator, normal
+from jiidm.train.checkpoints import samples_path
 from jiidm.train.optimizer import Optimizer
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
 from ldm_jittor.ema import EMA
@@ -159,17 +160,14 @@ class GANStage(Stage):
         return fakes, reals
 
     def begin(self, step: int) -> bool:
-        return self.due(step, self.checkpoint_every) and not self._picture(step).exists()
+        return self.due(step, self.checkpoint_every) and not samples_path(self.folder, step).exists()
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Show sample images."""
         if self.checkpoint_due(step):
             with self.final() as model:
-                self.show_samples(model, self._picture(step), stop_if_asked)
+                self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
         return {}
-
-    def _picture(self, step: int) -> Path:
-        return self.folder / "samples" / f"step_{step:08d}.png"
 
     @contextlib.contextmanager
     def final(self) -> Iterator[GANModel]:

@@ -45,6 +45,11 @@ class Ranked(NamedTuple):
     """Its model file. Only the best `keep_best` and the last still have one."""
 
 
+def samples_path(folder: str | os.PathLike, step: int) -> Path:
+    """The picture of the images that a run shows of a step."""
+    return Path(folder) / "samples" / f"step_{step:08d}.png"
+
+
 def checkpoint_path(folder: str | os.PathLike, step: int) -> Path:
     """The file of the model that a run keeps of a step."""
     return Path(folder) / "checkpoints" / f"step_{step:08d}.safetensors"

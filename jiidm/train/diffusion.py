@@ -17,7 +17,7 @@ from jiidm.data.latents import LatentDataset
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.seeding import generator, normal
-from jiidm.train.checkpoints import checkpoint_path
+from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
 from jiidm.train.validation import Validation
@@ -106,7 +106,7 @@ class DiffusionStage(Stage):
     def begin(self, step: int) -> bool:
         if self.distances is not None:
             self.distances.resume(step)
-        without_picture = self.due(step, self.checkpoint_every) and not self._picture(step).exists()
+        without_picture = self.due(step, self.checkpoint_every) and not samples_path(self.folder, step).exists()
         return without_picture or self._distance_due(step)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
@@ -119,7 +119,7 @@ class DiffusionStage(Stage):
                 measured["val_loss"] = self._validation_loss()
         if self.due(step, self.checkpoint_every):
             with self._averaged() as model:
-                self.show_samples(model, self._picture(step), stop_if_asked)
+                self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
         if self.distances is not None and self.distances.is_due(step):
             with self._averaged() as model:
                 measured[self.distances.score] = self.distances.take(model, step, stop_if_asked)
@@ -127,9 +127,6 @@ class DiffusionStage(Stage):
 
     def _distance_due(self, step: int) -> bool:
         return self.distances is not None and self.distances.is_due(step)
-
-    def _picture(self, step: int) -> Path:
-        return self.folder / "samples" / f"step_{step:08d}.png"
 
     def _keep(self, step: int) -> None:
         """Write the averages as a whole model that inference can use."""

@@ -80,14 +80,14 @@ class Space:
 @pytest.fixture
 def sampled(monkeypatch):
     """The names of the inputs of each batch that was sampled."""
-    noise, seen = pipeline._noise, []
+    noise, seen = pipeline.noise_of, []
 
     def record(seed, names, *more):
         if more[1:] == (0, "start"):
             seen.append("".join(names))
         return noise(seed, names, *more)
 
-    monkeypatch.setattr(pipeline, "_noise", record)
+    monkeypatch.setattr(pipeline, "noise_of", record)
     return seen
 
 

@@ -82,21 +82,28 @@ class Generator(nn.Module):
 class ResidualBlock(nn.Module):
     """Norm, leaky ReLU, convolution, twice; the skip has a norm and a 1x1 convolution where the width changes.
 
-    `norm(channels)` makes a norm, which is called with the features and the condition.
+    `norm(channels)` makes a norm, which is called with the features and the condition. The norms are the parameters
+    `NORM`_0, `NORM`_1 and `NORM`_s, as published.
     """
+
+    NORM = "norm"
 
     def __init__(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]):
         middle = min(in_channels, out_channels)
         self.learned_skip = in_channels != out_channels
         self.conv_0 = SpectralConv2d(in_channels, middle, 3, padding=1)
         self.conv_1 = SpectralConv2d(middle, out_channels, 3, padding=1)
-        self.norm_0 = norm(in_channels)
-        self.norm_1 = norm(middle)
+        setattr(self, f"{self.NORM}_0", norm(in_channels))
+        setattr(self, f"{self.NORM}_1", norm(middle))
         if self.learned_skip:
             self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
-            self.norm_s = norm(in_channels)
+            setattr(self, f"{self.NORM}_s", norm(in_channels))
 
     def execute(self, x: jt.Var, *condition) -> jt.Var:
-        skip = self.conv_s(self.norm_s(x, *condition)) if self.learned_skip else x
-        h = self.conv_0(leaky_relu(self.norm_0(x, *condition)))
-        return skip + self.conv_1(leaky_relu(self.norm_1(h, *condition)))
+        # the skip's norm comes first: SEAN's norms draw noise in the order in which they are called
+        skip = self.conv_s(self._norm("s")(x, *condition)) if self.learned_skip else x
+        h = self.conv_0(leaky_relu(self._norm("0")(x, *condition)))
+        return skip + self.conv_1(leaky_relu(self._norm("1")(h, *condition)))
+
+    def _norm(self, place: str) -> nn.Module:
+        return getattr(self, f"{self.NORM}_{place}")

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import jittor as jt
 from jittor import nn
 
-from jiidm.model.gan.generator import Generator
-from jiidm.model.gan.norms import BatchNorm, InstanceNorm, leaky_relu
+from jiidm.model.gan.generator import Generator, ResidualBlock
+from jiidm.model.gan.norms import BatchNorm, InstanceNorm
 from jiidm.model.gan.spade import MaskModulation
-from jiidm.model.gan.spectral_norm import SpectralConv2d
 from ldm_jittor import ops
 from ldm_jittor.layers import Conv2d, resize_nearest
 
@@ -109,24 +108,10 @@ def _convolve_styles(segmap: jt.Var, styles: jt.Var, conv: Conv2d) -> jt.Var:
     return jt.concat(maps, dim=0)
 
 
-class SEANBlock(nn.Module):
-    """GauGAN's residual block with this norm, under names of its own; the skip's norm draws its noise first."""
+class SEANBlock(ResidualBlock):
+    """GauGAN's residual block, whose norms are named after this one."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Callable[[int], nn.Module]):
-        middle = min(in_channels, out_channels)
-        self.learned_skip = in_channels != out_channels
-        self.conv_0 = SpectralConv2d(in_channels, middle, 3, padding=1)
-        self.conv_1 = SpectralConv2d(middle, out_channels, 3, padding=1)
-        self.ace_0 = norm(in_channels)
-        self.ace_1 = norm(middle)
-        if self.learned_skip:
-            self.conv_s = SpectralConv2d(in_channels, out_channels, 1, bias=False)
-            self.ace_s = norm(in_channels)
-
-    def execute(self, x: jt.Var, *condition) -> jt.Var:
-        skip = self.conv_s(self.ace_s(x, *condition)) if self.learned_skip else x
-        h = self.conv_0(leaky_relu(self.ace_0(x, *condition)))
-        return skip + self.conv_1(leaky_relu(self.ace_1(h, *condition)))
+    NORM = "ace"
 
 
 class SEANGenerator(Generator):

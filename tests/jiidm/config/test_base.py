@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from config_files import message_of
 
 from jiidm.config import load as configs
 from jiidm.errors import InputError
@@ -18,13 +19,6 @@ def write(folder, **texts):
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return folder / f"{next(iter(texts))}.yaml"
-
-
-def message_of(path):
-    with pytest.raises(InputError) as caught:
-        configs.load_config(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", BEFORE)
@@ -79,32 +73,34 @@ def test_a_saved_variant_is_whole(tmp_path):
     ids=["itself", "each other", "further down"],
 )
 def test_a_circle_of_bases_is_refused_with_both_files(tmp_path, files, last, first):
-    message = message_of(write(tmp_path, **files))
+    message = message_of(configs.load_config, write(tmp_path, **files))
     told = f"{tmp_path / last}: base is '{first}', but {tmp_path / first} itself starts from {tmp_path / last}"
     assert message == told
 
 
 @pytest.mark.parametrize("base", ["absent.yaml", "absent", "."])
 def test_a_base_that_is_not_there_is_refused_with_both_files(tmp_path, base):
-    message = message_of(write(tmp_path, a=f"base: {base}\n"))
+    message = message_of(configs.load_config, write(tmp_path, a=f"base: {base}\n"))
     assert message.startswith(f"{tmp_path / 'a.yaml'}: base is '{base}'") and str(tmp_path / base) in message
 
 
 @pytest.mark.parametrize("base", ["3", "null", "[demo]", "{seed: 1}"])
 def test_a_base_that_is_no_name_is_refused(tmp_path, base):
-    assert f"{tmp_path / 'a.yaml'}: base is " in message_of(write(tmp_path, a=f"base: {base}\n"))
+    assert f"{tmp_path / 'a.yaml'}: base is " in message_of(configs.load_config, write(tmp_path, a=f"base: {base}\n"))
 
 
 def test_a_fault_is_told_of_the_file_that_has_it(tmp_path):
     variant = write(tmp_path, a="base: b.yaml\nseed: 1\n", b="seed: one\n")
-    assert message_of(variant).startswith(f"{tmp_path / 'b.yaml'}: seed is 'one'")
+    assert message_of(configs.load_config, variant).startswith(f"{tmp_path / 'b.yaml'}: seed is 'one'")
     variant = write(tmp_path, a="base: b.yaml\nseed: one\n", b="seed: 1\n")
-    assert message_of(variant).startswith(f"{tmp_path / 'a.yaml'}: seed is 'one'")
+    assert message_of(configs.load_config, variant).startswith(f"{tmp_path / 'a.yaml'}: seed is 'one'")
     variant = write(tmp_path, a="base: b.yaml\ndata: 3\n", b="data: {size: [64, 48]}\n")
-    assert message_of(variant).startswith(f"{tmp_path / 'a.yaml'}: data is 3, expected a mapping")
+    assert message_of(configs.load_config, variant).startswith(f"{tmp_path / 'a.yaml'}: data is 3, expected a mapping")
     # what does not go together is the variant's fault
     variant = write(tmp_path, a="base: smoke\ndata: {size: [66, 48]}\n")
-    assert message_of(variant).startswith(f"{tmp_path / 'a.yaml'}: data.size is 66x48, expected multiples of 8")
+    assert message_of(configs.load_config, variant).startswith(
+        f"{tmp_path / 'a.yaml'}: data.size is 66x48, expected multiples of 8"
+    )
 
 
 def test_base_is_no_setting():

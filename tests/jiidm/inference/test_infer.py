@@ -176,14 +176,14 @@ class TestRerun:
 
     def test_a_remade_image_comes_from_the_batch_it_first_came_from(self, out, inputs, smoke_model, monkeypatch):
         """Sums in another order differ in their last bits, which elsewhere than here would show in the bytes."""
-        noise, batches = pipeline._noise, []
+        noise, batches = pipeline.noise_of, []
 
         def spy(seed, names, *more):
             if names not in batches:
                 batches.append(names)
             return noise(seed, names, *more)
 
-        monkeypatch.setattr(pipeline, "_noise", spy)
+        monkeypatch.setattr(pipeline, "noise_of", spy)
         (out / "m1.jpg").unlink()
         assert paint(inputs, out, smoke_model) == 0
         assert batches == [["m0", "m1"]]
