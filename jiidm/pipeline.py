@@ -18,7 +18,7 @@ from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
 from jiidm.size import Size
-from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.denoiser import Denoiser, Settings
 from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
 
@@ -141,7 +141,7 @@ class Pipeline:
         x, starts = to_model(references), None
         with jt.no_grad():
             # everything that depends on the masks only is computed here, once for all rounds
-            denoiser = Denoiser(unet, schedule, segmap, latent_size, clip_x0=settings.clip_x0)
+            denoiser = Denoiser(unet, schedule, segmap, latent_size)
             for number, round_ in enumerate(rounds):
                 if number > 0:
                     x = hooks.between_rounds(x)
@@ -157,7 +157,7 @@ class Pipeline:
                 if number == 0 and with_starts:
                     starts = to_images(space.decode(z))
                 z = SAMPLERS[round_.sampler](
-                    denoiser.with_guidance(round_.guidance_scale),
+                    denoiser.with_settings(**{name: getattr(round_, name) for name in Settings._fields}),
                     z,
                     timesteps,
                     noise=functools.partial(noise, z.shape, number),

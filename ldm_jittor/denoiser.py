@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jittor as jt
 
@@ -27,17 +27,68 @@ class Prediction(NamedTuple):
     """
 
 
+class Settings(NamedTuple):
+    """What a round decides about predictions."""
+
+    guidance_scale: float = 1.0
+    """Classifier-free guidance (Ho & Salimans 2022): eps = eps_null + guidance_scale * (eps_mask - eps_null).
+
+    The null mask is all zeros. At 1 the null branch is skipped.
+    """
+    guidance_rescale: float = 0.0
+    """See `rescale_guided`; 0 leaves guided noise as it is."""
+    clip_x0: float | None = None
+    """Bound on |x0| in latent units, or None. With it eps follows from the bounded x0. So chains over vanishing abar do
+    not amplify the network's error without limit.
+    """
+    dynamic_thresholding_ratio: float | None = None
+    """How `threshold` finds the bound of each sample; None clips all of them at clip_x0."""
+
+
+def rescale_guided(guided: jt.Var, masked: jt.Var, rescale: float) -> jt.Var:
+    """Give guided noise [B,C,H,W] the standard deviation of the masked branch's, in the share `rescale` (0 to 1).
+
+    Guidance widens each sample's noise, which drives images into saturation (Lin et al. 2023, arXiv:2305.08891, eq. 15
+    and 16; diffusers' rescale_noise_cfg).
+    """
+    ratio = _deviation(masked) / jt.maximum(_deviation(guided), 1e-12)
+    return guided * (1 + rescale * (ratio - 1))
+
+
+def _deviation(x: jt.Var) -> jt.Var:
+    """Each sample's standard deviation, [B,1,1,1]."""
+    centred = x - x.mean(dims=[1, 2, 3], keepdims=True)
+    return jt.sqrt((centred * centred).mean(dims=[1, 2, 3], keepdims=True))
+
+
+def threshold(x0: jt.Var, bound: float, ratio: float | None = None) -> jt.Var:
+    """Predicted clean latents [B,C,H,W] within +-`bound`.
+
+    They are clipped there. With a `ratio` a sample of which fewer values than that share are within the bound is
+    clipped at this quantile of |x0| instead, and then shrunk to the bound: dynamic thresholding (Saharia et al. 2022,
+    arXiv:2205.11487, section 2.3), for a range of `bound` where pixels have 1.
+    """
+    if ratio is None:
+        return x0.clamp(-bound, bound)
+    size = jt.maximum(_quantile(x0.abs().reshape((x0.shape[0], -1)), ratio), bound).reshape((-1, 1, 1, 1))
+    return jt.minimum(jt.maximum(x0, -size), size) * (bound / size)
+
+
+def _quantile(rows: jt.Var, share: float) -> jt.Var:
+    """The quantile of each of rows [B,N], linear between neighbours, [B]."""
+    _, ordered = jt.argsort(rows, dim=1)
+    place = share * (rows.shape[1] - 1)
+    low, high = math.floor(place), math.ceil(place)
+    return ordered[:, low] + (place - low) * (ordered[:, high] - ordered[:, low])
+
+
 class Denoiser:
     """A U-Net under one batch of masks: `denoiser(z, timestep)` -> Prediction.
 
     What depends on the mask only is computed once, and serves every step of every round. It is kept in float32:
     `unet.modulation_elements` numbers for a mask.
 
-    segmap: one-hot [B,num_classes,H,W].
-    guidance_scale: classifier-free guidance (Ho & Salimans 2022), eps = eps_null + guidance_scale * (eps_mask -
-    eps_null). The null mask is all zeros. At 1 the null branch is skipped.
-    clip_x0: bound on |x0| in latent units, or None. With it eps follows from the clipped x0. So chains over vanishing
-    abar do not amplify the network's error without limit.
+    segmap: one-hot [B,num_classes,H,W]. settings: fields of `Settings`.
     """
 
     def __init__(
@@ -46,25 +97,22 @@ class Denoiser:
         schedule: NoiseSchedule,
         segmap: jt.Var,
         latent_size: tuple[int, int],
-        *,
-        guidance_scale: float = 1.0,
-        clip_x0: float | None = None,
+        **settings: Any,
     ):
         self.unet = unet
         self.schedule = schedule
-        self.guidance_scale = guidance_scale
-        self.clip_x0 = clip_x0
+        self.settings = Settings(**settings)
         self.modulations = unet.modulations(segmap, latent_size, guided=True)
 
-    def with_guidance(self, guidance_scale: float) -> Denoiser:
-        """The same masks, and everything computed from them, under another guidance scale."""
+    def with_settings(self, **changes: Any) -> Denoiser:
+        """The same masks, and everything computed from them, under other `Settings`."""
         other = copy.copy(self)
-        other.guidance_scale = guidance_scale
+        other.settings = self.settings._replace(**changes)
         return other
 
     @property
     def _guided(self) -> bool:
-        return self.guidance_scale != 1.0
+        return self.settings.guidance_scale != 1.0
 
     def __call__(self, z: jt.Var, timestep: int) -> Prediction:
         """z [B,C,H,W] at a 0-based training timestep."""
@@ -77,8 +125,8 @@ class Denoiser:
         noise_scale = math.sqrt(1 - alpha_bar)
         reciprocal = min(1 / math.sqrt(alpha_bar), MAX_RECIPROCAL) if alpha_bar > 0 else 0.0
         x0 = (z - noise_scale * eps) * reciprocal
-        if self.clip_x0 is not None:
-            x0 = x0.clamp(-self.clip_x0, self.clip_x0)
+        if self.settings.clip_x0 is not None:
+            x0 = threshold(x0, self.settings.clip_x0, self.settings.dynamic_thresholding_ratio)
             eps = (z - math.sqrt(alpha_bar) * x0) / noise_scale
         return Prediction(eps, x0, fraction)
 
@@ -90,5 +138,7 @@ class Denoiser:
         if not self._guided:
             return output
         masked, null = output[:batch], output[batch:]
-        eps = null[:, :channels] + self.guidance_scale * (masked[:, :channels] - null[:, :channels])
+        eps = null[:, :channels] + self.settings.guidance_scale * (masked[:, :channels] - null[:, :channels])
+        if self.settings.guidance_rescale:
+            eps = rescale_guided(eps, masked[:, :channels], self.settings.guidance_rescale)
         return jt.concat([eps, masked[:, channels:]], dim=1) if masked.shape[1] > channels else eps

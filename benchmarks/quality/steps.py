@@ -77,9 +77,7 @@ class Bench:
         scenes = sizes.scenes(num_masks, config.data.size, DEMO_SEED)
         self.names = [scene.name for scene in scenes]
         segmap = jt.array(np.stack([one_hot(resize_mask(scene.mask, config.latent_size)) for scene in scenes]))
-        self.denoiser = Denoiser(
-            self.model.unet, self.model.schedule, segmap, config.latent_size, clip_x0=inference.clip_x0
-        )
+        self.denoiser = Denoiser(self.model.unet, self.model.schedule, segmap, config.latent_size)
         self.photos = self.model.space.encode(to_model([scene.reference for scene in scenes]))
 
     def measure(self, number: int, on_step: Callable[[], object]) -> dict[Chain, dict[int, Distance]]:
@@ -118,7 +116,8 @@ class Bench:
 
         noise = np.stack([normal(tuple(self.photos.shape[1:]), 0, name, number, "start") for name in self.names])
         z = self.model.schedule.add_noise(self.photos, jt.array(noise), timesteps[0])
-        denoiser = self.denoiser.with_guidance(self.rounds[number].guidance_scale)
+        spec = self.rounds[number]
+        denoiser = self.denoiser.with_settings(guidance_scale=spec.guidance_scale, clip_x0=spec.clip_x0)
         return SAMPLERS[sampler](denoiser, z, timesteps, callback=lambda *_: on_step()).numpy()
 
     def _decode(self, latents: np.ndarray) -> np.ndarray:

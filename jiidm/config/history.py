@@ -7,14 +7,18 @@ from typing import Any
 
 RENAMED: dict[str, str] = {
     "inference.jpeg_between_rounds": "released.jpeg_between_rounds",
-    "inference.rounds.N.noise_timestep": "released.noise_timesteps",
 }
-"""Old key -> new key, each `section.name`. N stands for the numbers of an old key's list items."""
+"""Old key -> new key, each `section.name`."""
+MOVED: dict[str, str] = {
+    "inference.rounds.N.noise_timestep": "released.noise_timesteps",
+    "inference.clip_x0": "inference.rounds.N.clip_x0",
+}
+"""The same for keys that went into the list of rounds, or came out of it. N stands for the numbers of its items."""
 
 
 def told_of(key: str) -> str:
     """What to say of a key that an earlier version knew; empty for any other."""
-    new = RENAMED.get(re.sub(r"\.\d+(?=\.|$)", ".N", key))
+    new = (RENAMED | MOVED).get(re.sub(r"\.\d+(?=\.|$)", ".N", key))
     return f"it is {new} now" if new else ""
 
 
@@ -28,6 +32,7 @@ def modernised(tree: Any) -> Any:
         if isinstance(tree.get(section), dict) and name in tree[section]:
             _set_absent(tree, new, tree[section].pop(name))
     _collect_noise_timesteps(tree)
+    _spread_clip_x0(tree)
     _tell_groups(tree)
     return tree
 
@@ -42,6 +47,18 @@ def _collect_noise_timesteps(tree: dict[str, Any]) -> None:
             starts = [round_.get("start_timestep") for round_ in rounds]
             timesteps = [start if timestep is None else timestep for timestep, start in zip(found, starts)]
             _set_absent(tree, "released.noise_timesteps", timesteps)
+
+
+def _spread_clip_x0(tree: dict[str, Any]) -> None:
+    """Give every round the bound that was one for all rounds."""
+    inference = tree.get("inference")
+    if isinstance(inference, dict) and "clip_x0" in inference:
+        bound = inference.pop("clip_x0")
+        rounds = inference.get("rounds")
+        if isinstance(rounds, list):
+            inference["rounds"] = [
+                {"clip_x0": bound, **round_} if isinstance(round_, dict) else round_ for round_ in rounds
+            ]
 
 
 def _tell_groups(tree: dict[str, Any]) -> None:

@@ -96,6 +96,8 @@ def rounds_fit_the_schedule(config: Config) -> Iterator[Fault]:
             yield f"{key}.num_steps", f"1 to {start + 1}"
         if round_.spacing == "logsnr" and start == last and config.schedule.ends_in_noise:
             yield f"{key}.spacing", f"another: abar is 0 at timestep {start}"
+        if round_.dynamic_thresholding_ratio is not None and round_.clip_x0 is None:
+            yield f"{key}.dynamic_thresholding_ratio", "null, or clip_x0 beside it: the range to shrink to"
     noised, count = config.released.noise_timesteps, len(config.inference.rounds)
     if noised is not None and not (len(noised) == count and all(0 <= timestep <= last for timestep in noised)):
         yield "released.noise_timesteps", f"{count} timesteps, one a round, of 0 to {last}"
@@ -119,7 +121,7 @@ def _is_method(*names: str) -> Condition:
 
 _OF_IIDM = (
     *("autoencoder", "unet", "schedule", "autoencoder_training", "diffusion_training", "released"),
-    *("inference.rounds", "inference.modulation_memory", "inference.clip_x0", "inference.fast_steps"),
+    *("inference.rounds", "inference.modulation_memory", "inference.fast_steps"),
     "inference.color_space",
 )
 _OF_GANS = ("gan", "gan_training")

@@ -162,6 +162,18 @@ class Round:
     "trailing" is even in time and stops short of timestep 0; "linspace" includes it. "logsnr" is even in log-SNR, which
     suits dpmpp_2m in few steps.
     """
+    guidance_rescale: float = between(0, 1, default=0.0)
+    """How far guided noise gets back the spread of the noise without guidance (Lin et al. 2023). 0: not at all."""
+    clip_x0: float | None = positive(default=None)
+    """Bound on predicted clean latents, whose standard deviation is about 1. Null: none.
+
+    A chain from the noisiest timesteps leaves the latents' range without one.
+    """
+    dynamic_thresholding_ratio: float | None = bounded(lambda ratio: 0 < ratio <= 1, "above 0 to 1", default=None)
+    """Shrink predicted clean latents until this share of an image's values is within clip_x0, and clip the rest.
+
+    The dynamic thresholding of Imagen (Saharia et al. 2022). Null: clip only.
+    """
 
 
 @dataclass(frozen=True)
@@ -170,8 +182,6 @@ class InferenceConfig:
     batch_size: int = at_least(1, default=4)
     modulation_memory: float = positive(default=2.0)
     """GiB for what is computed once from a batch's masks and kept. A batch that needs more is split."""
-    clip_x0: float | None = positive(default=None)
-    """Bound on predicted clean latents in standard deviations, or null."""
     fast_steps: int = at_least(1, default=10)
     """The most steps that a round of `--fast` takes."""
     color_space: Literal["lab8", "lalphabeta"] = "lab8"

@@ -24,6 +24,8 @@ from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path, read_json
 
 _WITHOUT_EFFECT = ("batch_size", "modulation_memory", "fast_steps")
+_SINCE = {"guidance_rescale": 0.0, "dynamic_thresholding_ratio": None}
+"""Settings of a round that the first version did not have, with the value that changes nothing."""
 _NETWORKS = ("autoencoder", "unet", "schedule")
 _LONGEST = 40
 _SAME_WEIGHTS = {  # of demo.safetensors and of segmenter.safetensors
@@ -115,8 +117,16 @@ def sampling(config: Config) -> dict[str, Any]:
     starts = [round_.start_timestep for round_ in config.inference.rounds]
     noised_at = config.released.noise_timesteps or starts
     others = [None if timestep == start else timestep for timestep, start in zip(noised_at, starts)]
-    rounds = [{**round_, "noise_timestep": other} for round_, other in zip(settings["rounds"], others)]
-    return settings | {"rounds": rounds, "jpeg_between_rounds": config.released.jpeg_between_rounds}
+    rounds = [
+        {key: value for key, value in {**round_, "noise_timestep": other}.items() if _SINCE.get(key, ()) != value}
+        for round_, other in zip(settings["rounds"], others)
+    ]
+    bounds = [round_.pop("clip_x0") for round_ in rounds]
+    return settings | {
+        "rounds": rounds,
+        "clip_x0": bounds[0] if len(set(bounds)) == 1 else bounds,
+        "jpeg_between_rounds": config.released.jpeg_between_rounds,
+    }
 
 
 def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> dict[str, Any]:

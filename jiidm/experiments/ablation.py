@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from jiidm.color import color_transfer
 from jiidm.config.load import with_rounds
-from jiidm.config.schema import Config, Round
+from jiidm.config.schema import Config
 from jiidm.data.images import load_image
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
@@ -27,6 +27,8 @@ from ldm_jittor.checkpoint import load_metadata
 
 DM, I2I, RF, CT, ME = "DM", "I2I", "I2I+RF", "I2I+RF+CT", "I2I+RF+CT+ME"
 PAPER, PAPER_CT = "paper", "paper+CT"
+DM_SETTINGS: dict[str, Any] = {"clip_x0": 2.0}
+"""The settings of DM's round that `benchmarks/quality/from_noise.py` chose on masks that no table shows."""
 LEAST_ACCURACY = 85.0
 PAPER_START = 319
 """The paper's T = 320, 0-based."""
@@ -63,7 +65,7 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
         raise InputError(f"{given.name}: inference.rounds has one round, so there is no refinement to measure")
     plain = [dataclasses.replace(round_, color_transfer=False) for round_ in rounds]
     found = [
-        Trial(DM, best, with_rounds(config, [_from_noise(config)], DM), from_noise=True),
+        Trial(DM, best, diffusion_alone(config), from_noise=True),
         Trial(I2I, best, with_rounds(config, plain[:1], I2I)),
         Trial(RF, best, with_rounds(config, plain, RF)),
         Trial(CT, best, config),
@@ -77,14 +79,16 @@ def trials(given: Config, single: Path, averaged: Path | None, paper: Path | Non
     return found
 
 
-def _from_noise(config: Config) -> Round:
-    """The first round's sampler and steps, from the schedule's last timestep.
+def diffusion_alone(config: Config) -> Config:
+    """The config of the row DM: the first round's sampler and steps, from the schedule's last timestep.
 
+    Its trial starts `from_noise`. Predicted latents are bounded, as the noisiest steps need.
     No network can predict noise where abar is 0. A schedule that ends there starts at the round's own start.
     """
     first = config.inference.rounds[0]
     start = first.start_timestep if config.schedule.ends_in_noise else config.schedule.num_timesteps - 1
-    return dataclasses.replace(first, start_timestep=start, color_transfer=False)
+    alone = dataclasses.replace(first, start_timestep=start, color_transfer=False, **DM_SETTINGS)
+    return with_rounds(config, [alone], DM)
 
 
 def _paper_config(model: ModelFile, config: Config) -> Config:

@@ -17,6 +17,7 @@ from jiidm.data.synthetic.dataset import landscape
 from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Input, Pipeline
 from jiidm.size import Size
+from ldm_jittor.denoiser import Settings
 
 SIZE = Size(height=48, width=64)
 
@@ -236,18 +237,26 @@ class TestRounds:
         np.testing.assert_array_equal(called.image, configured.image)
         assert largest_difference(called.image, paint(model, inputs[:1])[0].image) > 5
 
-    def test_the_sampler_gets_the_rounds_timesteps_and_guidance(self, model, inputs, monkeypatch):
+    def test_the_sampler_gets_the_rounds_timesteps_and_settings(self, model, inputs, monkeypatch):
         seen = {}
         for name, sample in pipeline.SAMPLERS.items():
 
             def spy(denoiser, z, timesteps, name=name, sample=sample, **options):
-                seen[name] = (list(timesteps), denoiser.guidance_scale)
+                seen[name] = (list(timesteps), denoiser.settings)
                 return sample(denoiser, z, timesteps, **options)
 
             monkeypatch.setitem(pipeline.SAMPLERS, name, spy)
-        rounds = (Round(600, 3), Round(50, 2, "ddpm", 2.0), Round(8, 3, "dpmpp_2m"))
+        rounds = (
+            Round(600, 3, clip_x0=2.0, dynamic_thresholding_ratio=0.9),
+            Round(50, 2, "ddpm", 2.0, guidance_rescale=0.7),
+            Round(8, 3, "dpmpp_2m"),
+        )
         paint(model, inputs[:1], rounds=rounds)
-        assert {name: guidance for name, (_, guidance) in seen.items()} == {"ddim": 1.0, "ddpm": 2.0, "dpmpp_2m": 1.0}
+        assert {name: settings for name, (_, settings) in seen.items()} == {
+            "ddim": Settings(1.0, 0.0, 2.0, 0.9),
+            "ddpm": Settings(2.0, 0.7, None, None),
+            "dpmpp_2m": Settings(),
+        }
         for spec in rounds:
             timesteps = seen[spec.sampler][0]
             assert timesteps[0] == spec.start_timestep and len(timesteps) == spec.num_steps

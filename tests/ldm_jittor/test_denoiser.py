@@ -1,4 +1,4 @@
-"""Guidance, clipping and learned variance, with a network simple enough to know its output."""
+"""Guidance, bounds and learned variance, with a network simple enough to know its output."""
 
 import math
 
@@ -6,7 +6,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.denoiser import Denoiser, rescale_guided, threshold
 from ldm_jittor.schedules import NoiseSchedule
 
 
@@ -60,7 +60,7 @@ def test_guidance_extrapolates_from_the_null_mask():
 
 def test_another_guidance_scale_shares_the_masks():
     net, z, denoiser = setup()
-    guided = denoiser.with_guidance(3.5)(jt.array(z), 300)
+    guided = denoiser.with_settings(guidance_scale=3.5)(jt.array(z), 300)
     null, masked = np.full_like(z, 0.3), z * MEANS + 0.3
     np.testing.assert_allclose(guided.eps.numpy(), null + 3.5 * (masked - null), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(denoiser(jt.array(z), 300).eps.numpy(), masked, rtol=1e-5, atol=1e-5)
@@ -82,6 +82,40 @@ def test_clipping_keeps_eps_consistent():
     abar = denoiser.schedule.alpha_bar(900)
     restored = math.sqrt(abar) * prediction.x0.numpy() + math.sqrt(1 - abar) * prediction.eps.numpy()
     np.testing.assert_allclose(restored, z, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 0.995, 1.0])
+def test_dynamic_thresholding_shrinks_a_sample_that_leaves_its_range(ratio):
+    """The first sample is within the bound. Of the second the share beyond the quantile is cut, and the rest shrunk."""
+    rng = np.random.default_rng(1)
+    x0 = rng.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    x0[0] *= 1.5 / np.abs(x0[0]).max()
+    x0[1] *= 20
+    size = np.quantile(np.abs(x0[1].astype(np.float64)), ratio)
+    bounded = threshold(jt.array(x0), 1.5, ratio).numpy()
+    np.testing.assert_allclose(bounded[0], x0[0], rtol=1e-6)
+    np.testing.assert_allclose(bounded[1], np.clip(x0[1], -size, size) * 1.5 / size, rtol=1e-5, atol=1e-6)
+
+
+def test_rescaled_guidance_has_the_spread_of_the_masked_branch():
+    rng = np.random.default_rng(2)
+    masked = rng.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    guided = np.stack([3 * masked[0] + 1, 5 * masked[1]])
+    for share in (0.0, 0.7, 1.0):
+        found = rescale_guided(jt.array(guided), jt.array(masked), share).numpy()
+        for sample, factor in ((0, 3), (1, 5)):
+            scale = 1 - share + share / factor
+            np.testing.assert_allclose(found[sample], scale * guided[sample], rtol=1e-5, atol=1e-6)
+
+
+def test_a_denoiser_rescales_what_it_has_guided():
+    _, z, denoiser = setup(guidance_scale=3.5, guidance_rescale=0.7)
+    plain = denoiser.with_settings(guidance_rescale=0.0)(jt.array(z), 300)
+    masked = denoiser.with_settings(guidance_scale=1.0)(jt.array(z), 300)
+    rescaled = denoiser(jt.array(z), 300)
+    expected = rescale_guided(plain.eps, masked.eps, 0.7)
+    np.testing.assert_allclose(rescaled.eps.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert np.abs(rescaled.eps.numpy() - plain.eps.numpy()).max() > 0.1
 
 
 @pytest.mark.parametrize("timestep", [319, 900, 999])

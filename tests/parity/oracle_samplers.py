@@ -1,8 +1,9 @@
 """Run diffusers' schedulers over an analytic network: python oracle_samplers.py IN.npz OUT.npz.
 
-In: `cases` (JSON: name -> sampler, settings, timesteps, guidance_scale, eta), the start `z` [B, C, H, W],
-`noises` [steps, B, C, H, W]; `steps` (JSON: name -> settings, timestep, previous). Out: `samples/<case>`;
-`mean/<step>` and `variance/<step>` of one DDPM step; `betas/<schedule>`; `noisy`, `z` noised at timestep 400.
+In: `cases` (JSON: name -> sampler, settings, timesteps, guidance_scale, guidance_rescale, eta), the start
+`z` [B, C, H, W], `noises` [steps, B, C, H, W]; `steps` (JSON: name -> settings, timestep, previous).
+Out: `samples/<case>`; `mean/<step>` and `variance/<step>` of one DDPM step; `betas/<schedule>`; `noisy`, `z` noised at
+timestep 400.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ from unittest import mock
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 
-def network(z: torch.Tensor, timestep: int, guidance_scale: float, learn_variance: bool) -> torch.Tensor:
+def network(
+    z: torch.Tensor, timestep: int, guidance_scale: float, guidance_rescale: float, learn_variance: bool
+) -> torch.Tensor:
     """tanh(0.7 z + 2t/1000 + 0.5 mask) for a mask of ones, guided against none; variance cos(3z + mask)."""
     null = torch.tanh(0.7 * z + 2 * timestep / 1000)
     masked = torch.tanh(0.7 * z + 2 * timestep / 1000 + 0.5)
     eps = null + guidance_scale * (masked - null)
+    if guidance_rescale:
+        eps = rescale_noise_cfg(eps, masked, guidance_rescale)
     return torch.cat([eps, torch.cos(3 * z + 1)], dim=1) if learn_variance else eps
 
 
-def predictor(settings: dict, guidance_scale: float = 1.0):
+def predictor(settings: dict, guidance_scale: float = 1.0, guidance_rescale: float = 0.0):
     learn_variance = settings.get("variance_type") == "learned_range"
-    return lambda z, timestep: network(z, timestep, guidance_scale, learn_variance)
+    return lambda z, timestep: network(z, timestep, guidance_scale, guidance_rescale, learn_variance)
 
 
 def sample_ddpm(settings: dict, predict, z: torch.Tensor, timesteps: list[int], noises, eta: float):
@@ -79,7 +85,7 @@ def main(source: str, target: str) -> None:
         "noisy": DDPMScheduler().add_noise(z, noises[0], torch.full((len(z),), 400)).numpy(),
     }
     for name, case in json.loads(str(inputs["cases"])).items():
-        predict = predictor(case["settings"], case["guidance_scale"])
+        predict = predictor(case["settings"], case["guidance_scale"], case["guidance_rescale"])
         sample = SAMPLERS[case["sampler"]]
         result = sample(case["settings"], predict, z, case["timesteps"], noises, case.get("eta", 0.0))
         outputs[f"samples/{name}"] = result.numpy()

@@ -22,8 +22,19 @@ DIFFUSERS = {
 }
 
 
-def case(sampler: str, timesteps: list[int], guidance: float = 1.0, schedule: str = "linear", clip=None, **ours):
-    return dict(sampler=sampler, timesteps=timesteps, guidance=guidance, schedule=schedule, clip=clip, ours=ours)
+def case(
+    sampler: str,
+    timesteps: list[int],
+    guidance: float = 1.0,
+    schedule: str = "linear",
+    clip=None,
+    ratio=None,
+    rescale=0.0,
+    **ours,
+):
+    """ratio: of dynamic thresholding, for which diffusers' range is always 1. ours: arguments of our sampler."""
+    settings = dict(clip=clip, ratio=ratio, rescale=rescale)
+    return dict(sampler=sampler, timesteps=timesteps, guidance=guidance, schedule=schedule, **settings, ours=ours)
 
 
 CASES = {
@@ -39,6 +50,10 @@ CASES = {
     "ddim, eta 0.5": case("ddim", UNEVEN, eta=0.5),
     "ddim, eta 1, x0 clipped": case("ddim", UNEVEN, clip=1.5, eta=1.0),
     "ddim, paper's schedule, x0 clipped": case("ddim", CONSECUTIVE, schedule="paper", clip=1.5),
+    "ddim, guided and rescaled": case("ddim", UNEVEN, guidance=3.5, rescale=0.7),
+    "ddim, guided, x0 bounded dynamically": case("ddim", UNEVEN, guidance=3.5, clip=1.0, ratio=0.9),
+    "ddpm, x0 bounded dynamically": case("ddpm", UNEVEN, clip=1.0, ratio=0.995, fixed_variance=True),
+    "dpmpp_2m, x0 bounded dynamically": case("dpmpp_2m", UNEVEN, clip=1.0, ratio=0.9),
     "dpmpp_2m": case("dpmpp_2m", UNEVEN),
     "dpmpp_2m, guided": case("dpmpp_2m", UNEVEN, guidance=3.5),
     "dpmpp_2m, 20 steps": case("dpmpp_2m", SCHEDULES["linear"].timesteps(639, 20)),
@@ -67,7 +82,9 @@ class AnalyticNetwork:
 def settings_of(case: dict) -> dict:
     """A case as diffusers' scheduler spells it."""
     settings = dict(DIFFUSERS[case["schedule"]])
-    if case["sampler"] != "dpmpp_2m":
+    if case["ratio"] is not None:
+        settings.update(thresholding=True, dynamic_thresholding_ratio=case["ratio"], sample_max_value=1e9)
+    elif case["sampler"] != "dpmpp_2m":
         settings.update(clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0)
     if case["sampler"] == "ddpm":
         fixed = case["ours"].get("fixed_variance")
@@ -86,6 +103,7 @@ def arrays() -> dict[str, np.ndarray]:
             settings=settings_of(case),
             timesteps=case["timesteps"],
             guidance_scale=case["guidance"],
+            guidance_rescale=case["rescale"],
             eta=case["ours"].get("eta", 0.0),
         )
         for name, case in CASES.items()
@@ -104,7 +122,13 @@ def analytic_denoiser(schedule: str = "linear", **options) -> Denoiser:
 
 
 def sample(case: dict, arrays: dict) -> jt.Var:
-    denoiser = analytic_denoiser(case["schedule"], guidance_scale=case["guidance"], clip_x0=case["clip"])
+    denoiser = analytic_denoiser(
+        case["schedule"],
+        guidance_scale=case["guidance"],
+        guidance_rescale=case["rescale"],
+        clip_x0=case["clip"],
+        dynamic_thresholding_ratio=case["ratio"],
+    )
     return SAMPLERS[case["sampler"]](
         denoiser,
         jt.array(arrays["z"]),

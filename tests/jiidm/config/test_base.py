@@ -32,17 +32,17 @@ base: smoke
 seed: 3
 data: {size: [128, 96], synthetic_count: 7}
 inference:
-  clip_x0: 3
+  fast_steps: 3
   rounds: [{start_timestep: 9, num_steps: 2, guidance_scale: 2.0}, {start_timestep: 9, num_steps: 1}]
 """
     variant = """
 base: first.yaml
 data: {synthetic_count: 8}
-inference: {clip_x0: null, rounds: [{start_timestep: 5, num_steps: 1}]}
+inference: {fast_steps: 4, rounds: [{start_timestep: 5, num_steps: 1}]}
 """
     config = configs.load_config(write(tmp_path, second=variant, first=base))
     assert (config.seed, config.data.size, config.data.synthetic_count) == (3, (96, 128), 8)
-    assert config.inference.clip_x0 is None
+    assert config.inference.fast_steps == 4
     (only,) = config.inference.rounds
     assert (only.start_timestep, only.num_steps, only.guidance_scale) == (5, 1, 1.0)
 

@@ -9,10 +9,12 @@ from jiidm.config.schema import Config, Round
 
 
 def test_saved_configs_are_read_by_the_rules_of_their_time(monkeypatch):
-    monkeypatch.setattr(history, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.clip_x0"})
+    monkeypatch.setattr(
+        history, "RENAMED", {"data.pictures": "data.synthetic_count", "unet.eps": "inference.fast_steps"}
+    )
     saved = {"data": {"pictures": 7}, "unet": {"eps": 3}}
     config = configs.from_saved(saved, "old.safetensors")
-    assert (config.data.synthetic_count, config.inference.clip_x0) == (7, 3.0)
+    assert (config.data.synthetic_count, config.inference.fast_steps) == (7, 3)
     assert saved == {"data": {"pictures": 7}, "unet": {"eps": 3}}
     assert "unknown key data.pictures" in message_of(configs.from_dict, {"data": {"pictures": 7}}, "new.yaml")
 
@@ -28,7 +30,19 @@ def test_the_released_codes_defects_are_read_from_where_they_once_were():
         assert saved == {"inference": {"rounds": rounds, "jpeg_between_rounds": 75}} and "noise_timestep" in rounds[0]
 
 
+@pytest.mark.parametrize("bound", [4.0, None])
+def test_a_bound_that_was_one_for_all_rounds_is_that_of_each(bound):
+    saved = {
+        "inference": {"rounds": [{"start_timestep": start, "num_steps": 9} for start in (598, 380)], "clip_x0": bound}
+    }
+    rounds = configs.from_saved(saved, "old.safetensors").inference.rounds
+    assert rounds == (Round(598, 9, clip_x0=bound), Round(380, 9, clip_x0=bound))
+    assert saved["inference"]["clip_x0"] == bound and "clip_x0" not in saved["inference"]["rounds"][0]
+
+
 def test_what_replaces_an_old_key_is_told(smoke):
+    for given in ("inference.clip_x0=5", "inference.clip_x0=null"):
+        assert message_of(configs.override, smoke, [given]).endswith("it is inference.rounds.N.clip_x0 now")
     told = message_of(configs.override, smoke, ["inference.rounds.1.noise_timestep=5"])
     assert told.endswith("it is released.noise_timesteps now")
     assert message_of(configs.override, smoke, ["inference.jpeg_between_rounds=5"]).endswith(

@@ -55,8 +55,9 @@ def test_numbers_that_yaml_reads_as_strings(tmp_path):
 
 
 def test_null_is_allowed_where_there_is_a_choice(tmp_path):
-    assert configs.load_config(write(tmp_path, "inference: {clip_x0: null}")).inference.clip_x0 is None
-    assert configs.load_config(write(tmp_path, "inference: {clip_x0: 4}")).inference.clip_x0 == 4.0
+    for text, expected in (("null", None), ("4", 4.0)):
+        rounds = f"inference: {{rounds: [{{start_timestep: 9, num_steps: 1, clip_x0: {text}}}]}}"
+        assert configs.load_config(write(tmp_path, rounds)).inference.rounds[0].clip_x0 == expected
 
 
 def test_what_older_files_do_not_say_has_a_default():
@@ -172,7 +173,12 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
         ("diffusion_training.learning_rate", "nan"),
         ("diffusion_training.learning_rate", ".inf"),
         ("diffusion_training.weight_decay", ".nan"),
-        ("inference.clip_x0", "1" + "0" * 400),
+        ("inference.rounds.0.clip_x0", "1" + "0" * 400),
+        ("inference.rounds.0.clip_x0", "0"),
+        ("inference.rounds.0.guidance_rescale", "1.1"),
+        ("inference.rounds.0.guidance_rescale", "null"),
+        ("inference.rounds.0.dynamic_thresholding_ratio", "0"),
+        ("inference.rounds.0.dynamic_thresholding_ratio", "1.1"),
         ("autoencoder.channel_mult", "[]"),
         ("autoencoder.channel_mult", "[1, 0]"),
         ("unet.channel_mult", "[]"),
@@ -204,6 +210,14 @@ def test_a_round_cannot_be_even_in_log_snr_from_pure_noise():
         assert told in message_of(configs.load_config, name, [rounds, *more])
         configs.load_config(name, [rounds.replace("999", "998"), *more])
     configs.load_config("iidm", [rounds])
+
+
+def test_dynamic_thresholding_needs_the_range_to_shrink_to():
+    ratio = "inference.rounds.1.dynamic_thresholding_ratio"
+    told = f"{ratio} is 0.99, expected null, or clip_x0 beside it"
+    assert told in message_of(configs.load_config, "demo", [f"{ratio}=0.99"])
+    rounds = configs.load_config("demo", ["inference.rounds.1.clip_x0=2", f"{ratio}=0.99"]).inference.rounds
+    assert (rounds[1].clip_x0, rounds[1].dynamic_thresholding_ratio) == (2.0, 0.99)
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -299,14 +313,14 @@ def test_set_overrides_values_of_every_kind(smoke):
         "name=other",
         "diffusion_training.learning_rate=1e-5",
         "data.size=[128, 96]",
-        "inference.clip_x0=3",
+        "inference.fast_steps=3",
         "unet.learn_variance=false",
         "inference.rounds=[{start_timestep: 9, num_steps: 2, sampler: ddpm}]",
     ]
     changed = configs.override(smoke, assignments)
     assert changed.seed == 7 and changed.name == "other" and changed.data.size == (96, 128)
     assert changed.diffusion_training.learning_rate == 1e-5
-    assert changed.inference.clip_x0 == 3.0 and changed.unet.learn_variance is False
+    assert changed.inference.fast_steps == 3 and changed.unet.learn_variance is False
     assert changed.inference.rounds == (Round(9, 2, "ddpm"),)
     assert changed.autoencoder == smoke.autoencoder and smoke.seed == 0
     assert configs.load_config("smoke", assignments) == changed

@@ -121,6 +121,8 @@ class TestMadeBy:
             ("inference.rounds.1.num_steps=1", "inference.rounds.1.num_steps"),
             ("inference.jpeg_quality=75", "inference.jpeg_quality"),
             ("inference.color_space=lalphabeta", "inference.color_space"),
+            ("inference.rounds.1.clip_x0=2", "inference.clip_x0"),
+            ("inference.rounds.0.guidance_rescale=0.7", "inference.rounds.0.guidance_rescale"),
             ("released.jpeg_between_rounds=75", "inference.jpeg_between_rounds"),
             ("released.noise_timesteps=[600, 399]", "inference.rounds.1.noise_timestep"),
             ("schedule.beta_end=0.03", "schedule.beta_end"),

@@ -46,7 +46,7 @@ def paper_model(smoke, smoke_model, tmp_path_factory):
     """The same weights under the paper's schedule and one round from its T = 320."""
     tree = configs.to_dict(smoke)
     tree["schedule"]["kind"] = "paper"
-    tree["inference"] |= {"rounds": [{"start_timestep": 319, "num_steps": 2}], "clip_x0": 4.0}
+    tree["inference"] |= {"rounds": [{"start_timestep": 319, "num_steps": 2, "clip_x0": 4.0}]}
     path = tmp_path_factory.mktemp("paper") / "model.safetensors"
     checkpoint.save(path, checkpoint.load(smoke_model).arrays, {"config": tree})
     return path
@@ -58,7 +58,7 @@ class TestRows:
         assert list(found) == ["DM", "I2I", "I2I+RF", "I2I+RF+CT", "I2I+RF+CT+ME"]
         first, second = smoke.inference.rounds
         rounds = {name: trial.config.inference.rounds for name, trial in found.items()}
-        assert rounds["DM"] == (dataclasses.replace(first, start_timestep=999),)
+        assert rounds["DM"] == (dataclasses.replace(first, start_timestep=999, **ablation.DM_SETTINGS),)
         assert rounds["I2I"] == (first,)
         assert rounds["I2I+RF"] == (first, dataclasses.replace(second, color_transfer=False))
         assert rounds["I2I+RF+CT"] == rounds["I2I+RF+CT+ME"] == smoke.inference.rounds and second.color_transfer
