@@ -62,6 +62,7 @@ def _add_encode(actions: Any) -> None:
     parser.add_argument("out", type=Path, help="folder for the latents")
     help = "model whose autoencoder encodes (default: last finished run, else shipped)"
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
+    options.add_shard_option(parser)
     options.add_device_option(parser)
 
 
@@ -77,8 +78,9 @@ def _encode(arguments: argparse.Namespace) -> None:
     autoencoder, pairs = model.load_autoencoder(config.autoencoder), find_pairs(arguments.data)
     hashes = hash_files(files_of(pairs))
     size, downsample = config.data.size, config.autoencoder.downsample
-    encode_dataset(autoencoder, model.sha256, pairs, hashes, arguments.out, size, downsample)
-    print(f"{len(pairs)} pairs encoded in {arguments.out}")
+    shard = arguments.shard
+    encode_dataset(autoencoder, model.sha256, pairs, hashes, arguments.out, size, downsample, shard)
+    print(f"{len(pairs)} pairs{f', {shard},' if shard.count > 1 else ''} encoded in {arguments.out}")
 
 
 def _add_synth(actions: Any) -> None:

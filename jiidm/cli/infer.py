@@ -27,6 +27,7 @@ def add_infer(commands: Any) -> None:
   jiidm infer                                  generated masks and references -> out/
   jiidm infer test_masks/ refs.json out/       one OUT/<mask>.jpg for every mask
   jiidm infer test_masks/ refs.json out/ --data train/ --checkpoint runs/a/model.safetensors
+  jiidm infer test_masks/ refs.json out/ --shard 2/8       the second of eight parts; all may run at once
 Images that are there already are kept, so an interrupted call goes on. OUT/_run has the contact sheet.""",
     )
     parser.add_argument("masks", nargs="?", type=Path, help="folder of 8-bit label PNGs, classes 0-28")
@@ -41,6 +42,7 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     help = "few steps a round (inference.fast_steps) for nearly the same images"
     parser.add_argument("--fast", action="store_true", help=help)
     options.add_seed_option(parser)
+    options.add_shard_option(parser)
     options.add_dry_run_option(parser, "check the inputs, print the model's size and stop")
     options.add_device_option(parser)
 
@@ -56,6 +58,8 @@ def _infer(arguments: argparse.Namespace) -> None:
         raise InputError("give MASKS, REFS.json and OUT, or none of them")
     if arguments.data and not arguments.masks:
         raise InputError(f"--data {arguments.data}: goes with MASKS, REFS.json and OUT")
+    if arguments.shard.count > 1 and not arguments.masks:
+        raise InputError("--shard: goes with MASKS, REFS.json and OUT")
     options.refuse_unused(arguments.set, "infer", options.TRAINING_ONLY)
     if not arguments.fast:
         options.refuse_unused(arguments.set, "infer without --fast", ("inference.fast_steps",))
@@ -79,7 +83,7 @@ def _infer(arguments: argparse.Namespace) -> None:
     folder.claim(identity, jobs, remake=demo)
 
     load_pipeline, more = _method_of(model, config)
-    generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, **more)
+    generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, shard=arguments.shard, **more)
 
 
 def _method_of(model: ModelFile, config: Config) -> tuple[Callable[[], Generates], dict[str, Any]]:

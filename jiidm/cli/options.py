@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jiidm.errors import InputError
 from jiidm.size import Size
+from jiidm.system.shards import WHOLE, Shard, parse_shard
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
@@ -169,6 +170,18 @@ def add_mask_options(parser: argparse.ArgumentParser, required: bool) -> None:
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="ROOT", help="training data whose imgs/ holds the references")
+
+
+def add_shard_option(parser: argparse.ArgumentParser) -> None:
+    help = "do part I of N only, I from 1; `slurm` takes it from the task's place in its job array"
+    parser.add_argument("--shard", type=_shard, default=WHOLE, metavar="I/N", help=help)
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_evaluator_options(parser: argparse.ArgumentParser) -> None:

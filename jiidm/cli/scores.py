@@ -34,6 +34,7 @@ A score is absent where its weights or photos are not given. T is absent where a
         "--real", type=Path, metavar="DIR", help="folder of real photos, or a data folder, that FID compares with"
     )
     options.add_evaluator_options(parser)
+    options.add_shard_option(parser)
     options.add_device_option(parser)
 
 
@@ -54,9 +55,19 @@ def _score(arguments: argparse.Namespace) -> int:
         logger.warning(told, folder, len(outdated), outdated[0].stem)
     folder.prepare()
     options.start_jittor(arguments.device)
-    from jiidm.evaluate.score import examine
+    from jiidm.evaluate.score import examine, examine_shard
 
-    card = examine(arguments.out, jobs, options.load_evaluators(arguments), arguments.real).card
+    given = arguments.out, jobs, options.load_evaluators(arguments), arguments.real
+    if arguments.shard.count > 1:
+        with _writing(arguments.out):
+            examined = examine_shard(*given, arguments.shard)
+        if examined is None:
+            print(f"{arguments.shard} is scored; the part that comes last writes the scores")
+            return 0
+        print(f"{arguments.shard} is scored, and all others")
+    else:
+        examined = examine(*given)
+    card = examined.card
     with _writing(arguments.out):
         path = scorecard.save(arguments.out, card)
     print(scorecard.as_table([(str(arguments.out), card["scores"])]))

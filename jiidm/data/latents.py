@@ -17,6 +17,7 @@ from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
+from jiidm.system.shards import WHOLE, Shard
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.files import save_npz
 from ldm_jittor.pixels import to_model
@@ -35,27 +36,28 @@ def encode_dataset(
     folder: str | os.PathLike,
     size: Size,
     downsample: int,
+    shard: Shard = WHOLE,
 ) -> None:
-    """Write `folder`/<stem>.npz for every pair that has none of its own yet, so that an interrupted call goes on.
+    """Write `folder`/<stem>.npz for every pair of the shard that has none yet, so that an interrupted call goes on.
 
     Each holds `latents` float32 [2,C,h,w], unscaled, and `masks` uint8 [2,h,w]. The second of the two is flipped left
     to right. Masks shrink by nearest neighbour, as the U-Net itself would shrink them. `made_from` holds the hashes of
     photo and mask. A file without these hashes, or of others, is encoded again.
 
     weights: the SHA-256 of the autoencoder's file. hashes: those of the pairs' files. Batches are cut from all pairs,
-    so that latents do not depend on which are missing. Raises InputError where the folder holds latents of another
-    autoencoder or size, and for a file that changes meanwhile.
+    so that latents do not depend on which are missing; a shard takes whole batches. Raises InputError where the folder
+    holds latents of another autoencoder or size, and for a file that changes meanwhile.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     made_by = {"autoencoder": weights, "size": list(size[::-1]), "downsample": downsample}
     claim(folder / RECORD, made_by, "choose another folder for these latents")
     made_from = {pair.stem: [hashes[pair.image], hashes[pair.label]] for pair in pairs}
-    missing = _missing(folder, made_from)
+    batches = shard.of([pairs[start : start + IMAGES_PER_BATCH] for start in range(0, len(pairs), IMAGES_PER_BATCH)])
+    missing = _missing(folder, {pair.stem: made_from[pair.stem] for batch in batches for pair in batch})
     latent_size = Size(size.height // downsample, size.width // downsample)
     with StepBar(total=len(missing), desc="encoding latents", unit="image", disable=not missing) as progress:
-        for start in range(0, len(pairs), IMAGES_PER_BATCH):
-            batch = pairs[start : start + IMAGES_PER_BATCH]
+        for batch in batches:
             wanted = missing.intersection(pair.stem for pair in batch)
             if not wanted:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from jiidm.data.images import load_image, load_mask
 from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate import inception, metrics, segmenter, statistics
+from jiidm.evaluate.findings import FindingParts, Findings
 from jiidm.evaluate.nima import Aesthetic
 from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network
@@ -22,6 +23,7 @@ from jiidm.inference import scorecard
 from jiidm.inference.inputs import Job
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
+from jiidm.system.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -34,25 +36,15 @@ class Evaluators:
     aesthetic: Aesthetic | None = None
 
 
+Moments = tuple[np.ndarray, np.ndarray]
+"""Mean [D] and covariance [D,D] of features."""
+
+
 class _Batch(NamedTuple):
     stems: list[str]
     images: np.ndarray  # uint8 [N,H,W,3]
     masks: np.ndarray  # uint8 [N,H,W]
     similarities: list[float]
-
-
-@dataclass
-class _Findings:
-    """What the networks found in the images so far; fractions are percentages here."""
-
-    images: dict[str, dict[str, float]] = field(default_factory=dict)
-    pixels: list[int] = field(default_factory=list)
-    features: list[np.ndarray] = field(default_factory=list)
-
-    def overall(self) -> dict[str, float]:
-        """M is the mean over all pixels; the others are means over all images."""
-        columns = {key: [image[key] for image in self.images.values()] for key in next(iter(self.images.values()))}
-        return {key: float(np.average(c, weights=self.pixels if key == "M" else None)) for key, c in columns.items()}
 
 
 class Examined(NamedTuple):
@@ -61,8 +53,8 @@ class Examined(NamedTuple):
     card: dict[str, Any]
     features: np.ndarray | None
     """[N,D], a row per image in the order of card["images"]."""
-    reality: tuple[np.ndarray, np.ndarray] | None
-    """Mean [D] and covariance [D,D] of the real photos' features."""
+    reality: Moments | None
+    """Of the real photos' features."""
 
 
 def load_fd_network(inception_weights: Path | None) -> tuple[str, Network]:
@@ -84,14 +76,46 @@ def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators,
     """
     batches = _cut(jobs)
     photos = statistics.find_photos(real) if real else []
-    reality = statistics.photo_statistics(photos, _common_size(batches), evaluators.fd_network) if photos else None
+    reality = _reality(photos, batches, evaluators)
     found = _run(Path(out), batches, evaluators, with_features=bool(photos))
+    return _examined(out, evaluators, photos, reality, found)
+
+
+def examine_shard(
+    out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None, shard: Shard
+) -> Examined | None:
+    """`examine`, for a part of the images. Returns None as long as other parts are missing.
+
+    `out`/_run/scores_parts keeps what is found. A part that is kept there, for the same images and networks, is not
+    scored again. The shard that comes last returns what `examine` would.
+    """
+    batches = _cut(jobs)
+    photos = statistics.find_photos(real) if real else []
+    if photos:
+        _common_size(batches)
+    parts = FindingParts(Path(out), batches, _made_with(evaluators, photos), shard.count, bool(photos))
+    if parts.load(shard.number) is None:
+        parts.save(shard.number, _run(Path(out), parts.own(shard.number), evaluators, with_features=bool(photos)))
+    found = parts.joined()
+    return None if found is None else _examined(out, evaluators, photos, _reality(photos, batches, evaluators), found)
+
+
+def _reality(photos: Sequence[Path], batches: Sequence[Sequence[Job]], evaluators: Evaluators) -> Moments | None:
+    """Those of the real photos, if there are any."""
+    if not photos:
+        return None
+    return statistics.photo_statistics(photos, _common_size(batches), evaluators.fd_network)
+
+
+def _examined(
+    out: str | os.PathLike, evaluators: Evaluators, photos: Sequence[Path], reality: Moments | None, found: Findings
+) -> Examined:
     scores, features, warnings = found.overall(), None, []
     if reality:
         features = np.concatenate(found.features)[np.argsort(list(found.images))]
         mu, sigma = metrics.gaussian(features)
         scores[evaluators.fd_name] = metrics.frechet_distance(mu, sigma, *reality)
-        warnings = _doubts(min(len(jobs), len(photos)), len(mu), evaluators.fd_name)
+        warnings = _doubts(min(len(found.images), len(photos)), len(mu), evaluators.fd_name)
     if {"M", "A", "FID", "S"} <= scores.keys():
         scores["T"] = metrics.total_score(scores["M"], scores["A"], scores["FID"], scores["S"])
     card = {
@@ -100,7 +124,7 @@ def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators,
         "absent": _absent(scores, bool(photos)),
         "warnings": warnings,
         "made_with": _made_with(evaluators, photos),
-        "outputs": {"count": len(jobs), "sha256": scorecard.digest(out, found.images)},
+        "outputs": {"count": len(found.images), "sha256": scorecard.digest(out, found.images)},
         "images": {stem: _rounded(found.images[stem]) for stem in sorted(found.images)},
     }
     return Examined(card, features, reality)
@@ -124,8 +148,8 @@ def _common_size(batches: Sequence[Sequence[Job]]) -> Size:
     return first.size
 
 
-def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, with_features: bool) -> _Findings:
-    found = _Findings()
+def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, with_features: bool) -> Findings:
+    found = Findings()
     with StepBar(total=sum(map(len, batches)), desc="scoring", unit="image") as progress:
         for _, batch in load_ahead(lambda step: _load(out, batches[step]), range(len(batches))):
             predictions = evaluators.segmenter.predict(batch.images)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,21 @@ class OutputFolder:
         of which nothing is recorded are kept, and that is said.
         """
         self.prepare()
+        with self._claiming():
+            self._claim(identity, jobs, remake)
+
+    @contextlib.contextmanager
+    def _claiming(self) -> Iterator[None]:
+        """One process at a time claims: two could remove the outdated images, one of them when new ones are there."""
+        handle = os.open(self.run_folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _claim(self, identity: Mapping[str, Any], jobs: Sequence[Job], remake: bool) -> None:
         refuse_first(self.stray_images(job.stem for job in jobs))
         manifest = self._manifest()
         before = manifest.get("made_by", identity)

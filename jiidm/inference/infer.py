@@ -16,6 +16,7 @@ from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
+from jiidm.system.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
@@ -33,6 +34,9 @@ class Generates(Protocol):
 
     config: Config
 
+    @property
+    def batch_size(self) -> int: ...
+
     def num_steps(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int: ...
 
     @property
@@ -47,30 +51,35 @@ def generate_images(
     identity: Mapping[str, Any],
     *,
     seed: int,
+    shard: Shard = WHOLE,
     **options: Any,
 ) -> int:
-    """Make every missing image of `jobs` in a folder that `identity` has claimed; returns how many were made.
+    """Make every missing image of a shard of `jobs` in a folder that `identity` has claimed; returns how many it made.
 
+    A shard takes whole batches, because an image depends on its batch in the last digits. The shard that completes the
+    folder checks it and draws the contact sheet.
     load_pipeline: is called if an image is missing; it loads the model of `model_path`. `seed` and `options`
     are those of its `stream`. Raises InputError for a file that changes meanwhile, for a folder that another process
     uses for other images, and for a finished folder that is not fit to submit.
     """
-    missing = {job.stem: job for job in folder.pending(jobs)}
-    if not missing:
+    pending = folder.pending(jobs)
+    if not pending:
         logger.info("nothing to do: all %d images are in %s", len(jobs), folder)
         if not (folder.run_folder / SHEET).exists():  # an earlier call stopped before it drew the sheet
             _draw_sheet(folder, jobs[:SHEET_ROWS], {}, identity)
         return 0
     pipeline = load_pipeline()
-    from jiidm.pipeline import Input
+    from jiidm.pipeline import Input, batches
 
     config = pipeline.config
+    inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
+    own = {input_.name for batch in shard.of(batches(inputs, pipeline.batch_size, None)) for input_ in batch}
+    missing = {job.stem: job for job in pending if job.stem in own}
     folder.write_manifest(identity, jobs, model_path, config)
     starts = folder.run_folder / "starts"
     if not config.is_gan:
         starts.mkdir(exist_ok=True)
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
-    inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
     rows = {}
     steps = pipeline.num_steps(inputs, wanted=missing)
     with StepBar(total=steps, desc=f"generating {len(missing)} images", unit="step") as progress:
@@ -91,6 +100,11 @@ def generate_images(
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)
             folder.write(result.name, image, config.inference.jpeg_quality)
+    if shard.count > 1:
+        left = len(folder.pending(jobs))
+        logger.info("%s: %d images made; %d of %d are in %s", shard, len(missing), len(jobs) - left, len(jobs), folder)
+        if left:  # for the other shards
+            return len(missing)
     refuse_first(folder.faults(jobs))
     _draw_sheet(folder, jobs[:SHEET_ROWS], rows, identity)
     logger.info("%d images made, %d in %s", len(missing), len(jobs), folder)

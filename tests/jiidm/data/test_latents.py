@@ -14,6 +14,7 @@ from jiidm.data.pairs import files_of, find_pairs
 from jiidm.errors import InputError
 from jiidm.model.files import load_model
 from jiidm.size import Size
+from jiidm.system.shards import Shard
 from ldm_jittor.files import read_json
 from ldm_jittor.pixels import to_model
 
@@ -208,3 +209,13 @@ def test_the_dataset_scales_latents_and_leaves_masks(cache, pairs):
         assert latent.dtype == np.float32 and mask.dtype == np.uint8
         np.testing.assert_array_equal(latent, stored["latents"][flip] * np.float32(0.5))
         np.testing.assert_array_equal(mask, stored["masks"][flip])
+
+
+def test_shards_write_the_same_bytes(cache, autoencoder, pairs, tmp_path):
+    hashes = hash_files(files_of(pairs))
+    for number, found in ((2, 2), (1, 6)):  # six pairs are a batch of four and one of two
+        encode_dataset(autoencoder, "a" * 64, pairs, hashes, tmp_path, SIZE, FACTOR, Shard(number, 2))
+        assert len(list(tmp_path.glob("*.npz"))) == found
+    assert [content for _, content in contents(tmp_path).values()] == [
+        content for _, content in contents(cache).values()
+    ]

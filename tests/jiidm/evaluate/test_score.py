@@ -10,11 +10,12 @@ from networks import Brightness, Redness
 from jiidm.data import images
 from jiidm.errors import InputError
 from jiidm.evaluate import inception, metrics
-from jiidm.evaluate.score import Evaluators, examine, load_fd_network
+from jiidm.evaluate.score import Evaluators, examine, examine_shard, load_fd_network
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
 from jiidm.size import Size
+from jiidm.system.shards import Shard
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -171,3 +172,28 @@ def test_a_distance_is_fid_with_inceptions_weights_only(monkeypatch, tmp_path):
     assert name == "fd_seg" and network.name == "SegFormer tiny (segmenter.safetensors)"
     monkeypatch.setattr(inception, "load", lambda path: path)
     assert load_fd_network(tmp_path) == ("FID", tmp_path)
+
+
+class TestShards:
+    def test_the_last_part_finds_what_one_call_finds(self, tmp_path, jobs, real):
+        whole = examine(tmp_path / "out", jobs, plain(), real).card
+        given = tmp_path / "out", jobs, plain(), real
+        (tmp_path / "out" / "_run").mkdir()
+        assert examine_shard(*given, Shard(2, 3)) is None  # 11 images are two batches: part 3 is empty
+        assert examine_shard(*given, Shard(3, 3)) is None
+        assert examine_shard(*given, Shard(1, 3)).card == whole
+
+    def test_a_part_of_changed_images_does_not_count(self, tmp_path, jobs):
+        given = tmp_path / "out", jobs, plain(), None
+        (tmp_path / "out" / "_run").mkdir()
+        assert examine_shard(*given, Shard(1, 2)) is None
+        images.save_jpeg(tmp_path / "out" / f"{jobs[0].stem}.jpg", np.zeros((48, 64, 3), np.uint8))
+        assert examine_shard(*given, Shard(2, 2)) is None
+        assert examine_shard(*given, Shard(1, 2)).card == examine(*given).card
+
+    def test_a_part_that_is_there_is_not_scored_again(self, tmp_path, jobs, monkeypatch):
+        given = tmp_path / "out", jobs, plain(), None
+        (tmp_path / "out" / "_run").mkdir()
+        examine_shard(*given, Shard(1, 2))
+        monkeypatch.setattr(Brightness, "predict", None)
+        assert examine_shard(*given, Shard(1, 2)) is None
