@@ -38,6 +38,7 @@ LOADS_JITTOR = {
     *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
+    *(f"jiidm.experiments.selftest.{name}" for name in ("checks", "operators", "networks", "run")),
     *(f"jiidm.baselines.{name}" for name in ("build", "losses", "model", "stage", "pipeline", "run")),
     "jiidm.__main__",  # runs the command line
 }

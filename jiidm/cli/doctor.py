@@ -6,16 +6,47 @@ import argparse
 from typing import Any
 
 from jiidm.cli import options
+from jiidm.errors import InputError
 
 
 def add_doctor(commands: Any) -> None:
     parser = options.add_command(
-        commands, "doctor", _doctor, "Check whether this machine can run Jittor, and say what to mend."
+        commands,
+        "doctor",
+        _doctor,
+        "Check whether this machine can run Jittor, and say what to mend.",
+        """examples:
+  jiidm doctor                 what is installed, and one convolution
+  jiidm doctor --selftest      whether the device computes rightly, and how fast; run it before long trainings""",
     )
-    parser.add_argument("--quick", action="store_true", help="do not import Jittor")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="do not import Jittor")
+    help = "compare every operator with its formula, and networks and training steps with the CPU, in two minutes"
+    which.add_argument("--selftest", action="store_true", help=help)
+    options.add_device_option(parser)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.selftest:
+        options.start_jittor(arguments.device)
+        return _selftest()
+    if arguments.device != "auto":
+        raise InputError(f"--device {arguments.device}: the checks look at every device; only --selftest takes one")
     from jiidm.system import doctor
 
     return doctor.run(arguments.quick)
+
+
+def _selftest() -> int:
+    import jittor as jt
+
+    from jiidm.experiments.selftest.checks import as_table, rounds_products
+    from jiidm.experiments.selftest.run import run
+
+    device, rows = "cuda" if jt.flags.use_cuda else "cpu", run()
+    failed = [row.name for row in rows if not row.passes(device)]
+    print(as_table(rows, device))
+    if device == "cuda" and rounds_products(rows):
+        print("products are rounded to TF32 here; NVIDIA_TF32_OVERRIDE=0 in the environment keeps them in float32")
+    print(f"{len(rows) - len(failed)} of {len(rows)} checks passed{'; wrong: ' + ', '.join(failed) if failed else ''}")
+    return int(bool(failed))

@@ -153,6 +153,8 @@ def check_cuda() -> Check:
         return Check("CUDA", "ok", f"used, with {cuda.nvcc}")
     if os.environ.get(runtime.NVCC_PATH) == "" or runtime.driver_problem():
         return Check("CUDA", "ok", f"not used: {cuda.reason}")
+    if runtime.too_new(runtime.compute_capability()):
+        return Check("CUDA", "warn", f"not used: {cuda.reason}; no toolkit mends that, and the CPU computes")
     remedy = f"{sys.executable} -m jittor_utils.install_cuda"
     return Check("CUDA", "warn", f"not used: {cuda.reason}", remedy)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -26,6 +28,10 @@ DEVICES = ("auto", "cpu", "cuda")
 NVCC_PATH, CC_PATH, PYTHON_CONFIG_PATH = "nvcc_path", "cc_path", "python_config_path"
 # What Jittor 1.3.11 links with on CUDA; the "infer" library tells cuDNN 8, which it needs, from cuDNN 9.
 CUDA_LIBRARIES = ("cublas", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops_infer")
+CAPABILITY_ATTRIBUTES = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+# The latest compute capability that Jittor 1.3.11 compiles for, from a version of the toolkit on.
+NEWEST_CAPABILITY = (((11, 8), (9, 0)), ((11, 1), (8, 6)), ((11, 0), (8, 0)), ((0, 0), (7, 5)))
+NEWEST_TOOLKIT = NEWEST_CAPABILITY[0][0]
 
 
 @dataclass(frozen=True)
@@ -147,10 +153,14 @@ def find_cuda() -> Cuda:
     reason = driver_problem()
     if reason:
         return Cuda("", reason)
+    capability = compute_capability()
+    reason = too_new(capability)
+    if reason:
+        return Cuda("", reason)
     compilers = nvcc_candidates()
     if not compilers:
         return Cuda("", "a GPU is visible but the CUDA compiler nvcc was not found")
-    problems = [toolkit_problem(nvcc) for nvcc in compilers]
+    problems = [toolkit_problem(nvcc) or too_new(capability, nvcc_version(nvcc), nvcc) for nvcc in compilers]
     for nvcc, problem in zip(compilers, problems):
         if not problem:
             return Cuda(str(nvcc), "")
@@ -170,6 +180,43 @@ def driver_problem() -> str:
     if driver.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1:
         return "the NVIDIA driver shows no GPU"
     return ""
+
+
+def compute_capability() -> tuple[int, int]:
+    """(major, minor) of the first visible GPU, the one that Jittor uses; (0, 0) where the driver does not tell."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0, 0
+    device, numbers = ctypes.c_int(), (ctypes.c_int(), ctypes.c_int())
+    failed = driver.cuDeviceGet(ctypes.byref(device), 0)
+    for number, attribute in zip(numbers, CAPABILITY_ATTRIBUTES):
+        failed = failed or driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
+    return (0, 0) if failed else (numbers[0].value, numbers[1].value)
+
+
+def too_new(capability: tuple[int, int], toolkit: tuple[int, int] = NEWEST_TOOLKIT, nvcc: Path | None = None) -> str:
+    """Why code that Jittor compiles does not run on a GPU of this capability; "" where it does.
+
+    Jittor writes machine code without PTX, for no later capability than it knows for the version of nvcc. A GPU runs
+    machine code of its own major capability only.
+    """
+    newest = next(capability for version, capability in NEWEST_CAPABILITY if toolkit >= version)
+    if capability[0] <= newest[0]:
+        return ""
+    gpu, limit = (".".join(map(str, each)) for each in (capability, newest))
+    by = f", with {nvcc} of CUDA {toolkit[0]}.{toolkit[1]}" if nvcc else ""
+    return f"the GPU has compute capability {gpu}, and Jittor 1.3 compiles for {limit} at most{by}"
+
+
+def nvcc_version(nvcc: Path) -> tuple[int, int]:
+    """(major, minor) of the toolkit; `NEWEST_TOOLKIT` where nvcc does not tell."""
+    try:
+        told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return NEWEST_TOOLKIT
+    found = re.search(r"release (\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else NEWEST_TOOLKIT
 
 
 def nvcc_candidates() -> list[Path]:

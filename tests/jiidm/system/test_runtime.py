@@ -113,6 +113,46 @@ def test_driver_problems_are_told(monkeypatch, init, devices, reason):
     assert reason in problem and bool(reason) == bool(problem)
 
 
+def gpu(major: int, minor: int):
+    """A driver that shows one GPU of this compute capability."""
+
+    def attribute(pointer, number, device):
+        pointer._obj.value = {75: major, 76: minor}[number]
+        return 0
+
+    shown = driver(0, 1)
+    return SimpleNamespace(**vars(shown), cuDeviceGet=lambda pointer, number: 0, cuDeviceGetAttribute=attribute)
+
+
+@pytest.mark.parametrize(
+    "capability, toolkit, fits",
+    [
+        ((7, 5), "12.2", True),
+        ((8, 9), "11.5", True),  # sm_86's code runs on it
+        ((9, 0), "12.2", True),
+        ((9, 0), "11.7", False),
+        ((8, 6), "10.2", False),
+        ((10, 0), "12.8", False),
+        ((12, 0), "12.8", False),
+    ],
+)
+def test_a_gpu_that_jittors_code_does_not_run_on_leaves_the_cpu_and_says_why(
+    monkeypatch, tmp_path, capability, toolkit, fits
+):
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {toolkit}, V{toolkit}.1'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: gpu(*capability))
+    monkeypatch.setattr(runtime, "nvcc_candidates", lambda: [nvcc])
+    monkeypatch.setattr(runtime, "toolkit_problem", lambda nvcc: "")
+    if not fits:
+        with pytest.raises(InputError, match="--device cuda: the GPU has compute capability"):
+            runtime.prepare("cuda")
+    chosen = runtime.prepare("auto")
+    assert chosen.device == ("cuda" if fits else "cpu")
+    assert fits or f"compute capability {capability[0]}.{capability[1]}" in chosen.note
+
+
 def test_a_missing_driver_is_told(monkeypatch):
     def refuse(name):
         raise OSError(name)

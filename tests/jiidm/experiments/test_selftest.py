@@ -1,0 +1,96 @@
+"""The self-test finds what is wrong: each check passes here, and fails where its operator or network is spoiled."""
+
+import jittor as jt
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+from scipy.special import expit, softmax
+
+from jiidm.cli.main import main
+from jiidm.experiments.selftest import checks, formulas, networks, operators, run
+from ldm_jittor import layers, ops
+
+OPERATORS = {operator.name: operator for operator in operators.operators()}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_pass_here_and_a_spoiled_one_fails(name):
+    operator = OPERATORS[name]
+    row = operators.check_operator(operator)
+    assert row.passes("cpu"), row
+
+    def spoiled(*inputs):
+        return operator.ours(*inputs) + 1e-3 * jt.sin(3 * inputs[0]).sum()  # the same number everywhere
+
+    row = operators.check_operator(operator._replace(ours=spoiled))
+    assert not row.passes("cpu")
+
+
+def test_a_wrong_gradient_and_a_nan_fail():
+    class Half(jt.Function):
+        def execute(self, x):
+            return x * 2.0
+
+        def grad(self, grad_y):
+            return grad_y * 1.98
+
+    row = operators.check_operator(OPERATORS["upsampling"]._replace(ours=Half(), formula=lambda x: 2 * x))
+    assert 1e-3 < row.difference < 0.1 and not row.passes("cpu")
+    nan = OPERATORS["halving"]._replace(ours=lambda x: layers.downsample_average(x) * float("nan"))
+    row = operators.check_operator(nan)
+    assert not row.passes("cpu") and not row.passes("cuda")
+
+
+def test_formulas_equal_scipys():
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(1, 3, 9, 8)), rng.normal(size=(4, 3, 3, 3)), rng.normal(size=4)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))[0]
+    maps = [sum(correlate2d(p, k, "valid") for p, k in zip(padded, kernel)) for kernel in weight]
+    expected = np.array(maps)[:, ::2, ::2] + bias[:, None, None]
+    np.testing.assert_allclose(formulas.convolve(x, weight, bias, 2, 1)[0], expected)
+    np.testing.assert_allclose(formulas.silu(x), x * expit(x))
+    q, k, v = rng.normal(size=(3, 2, 4, 5))
+    weights = softmax(q.transpose(0, 2, 1) @ k / 2, axis=-1)
+    np.testing.assert_allclose(formulas.attend(q, k, v), np.einsum("nqk,nck->ncq", weights, v))
+
+
+@pytest.mark.parametrize("modulated, nulls", [(False, False), (True, False), (True, True)])
+def test_the_plain_group_norm_is_the_cores(modulated, nulls):
+    rng = np.random.default_rng(1)
+    shapes = (
+        [(3, 8, 5, 6), (1, 8), (1, 8)] + [(2 if nulls else 3, 8, 5, 6)] * 2 * modulated + [(1, 8, 3, 3)] * 2 * nulls
+    )
+    x, scale, shift, *maps = (jt.array(rng.normal(size=shape).astype(np.float32)) for shape in shapes)
+    ours, plain = (
+        norm(x, 4, scale, shift, maps, silu=True).numpy() for norm in (ops.group_norm, networks._plain_group_norm)
+    )
+    np.testing.assert_allclose(plain, ours, rtol=1e-4, atol=1e-5)
+
+
+def test_a_spoiled_kernel_fails_the_networks(monkeypatch):
+    row = networks.check_network(networks.encode)
+    assert row.passes("cpu") and row.name == "encode"
+    true = ops.attention
+    monkeypatch.setattr(ops, "attention", lambda q, k, v: true(q, k, v) * 1.1)
+    row = networks.check_network(networks.encode)
+    assert not row.passes("cpu")
+    assert ops.attention is not true and ops.attention.__name__ == "<lambda>"  # and it is put back
+
+
+def test_the_optimizers_first_step():
+    row = operators.check_optimizer()
+    assert row.passes("cpu")
+
+
+@pytest.mark.parametrize("difference, status", [(1e-7, 0), (0.5, 1), (float("inf"), 1)])
+def test_the_table_and_the_exit_status_tell(monkeypatch, capsys, difference, status):
+    row = checks.Row("convolution 3x3", checks.PRODUCTS, difference, 1.5)
+    monkeypatch.setattr(run, "run", lambda: [row])
+    assert main(["doctor", "--selftest", "--device", "cpu"]) == status
+    out = capsys.readouterr().out
+    assert ("WRONG" in out) == bool(status) and "convolution 3x3" in out
+    assert f"{1 - status} of 1 checks passed" in out
+
+
+def test_a_device_without_the_selftest_is_refused(refusal):
+    assert "--device cpu" in refusal(["doctor", "--device", "cpu"])
