@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jittor as jt
@@ -110,13 +110,19 @@ class Encoder(nn.Module):
         self.conv_out = Conv2d(channels, out_channels, 3, padding=1)
 
     def execute(self, x: jt.Var) -> jt.Var:
+        for features in self.levels(x):
+            h = features  # the others may go
+        return self.conv_out(self.norm_out(self.mid(h), silu=True))
+
+    def levels(self, x: jt.Var) -> Iterator[jt.Var]:
+        """The features of every resolution, finest first: [B,ch*mult,H/2**i,W/2**i]."""
         h = self.conv_in(x)
         for i, level in enumerate(self.down):
             for block in level.block:
                 h = block(h)
+            yield h
             if i + 1 < len(self.down):
                 h = level.downsample(h)
-        return self.conv_out(self.norm_out(self.mid(h), silu=True))
 
 
 class Decoder(nn.Module):

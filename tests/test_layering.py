@@ -33,13 +33,14 @@ LOADS_JITTOR = {
     *("jiidm.pipeline", "jiidm.data.latents", "jiidm.experiments.starts"),
     *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint")),
     *(f"jiidm.model.gan.{name}" for name in ("norms", "spectral_norm", "generator", "init", "encoder")),
-    *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis")),
+    *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis", "vgg")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score")),
     *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
     *(f"jiidm.experiments.selftest.{name}" for name in ("checks", "operators", "networks", "run")),
-    *(f"jiidm.baselines.{name}" for name in ("build", "losses", "model", "stage", "pipeline", "run")),
+    *(f"jiidm.baselines.{name}" for name in ("adversarial", "build", "losses", "model", "perceptual", "pipeline")),
+    *(f"jiidm.baselines.{name}" for name in ("run", "stage")),
     "jiidm.__main__",  # runs the command line
 }
 """The rest is what `--help`, the set-up scripts and the checks before a run import."""

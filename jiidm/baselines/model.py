@@ -76,10 +76,10 @@ class GANModel(NamedTuple):
 
 
 def discriminator_of(config: Config) -> nn.Module:
-    """The published discriminator of a config's method."""
-    return build_discriminator(
-        config.method, NUM_CLASSES, config.gan_training.discriminator_channels, config.gan.use_vae
-    )
+    """The published discriminator of a config's method, or OASIS'."""
+    training = config.gan_training
+    name = "oasis" if training.adversarial == "oasis" else config.method
+    return build_discriminator(name, NUM_CLASSES, training.discriminator_channels, config.gan.use_vae)
 
 
 @contextlib.contextmanager

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jiidm.baselines.model import GANModel, save_gan
+from jiidm.baselines.perceptual import load as load_perceptual
 from jiidm.baselines.pipeline import GANPipeline
 from jiidm.baselines.stage import STATE_FILE, GANStage
 from jiidm.config.schema import Config
 from jiidm.model.files import MODEL_FILE
-from jiidm.train import settings, validation
+from jiidm.train import networks, settings, validation
 from jiidm.train.data import generate, prepare
 from jiidm.train.lock import occupied
 from jiidm.train.loop import fit
+from jiidm.train.networks import Used
 from jiidm.train.run import provenance_of
 from jiidm.train.state import steps_done
 from ldm_jittor import checkpoint
@@ -39,20 +41,31 @@ def train_gan(config: Config, data: Path | None, folder: Path) -> Path:
 
 
 def _train(config: Config, data: Path | None, folder: Path) -> Path:
+    perceptual_loss = load_perceptual(config.gan_training)
     root = data or generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs, _ = prepare(config, root, folder)
-    provenance = {**provenance_of(len(train_pairs), data), "perceptual_loss": None}
+    perceptual, used = perceptual_loss or (None, None)
+    provenance = {**provenance_of(len(train_pairs), data), "networks": networks.record(folder, [used] if used else [])}
     if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), CHANGEABLE):
         provenance["settings_history"] = history
-    logger.info("%s: trained without the published perceptual loss, which needs VGG-19's weights", config.method)
+    logger.info("%s: %s", config.name, _losses_in_words(config, used))
 
     def show_samples(model: GANModel, picture: Path, on_step: Callable[[], None]) -> None:
         validation.sample_sheet(train_pairs, validation_pairs, GANPipeline(model), picture, on_step)
 
-    stage = GANStage(config, train_pairs, folder, provenance, show_samples)
+    stage = GANStage(config, train_pairs, folder, provenance, show_samples, perceptual)
     steps = fit(stage, folder)
     path = folder / MODEL_FILE
     with stage.final() as model:
         arrays = checkpoint.state_dict(model.network)
         save_gan(path, config, arrays, model.mean_codes, {"steps": steps, **provenance})
     return path
+
+
+def _losses_in_words(config: Config, perceptual: Used | None) -> str:
+    parts = {"hinge": "hinge loss and feature matching", "oasis": "OASIS' segmentation loss"}
+    if perceptual is None:
+        told = "no perceptual loss: the published one needs VGG-19's weights (gan_training.perceptual)"
+    else:
+        told = f"perceptual loss by the features of {perceptual.name}"
+    return f"{parts[config.gan_training.adversarial]}; {told}"

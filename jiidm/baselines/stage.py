@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import jittor as jt
 import numpy as np
 
-from jiidm.baselines import losses as gan_losses
+from jiidm.baselines.adversarial import GAMES
+from jiidm.baselines.losses import kl_divergence
 from jiidm.baselines.model import GAN, GANModel, discriminator_of, evaluating
 from jiidm.classes import NUM_CLASSES, one_hot
 from jiidm.config.schema import Config
 from jiidm.data.distance import distance_map
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import Pair
-from jiidm.model.gan.discriminators import Verdict
 from jiidm.model.gan.sean import Noise
 from jiidm.seeding import generator, normal
 from jiidm.train.checkpoints import samples_path
@@ -66,14 +66,17 @@ class GANStage(Stage):
         folder: Path,
         provenance: dict[str, Any],
         show_samples: Callable[[GANModel, Path, Callable[[], None]], None],
+        perceptual: Callable[[jt.Var, jt.Var], jt.Var] | None = None,
     ):
+        """perceptual: a loss of fake and real images [B,3,H,W] in [-1, 1]."""
         training = config.gan_training
         jt.set_global_seed(config.seed)
         self.config, self.train, self.folder, self.provenance = config, train, folder, provenance
-        self.show_samples = show_samples
+        self.show_samples, self.perceptual = show_samples, perceptual
         self.max_steps, self.log_every = training.max_steps, training.log_every
         self.checkpoint_every = training.checkpoint_every
         self.network, self.discriminator = GAN(config), discriminator_of(config)
+        self.game = GAMES[training.adversarial](self.discriminator, training)
         betas = (0.0, training.adam_beta2)
         rates = [partial(self._rate, rate) for rate in (training.generator_rate, training.discriminator_rate)]
         self.optimizer = Optimizer(self.network, rates[0], betas)
@@ -106,17 +109,17 @@ class GANStage(Stage):
         yield self.optimizer, iter([self._generator_losses(batch, real, segmap)])
         with jt.no_grad():
             fake = self._reconstruct(batch, real, segmap, DISCRIMINATOR_TURN)[0].detach()
-        loss = gan_losses.hinge_loss(*self._judge(segmap, fake, real))
-        yield self.discriminator_optimizer, iter([{"discriminator": loss}])
+        draw = partial(self._draw, batch.numbers)
+        yield self.discriminator_optimizer, iter([self.game.discriminator_terms(segmap, fake, real, draw)])
 
     def _generator_losses(self, batch: Batch, real: jt.Var, segmap: jt.Var) -> dict[str, jt.Var]:
         training = self.config.gan_training
         fake, auxiliary, posterior = self._reconstruct(batch, real, segmap, GENERATOR_TURN)
-        verdicts = self._judge(segmap, fake, real)
-        terms = {"adversarial": gan_losses.adversarial_loss(verdicts[0])}
-        terms["feature_matching"] = training.feature_weight * gan_losses.feature_matching(*verdicts)
+        terms = self.game.generator_terms(segmap, fake, real)
+        if self.perceptual is not None:
+            terms["perceptual"] = training.perceptual_weight * self.perceptual(fake, real)
         if posterior is not None:
-            terms["kl"] = training.kl_weight * gan_losses.kl_divergence(*posterior)
+            terms["kl"] = training.kl_weight * kl_divergence(*posterior)
         if auxiliary is not None:
             terms["auxiliary"] = training.auxiliary_weight * jt.abs(auxiliary - real).mean()
         return {"loss": sum(terms.values()), **terms}
@@ -142,22 +145,6 @@ class GANStage(Stage):
 
     def _draw(self, numbers: range, shape: tuple[int, ...], *key: int | str) -> np.ndarray:
         return np.stack([normal(shape, self.config.seed, "gan", number, *key) for number in numbers])
-
-    def _judge(self, segmap: jt.Var, fake: jt.Var, real: jt.Var) -> tuple[Verdict, Verdict]:
-        """What the discriminator says of fakes and photos. It sees both in one batch, so that its spectral norms take
-        one power iteration a turn.
-        """
-        verdict = self.discriminator(jt.concat([segmap, segmap]), jt.concat([fake, real]))
-        count = fake.shape[0]
-        parts = slice(None, count), slice(count, None)
-        fakes, reals = (
-            Verdict(
-                [logits[part] for logits in verdict.logits],
-                [[features[part] for features in group] for group in verdict.features],
-            )
-            for part in parts
-        )
-        return fakes, reals
 
     def begin(self, step: int) -> bool:
         return self.due(step, self.checkpoint_every) and not samples_path(self.folder, step).exists()

@@ -10,7 +10,7 @@ Fault = tuple[str, str]
 """A key, and what is expected there."""
 Condition = tuple[str, Callable[[Config], bool]]
 """When a key has an effect, in words and as a test."""
-GAN_UNIT = 32
+GAN_UNIT, OASIS_UNIT = 32, 64
 
 
 def faults(config: Config) -> Iterator[Fault]:
@@ -18,6 +18,8 @@ def faults(config: Config) -> Iterator[Fault]:
     yield from images_fit_the_segmenter(config)
     if config.is_gan:
         yield from images_fit_the_gan(config)
+        yield from images_fit_the_discriminator(config)
+        yield from perceptual_loss_has_its_weights(config)
         return
     for rule in (
         images_fit_the_networks,
@@ -39,6 +41,17 @@ def images_fit_the_segmenter(config: Config) -> Iterator[Fault]:
 def images_fit_the_gan(config: Config) -> Iterator[Fault]:
     if not all(side > 0 and side % GAN_UNIT == 0 for side in config.data.size):
         yield "data.size", f"multiples of {GAN_UNIT}, as a generator doubles its first features five times"
+
+
+def images_fit_the_discriminator(config: Config) -> Iterator[Fault]:
+    if config.gan_training.adversarial == "oasis" and any(side % OASIS_UNIT for side in config.data.size):
+        yield "data.size", f"multiples of {OASIS_UNIT}, as OASIS' discriminator halves it six times"
+
+
+def perceptual_loss_has_its_weights(config: Config) -> Iterator[Fault]:
+    training = config.gan_training
+    if training.perceptual == "vgg19" and training.perceptual_file is None:
+        yield "gan_training.perceptual_file", "the path of torchvision's vgg19-dcbb9e9d.pth"
 
 
 def images_fit_the_networks(config: Config) -> Iterator[Fault]:
@@ -115,6 +128,14 @@ def _takes_distances(config: Config) -> bool:
     return bool(config.diffusion_training.distance_every)
 
 
+def _has_perceptual_loss(config: Config) -> bool:
+    return config.gan_training.perceptual != "none"
+
+
+def _is_adversarial(name: str) -> Condition:
+    return f"gan_training.adversarial is {name}", lambda config: config.gan_training.adversarial == name
+
+
 def _is_method(*names: str) -> Condition:
     return f"method is {' or '.join(names)}", lambda config: config.method in names
 
@@ -136,6 +157,12 @@ EFFECT_DEPENDS_ON: list[tuple[str, Condition]] = [
     ("gan.style_channels", _is_method("sean")),
     *((name, _is_method("scgan")) for name in ("gan.routing_channels", "gan.fc_channels")),
     ("gan_training.auxiliary_weight", _is_method("scgan")),
+    ("gan_training.feature_weight", _is_adversarial("hinge")),
+    ("gan_training.labelmix_weight", _is_adversarial("oasis")),
+    *(
+        (f"gan_training.{name}", ("gan_training.perceptual is vgg19 or autoencoder", _has_perceptual_loss))
+        for name in ("perceptual_file", "perceptual_weight")
+    ),
     *(
         (name, ("autoencoder.kind is vq", _is_vq))
         for name in ("autoencoder.codebook_size", "autoencoder_training.quantization_start")

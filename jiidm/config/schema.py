@@ -234,11 +234,21 @@ class GANTraining:
     """Both rates fall to 0 in a straight line over the last so many steps."""
     adam_beta2: float = below_one(default=0.9)
     """The first beta is 0. SCGAN was trained with 0.999, the others with 0.9."""
+    adversarial: Literal["hinge", "oasis"] = "hinge"
+    """The published discriminator with hinge loss and feature matching; or OASIS', which segments the images."""
+    perceptual: Literal["none", "vgg19", "autoencoder"] = "none"
+    """Whose features of image and photo are compared: those of ImageNet's VGG-19, as published, or of an autoencoder's
+    encoder, such as that of the shipped model. Neither takes part in scores."""
+    perceptual_file: str | None = None
+    """Its weights: torchvision's vgg19-dcbb9e9d.pth, or any file with an autoencoder. Null: the shipped model's."""
+    perceptual_weight: float = at_least(0, default=10.0)
     ema_decay: float | None = below_one(default=None)
     """Decay of averaged weights, which become the model. Null, as published: it is made of the last weights."""
     discriminator_channels: int = at_least(1, default=64)
     feature_weight: float = at_least(0, default=10.0)
     """Weight of feature matching."""
+    labelmix_weight: float = at_least(0, default=10.0)
+    """Weight of OASIS' consistency on images that are part photo and part fake."""
     kl_weight: float = at_least(0, default=0.05)
     """Weight of the VAE's KL divergence. It is a sum over the batch, so its share grows with batch_size."""
     auxiliary_weight: float = at_least(0, default=1.0)

@@ -21,13 +21,14 @@ from jiidm.evaluate.score import load_fd_network
 from jiidm.evaluate.statistics import Network
 from jiidm.model.files import MODEL_FILE, Model, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks, Pipeline
-from jiidm.train import settings, validation
+from jiidm.train import networks, settings, validation
 from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
 from jiidm.train.checkpoints import average_best, ranked
 from jiidm.train.data import generate, prepare
 from jiidm.train.diffusion import STATE_FILE, DiffusionStage
 from jiidm.train.lock import occupied
 from jiidm.train.loop import fit
+from jiidm.train.networks import Used
 from jiidm.train.segmenter import SEGMENTER_FILE, train_segmenter
 from jiidm.train.state import steps_done
 from jiidm.train.validation import Validation
@@ -82,7 +83,8 @@ def _train(
     root = data or generate(config, config.data.size, folder / "data")
     train_pairs, validation_pairs, hashes = prepare(config, root, folder)
     distances = _distances(config, validation_pairs, folder, fd_network, hooks)
-    provenance = provenance_of(len(train_pairs), data)
+    used = [Used("validation", fd_network[1].name, fd_network[1].sha256)] if distances and fd_network else []
+    provenance = {**provenance_of(len(train_pairs), data), "networks": networks.record(folder, used)}
     if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
         provenance["settings_history"] = history
 

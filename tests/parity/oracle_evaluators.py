@@ -13,15 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from oracle_inputs import weights
+from torch_vgg import vgg_features
 
-# torchvision, built for CUDA, does not find its operators beside a PyTorch that is not; only their names are needed
-operators = torch.library.Library("torchvision", "FRAGMENT")
-for operator in ("nms", "qnms"):
-    operators.define(f"{operator}(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
 sys.path.append(str(Path(sys.prefix, "fid")))
 
 import pytorch_fid.inception  # noqa: E402
-import torchvision  # noqa: E402
 from pytorch_fid.fid_score import calculate_frechet_distance  # noqa: E402
 
 
@@ -46,7 +42,7 @@ def fid_network(state: dict[str, torch.Tensor]) -> torch.nn.Module:
 
 def nima(state: dict[str, torch.Tensor]) -> torch.nn.Module:
     model = torch.nn.Module()
-    model.features = torchvision.models.vgg16(weights=None).features
+    model.features = vgg_features("vgg16")
     model.classifier = torch.nn.Sequential(torch.nn.Dropout(0.75), torch.nn.Linear(25088, 10), torch.nn.Softmax(dim=1))
     model.load_state_dict(state, strict=True)
     model.eval()

@@ -57,3 +57,27 @@ def test_kl_divergence_is_a_sum_over_dimensions_and_batch():
     found = losses.kl_divergence(*(jt.array(x.astype(np.float32)) for x in (mean, log_variance)))
     assert found.item() == pytest.approx(by_dimension.sum(), rel=1e-5)
     assert losses.kl_divergence(jt.zeros((2, 8)), jt.zeros((2, 8))).item() == 0
+
+
+SEGMENTS = RNG.integers(0, 4, (2, 3, 5))
+SCORES = RNG.standard_normal((2, 6, 3, 5))
+"""Logits of the class "fake" and five others, of which the last does not occur in SEGMENTS."""
+
+
+def cross_entropy(targets: np.ndarray) -> np.ndarray:
+    """Of each pixel, by the definition."""
+    log_sums = np.log(np.exp(SCORES).sum(1))
+    return log_sums - np.take_along_axis(SCORES, targets[:, None], 1)[:, 0]
+
+
+def test_class_balanced_cross_entropy_is_the_mean_over_classes_of_the_mean_over_their_pixels():
+    segmap = jt.array(np.eye(5, dtype=np.float32)[SEGMENTS].transpose(0, 3, 1, 2).copy())
+    entropy = cross_entropy(SEGMENTS + 1)
+    expected = np.mean([entropy[label == SEGMENTS].mean() for label in range(4)])
+    found = losses.class_balanced_cross_entropy(jt.array(SCORES.astype(np.float32)), segmap)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_fake_cross_entropy_has_the_first_class_everywhere():
+    expected = cross_entropy(np.zeros_like(SEGMENTS)).mean()
+    assert losses.fake_cross_entropy(jt.array(SCORES.astype(np.float32))).item() == pytest.approx(expected, rel=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_gans import OPTIONS, tiny
 
+from jiidm.baselines import perceptual
 from jiidm.baselines.stage import SETTLING_STEPS, GANStage
 from jiidm.classes import one_hot
 from jiidm.data.distance import distance_map
@@ -49,6 +50,21 @@ def test_step_updates_both_networks_everywhere(method, landscapes, tmp_path):
         same = [name for name, value in checkpoint.state_dict(network).items() if np.array_equal(value, old[name])]
         learned = {name for name, value in network.named_parameters() if not value.is_stop_grad()}
         assert [name for name in same if not (name in learned and _may_stay(name))] == []
+
+
+def test_oasis_and_a_perceptual_loss_train_both_networks(landscapes, tmp_path):
+    given = ["adversarial=oasis", "perceptual=autoencoder"]
+    config = tiny("clade", "data.size=[64,64]", *(f"gan_training.{setting}" for setting in given))
+    loss, _ = perceptual.load(config.gan_training)
+    stage = GANStage(config, find_pairs(landscapes), tmp_path, {}, lambda *_: None, loss)
+    before = checkpoint.state_dict(stage.network), checkpoint.state_dict(stage.discriminator)
+    losses = one_step(stage)
+    generators, discriminators = {"adversarial", "perceptual", "kl"}, {"segmentation", "labelmix"}
+    assert losses.keys() == generators | discriminators | {"loss", "discriminator"}
+    for total, parts in (("loss", generators), ("discriminator", discriminators)):
+        assert losses[total] == pytest.approx(sum(losses[name] for name in parts), rel=1e-4)
+    for network, old in zip((stage.network, stage.discriminator), before):
+        assert any(not np.array_equal(value, old[name]) for name, value in checkpoint.state_dict(network).items())
 
 
 def _may_stay(name):
