@@ -153,8 +153,8 @@ def check_cuda() -> Check:
         return Check("CUDA", "ok", f"used, with {cuda.nvcc}")
     if os.environ.get(runtime.NVCC_PATH) == "" or runtime.driver_problem():
         return Check("CUDA", "ok", f"not used: {cuda.reason}")
-    if runtime.too_new(runtime.compute_capability()):
-        return Check("CUDA", "warn", f"not used: {cuda.reason}; no toolkit mends that, and the CPU computes")
+    if "compute capability" in cuda.reason:
+        return Check("CUDA", "warn", f"not used: {cuda.reason}", "install CUDA 12.8 or later, with cuDNN 9")
     remedy = f"{sys.executable} -m jittor_utils.install_cuda"
     return Check("CUDA", "warn", f"not used: {cuda.reason}", remedy)
 
@@ -283,7 +283,7 @@ def output_of(command: list[str]) -> str:
 
 def in_python(script: str, seconds: int) -> subprocess.CompletedProcess[str]:
     """Run `script` in another process with Jittor's environment. Raises subprocess.TimeoutExpired."""
-    env = {**os.environ, **runtime.environment(runtime.find_cuda().nvcc)}
+    env = {**os.environ, **runtime.environment(runtime.find_cuda())}
     same_path = f"import sys; sys.path[:] = {sys.path!r}; "  # without the working folder
     command = [sys.executable, "-c", same_path + script]
     return subprocess.run(command, env=env, timeout=seconds, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from jiidm.errors import InputError
+from jiidm.system import newer_cuda
 from jiidm.system.cache import check_home, forget_moved_tools, jittor_cache
 
 DEVICES = ("auto", "cpu", "cuda")
 # Jittor's environment variables that a user may have set.
 NVCC_PATH, CC_PATH, PYTHON_CONFIG_PATH = "nvcc_path", "cc_path", "python_config_path"
-# What Jittor 1.3.11 links with on CUDA; the "infer" library tells cuDNN 8, which it needs, from cuDNN 9.
+# What Jittor 1.3.11 links with on CUDA; the "infer" library tells cuDNN 8, which it knows, from cuDNN 9.
 CUDA_LIBRARIES = ("cublas", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops_infer")
 CAPABILITY_ATTRIBUTES = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 # The latest compute capability that Jittor 1.3.11 compiles for, from a version of the toolkit on.
@@ -36,10 +37,14 @@ NEWEST_TOOLKIT = NEWEST_CAPABILITY[0][0]
 
 @dataclass(frozen=True)
 class Cuda:
-    """The CUDA that was found: `nvcc` is the compiler for Jittor; where it is "", `reason` says why."""
+    """The CUDA that was found: `nvcc` is the compiler for Jittor; where it is "", `reason` says why.
+
+    newer: what its folder is laid out from, before Jittor is imported, where this is CUDA 13 or cuDNN 9.
+    """
 
     nvcc: str
     reason: str
+    newer: newer_cuda.Toolkit | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def prepare(device: str = "auto") -> Runtime:
     if device == "cuda" and not cuda.nvcc:
         raise InputError(f"--device cuda: {cuda.reason}")
     check_home()
-    os.environ.update(environment(cuda.nvcc))
+    os.environ.update(environment(cuda))
     return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason)
 
 
@@ -128,8 +133,10 @@ def warm_up(device: str = "auto") -> str:
     return jt.compiler.cache_path
 
 
-def environment(nvcc: str) -> dict[str, str]:
-    """Jittor's environment variables for the CUDA compiler `nvcc` ("" for none); the user's own are kept."""
+def environment(cuda: Cuda) -> dict[str, str]:
+    """Jittor's environment variables for `cuda`, whose folder is laid out if need be; the user's own are kept."""
+    if cuda.newer:
+        newer_cuda.lay_out(cuda.newer)
     defaults = {
         "log_silent": "1",
         # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch.
@@ -143,7 +150,7 @@ def environment(nvcc: str) -> dict[str, str]:
     if config:
         defaults[PYTHON_CONFIG_PATH] = str(config)
     kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
-    return {**kept, NVCC_PATH: nvcc}
+    return {**kept, NVCC_PATH: cuda.nvcc}
 
 
 def find_cuda() -> Cuda:
@@ -153,17 +160,19 @@ def find_cuda() -> Cuda:
     reason = driver_problem()
     if reason:
         return Cuda("", reason)
-    capability = compute_capability()
-    reason = too_new(capability)
-    if reason:
-        return Cuda("", reason)
     compilers = nvcc_candidates()
     if not compilers:
         return Cuda("", "a GPU is visible but the CUDA compiler nvcc was not found")
-    problems = [toolkit_problem(nvcc) or too_new(capability, nvcc_version(nvcc), nvcc) for nvcc in compilers]
-    for nvcc, problem in zip(compilers, problems):
-        if not problem:
+    capability = compute_capability()
+    problems = []
+    for nvcc in compilers:
+        unlinked, limit = toolkit_problem(nvcc), too_new(capability, nvcc_version(nvcc), nvcc)
+        if not unlinked and not limit:
             return Cuda(str(nvcc), "")
+        newer = newer_cuda.find(nvcc, jittor_cache(), capability)
+        if isinstance(newer, newer_cuda.Toolkit):
+            return Cuda(str(newer.nvcc), "", newer)
+        problems.append(newer if unlinked else limit)
     return Cuda("", problems[0])
 
 
@@ -195,8 +204,8 @@ def compute_capability() -> tuple[int, int]:
     return (0, 0) if failed else (numbers[0].value, numbers[1].value)
 
 
-def too_new(capability: tuple[int, int], toolkit: tuple[int, int] = NEWEST_TOOLKIT, nvcc: Path | None = None) -> str:
-    """Why code that Jittor compiles does not run on a GPU of this capability; "" where it does.
+def too_new(capability: tuple[int, int], toolkit: tuple[int, int], nvcc: Path) -> str:
+    """Why code that Jittor compiles with `nvcc` as it is does not run on a GPU of this capability; "" where it does.
 
     Jittor writes machine code without PTX, for no later capability than it knows for the version of nvcc. A GPU runs
     machine code of its own major capability only.
@@ -205,8 +214,8 @@ def too_new(capability: tuple[int, int], toolkit: tuple[int, int] = NEWEST_TOOLK
     if capability[0] <= newest[0]:
         return ""
     gpu, limit = (".".join(map(str, each)) for each in (capability, newest))
-    by = f", with {nvcc} of CUDA {toolkit[0]}.{toolkit[1]}" if nvcc else ""
-    return f"the GPU has compute capability {gpu}, and Jittor 1.3 compiles for {limit} at most{by}"
+    made_by = f"{nvcc} of CUDA {toolkit[0]}.{toolkit[1]}"
+    return f"the GPU has compute capability {gpu}, and Jittor 1.3 compiles for {limit} at most with {made_by}"
 
 
 def nvcc_version(nvcc: Path) -> tuple[int, int]:
@@ -220,7 +229,7 @@ def nvcc_version(nvcc: Path) -> tuple[int, int]:
 
 
 def nvcc_candidates() -> list[Path]:
-    """CUDA compilers in Jittor's order: the user's choice, Jittor's own CUDA, PATH, the usual places."""
+    """CUDA compilers: the user's choice, Jittor's own CUDA, PATH, the usual places, NVIDIA's Python packages."""
     chosen = os.environ.get(NVCC_PATH)
     if chosen:
         return [Path(chosen)]
@@ -229,11 +238,12 @@ def nvcc_candidates() -> list[Path]:
     if on_path:
         places.append(Path(on_path))
     places += [Path(root) / "bin" / "nvcc" for root in ("/usr/local/cuda", "/usr", "/opt/cuda")]
+    places += [package / "bin" / "nvcc" for package in newer_cuda.python_packages()]
     return [place for place in dict.fromkeys(places) if place.is_file()]
 
 
 def toolkit_problem(nvcc: Path) -> str:
-    """Why Jittor can't use the toolkit around `nvcc`; "" where it can. The places are those of Jittor 1.3.11."""
+    """Why Jittor 1.3.11 can't use the toolkit around `nvcc` as it is; "" where it can. The places are Jittor's."""
     machine = "x86_64" if platform.machine() in ("x86_64", "AMD64") else "aarch64"
     system = Path(f"/usr/lib/{machine}-linux-gnu")
     home = nvcc.resolve().parent.parent

@@ -124,9 +124,11 @@ def test_cuda_is_a_problem_only_where_there_is_a_gpu(monkeypatch):
     monkeypatch.setattr(doctor.runtime, "nvcc_candidates", list)
     check = doctor.check_cuda()
     assert check.status == "warn" and "install_cuda" in check.remedy
+    monkeypatch.setattr(doctor.runtime, "nvcc_candidates", lambda: [Path("/old/nvcc")])
+    monkeypatch.setattr(doctor.runtime, "toolkit_problem", lambda nvcc: "")
     monkeypatch.setattr(doctor.runtime, "compute_capability", lambda: (12, 0))
     check = doctor.check_cuda()
-    assert check.status == "warn" and "compute capability 12.0" in check.detail and check.remedy == ""
+    assert check.status == "warn" and "compute capability 12.0" in check.detail and "cuDNN 9" in check.remedy
 
 
 def test_half_an_mpi_is_a_warning(monkeypatch, tmp_path):

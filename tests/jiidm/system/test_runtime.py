@@ -94,6 +94,19 @@ def test_an_nvcc_without_its_toolkit_is_passed_over(monkeypatch, tmp_path, devic
     assert env["nvcc_path"] == str(whole)
 
 
+def test_a_newer_cuda_is_laid_out_for_jittor(monkeypatch, tmp_path, env):
+    newer = runtime.newer_cuda.Toolkit(tmp_path / "nvcc", {}, {}, tmp_path / "folder")
+    laid_out = []
+    monkeypatch.setattr(runtime, "driver_problem", lambda: "")
+    monkeypatch.setattr(runtime, "nvcc_candidates", lambda: [newer.compiler])
+    monkeypatch.setattr(runtime.newer_cuda, "find", lambda compiler, cache, capability: newer)
+    monkeypatch.setattr(runtime.newer_cuda, "lay_out", laid_out.append)
+    monkeypatch.setattr(runtime, "compute_capability", lambda: (9, 0))
+    assert runtime.find_cuda().nvcc == str(newer.nvcc) and not laid_out
+    assert runtime.prepare("cuda").device == "cuda"
+    assert env["nvcc_path"] == str(newer.nvcc) and laid_out == [newer]
+
+
 def test_an_empty_nvcc_path_of_the_user_turns_cuda_off(monkeypatch, env):
     env["nvcc_path"] = ""
     monkeypatch.setattr(runtime, "driver_problem", lambda: "")
@@ -215,7 +228,7 @@ def test_python_config_of_the_interpreter_behind_a_virtual_environment(monkeypat
     config.parent.mkdir(parents=True)
     config.touch()
     assert runtime.python_config() == config
-    assert runtime.environment("")["python_config_path"] == str(config)
+    assert runtime.environment(runtime.Cuda("", ""))["python_config_path"] == str(config)
 
 
 def test_use_device_turns_cuda_on_and_off_and_refuses_it_where_it_lacks(monkeypatch):
