@@ -24,13 +24,14 @@ from pathlib import Path
 LIBRARIES = ("cudart", "cublas", "cublasLt", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops", "cudnn_cnn")
 """What Jittor links with."""
 LOADED_BY_THEM = ("nvJitLink", "nvrtc")
+LINKED_BY_NVCC = "libcudadevrt.a"
 CUDNN_8 = {f"libcudnn_{part}_{use}.so": f"libcudnn_{part}.so" for part in ("ops", "cnn") for use in ("infer", "train")}
 """Library names of cuDNN 8, and those of cuDNN 9 that hold the same."""
 
 _CUDA_RUNTIME = """\
 #if defined(__cplusplus) && CUDART_VERSION >= 13000
 struct cudaDeviceProp12 : cudaDeviceProp {
-    int clockRate = 1, computeMode = 0;
+    int clockRate = 1, memoryClockRate = 1, computeMode = 0;
 };
 #define cudaDeviceProp cudaDeviceProp12
 #endif
@@ -189,6 +190,8 @@ def _headers(root: Path) -> Iterator[tuple[str, Path]]:
 def _libraries(root: Path) -> Iterator[tuple[str, Path]]:
     """Libraries by their names without a version. The shortest file name is the one that other libraries ask for."""
     for folder in ("lib64", "lib", f"lib/{platform.machine()}-linux-gnu"):
+        if (root / folder / LINKED_BY_NVCC).is_file():
+            yield LINKED_BY_NVCC, root / folder / LINKED_BY_NVCC
         for path in sorted((root / folder).glob("lib*.so.*"), key=lambda path: len(path.name)):
             name = path.name.split(".so")[0]
             if name[3:] in (*LIBRARIES, *LOADED_BY_THEM) or name.startswith("libcudnn_"):

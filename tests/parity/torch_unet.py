@@ -19,7 +19,7 @@ from torch import nn
 def timestep_embedding(timesteps: torch.Tensor, width: int, max_period: float = 10000.0) -> torch.Tensor:
     """Cosines then sines at `width // 2` geometrically spaced frequencies: [B] -> [B, width]."""
     half = width // 2
-    frequencies = torch.exp(-math.log(max_period) * torch.arange(half) / half)  # [width/2]
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=timesteps.device) / half)
     angles = timesteps.float()[:, None] * frequencies[None]  # [B, width/2]
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
