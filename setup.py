@@ -41,6 +41,8 @@ setup(
     ],
     extras_require={
         "dev": ["mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9", "setuptools>=64", "wheel"],
+        # CUDA without a system installation: a driver is all that a machine needs; see jiidm/system/newer_cuda.py
+        "cuda": ["cuda-toolkit[nvcc,cccl,cublas,curand,cufft,cusparse]==13.0.*", "nvidia-cudnn-cu13==9.*"],
         # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.
         "parity": ["torch>=2.1", "diffusers>=0.27", "transformers>=5,<6", "scipy>=1.9"],
     },
