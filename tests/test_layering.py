@@ -31,7 +31,7 @@ FLOORS = (
 
 LOADS_JITTOR = {
     *("jiidm.pipeline", "jiidm.data.latents", "jiidm.experiments.starts"),
-    *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint")),
+    *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint", "gflop")),
     *(f"jiidm.model.gan.{name}" for name in ("norms", "spectral_norm", "generator", "init", "encoder")),
     *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis", "vgg")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score")),
@@ -39,8 +39,8 @@ LOADS_JITTOR = {
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
     *(f"jiidm.experiments.selftest.{name}" for name in ("checks", "operators", "networks", "run")),
-    *(f"jiidm.baselines.{name}" for name in ("adversarial", "build", "losses", "model", "perceptual", "pipeline")),
-    *(f"jiidm.baselines.{name}" for name in ("run", "stage")),
+    *(f"jiidm.baselines.{name}" for name in ("adversarial", "build", "cost", "losses", "model", "perceptual")),
+    *(f"jiidm.baselines.{name}" for name in ("pipeline", "run", "stage")),
     "jiidm.__main__",  # runs the command line
 }
 """The rest is what `--help`, the set-up scripts and the checks before a run import."""

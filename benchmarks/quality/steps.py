@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality.steps
 
-Each round of a config starts from the same noised photos, with its start, guidance and clip_x0, under generated masks
+Each round of a config starts from the same noised photos, with its start, guidance and bounds, under generated masks
 that the shipped model was not trained on. The solution is DPM-Solver++(2M)'s chain through every timestep; DDIM's ends
 0.1 % from it. The table has a row per start and number of steps. Latents: root mean square relative to the solution's.
 Decoded images: mean absolute difference in grey levels, and PSNR. The picture is docs/img/steps.png.
@@ -112,12 +112,13 @@ class Bench:
         import jittor as jt
 
         from jiidm.seeding import normal
+        from ldm_jittor.denoiser import Settings
         from ldm_jittor.samplers import SAMPLERS
 
         noise = np.stack([normal(tuple(self.photos.shape[1:]), 0, name, number, "start") for name in self.names])
         z = self.model.schedule.add_noise(self.photos, jt.array(noise), timesteps[0])
         spec = self.rounds[number]
-        denoiser = self.denoiser.with_settings(guidance_scale=spec.guidance_scale, clip_x0=spec.clip_x0)
+        denoiser = self.denoiser.with_settings(**{name: getattr(spec, name) for name in Settings._fields})
         return SAMPLERS[sampler](denoiser, z, timesteps, callback=lambda *_: on_step()).numpy()
 
     def _decode(self, latents: np.ndarray) -> np.ndarray:
@@ -152,7 +153,7 @@ def draw(results: dict[str, dict[Chain, dict[int, Distance]]], path: Path) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="demo", help="whose rounds and clip_x0 (default: demo)")
+    parser.add_argument("--config", default="demo", help="whose rounds (default: demo)")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting of it")
     parser.add_argument("--masks", type=int, default=4, help="generated masks, one batch (default: 4)")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img/steps.png")

@@ -125,18 +125,3 @@ def load_gan(file: ModelFile, config: Config | None = None) -> GANModel:
     checkpoint.load_into(network, arrays, str(file.path))
     network.eval()
     return GANModel(config, network, None if codes is None else codes.astype(np.float32))
-
-
-def describe(config: Config) -> str:
-    """The sizes of the networks, as a few lines."""
-    network = GAN(config)
-    parts = {"generator": network.generator, "discriminator": discriminator_of(config)}
-    if config.has_vae:
-        parts["encoder"] = network.encoder
-    lines = [f"config {config.name}: {config.method}, {config.data.size} images"]
-    return "\n".join([*lines, *(f"{name}: {_millions(module)} M parameters" for name, module in parts.items())])
-
-
-def _millions(module: nn.Module) -> str:
-    learned = [value for value in module.parameters() if not value.is_stop_grad()]
-    return f"{sum(value.numel() for value in learned) / 1e6:.1f}"

@@ -155,11 +155,13 @@ def add_dry_run_option(parser: argparse.ArgumentParser, help: str) -> None:
 
 
 def print_footprint(config: Config) -> None:
+    from jiidm.baselines.cost import image_gflop
+
     if config.is_gan:
-        from jiidm.baselines.model import describe
+        from jiidm.baselines.cost import describe
     else:
         from jiidm.model.footprint import describe
-    print(describe(config))
+    print(f"{describe(config)}\none image: {image_gflop(config):,.0f} GFLOP")
 
 
 def add_mask_options(parser: argparse.ArgumentParser, required: bool) -> None:

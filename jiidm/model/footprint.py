@@ -8,6 +8,7 @@ import jittor as jt
 
 from jiidm.config.schema import Config
 from jiidm.model.build import build_autoencoder, build_unet
+from jiidm.model.gflop import decode_gflop, encode_gflop, unet_gflop
 from ldm_jittor.ops import ATTENTION_CHUNK
 from ldm_jittor.unet import UNet
 
@@ -35,7 +36,7 @@ def fitting_batch(config: Config, unet: UNet) -> int:
 
 
 def describe(config: Config) -> str:
-    """Parameter counts and estimated memory, as a few lines. It builds both networks and computes nothing."""
+    """Parameters, GFLOP and estimated memory, as a few lines. It builds both networks and computes nothing."""
     autoencoder, unet = build_autoencoder(config.autoencoder), build_unet(config)
     counts = [sum(parameter.numel() for parameter in module.parameters()) for module in (autoencoder, unet)]
     training = config.diffusion_training
@@ -47,8 +48,10 @@ def describe(config: Config) -> str:
         [
             f"config {config.name}: {config.data.size} images, "
             f"{config.latent_size}x{config.autoencoder.latent_channels} latents",
-            f"autoencoder ({config.autoencoder.kind}): {counts[0] / 1e6:.1f} M parameters",
-            f"U-Net: {counts[1] / 1e6:.1f} M parameters",
+            f"autoencoder ({config.autoencoder.kind}): {counts[0] / 1e6:.1f} M parameters, "
+            f"{encode_gflop(autoencoder, config.data.size):.4g} GFLOP to encode an image and "
+            f"{decode_gflop(autoencoder, config.data.size):.4g} to decode one",
+            f"U-Net: {counts[1] / 1e6:.1f} M parameters, {unet_gflop(unet, config.latent_size):.4g} GFLOP a pass",
             f"inference: about {_inference_bytes(config, unet, sum(counts)) / GIB:.1f} GiB "
             f"at batch {fitting_batch(config, unet)}",
             f"training the U-Net: about {train_bytes / GIB:.1f} GiB at {micro_batch} samples a pass",

@@ -86,10 +86,10 @@ class FeaturePyramid(nn.Module):
         p4 = F.interpolate(p5, scale_factor=2, mode="bilinear", align_corners=False) + self.lat4(f4)
         p3 = F.interpolate(p4, scale_factor=2, mode="bilinear", align_corners=False) + self.lat3(f3)
         p2 = F.interpolate(p3, scale_factor=2, mode="bilinear", align_corners=False) + self.lat2(f2)
-        logits = []
+        embedded, logits = self.embedding(segmap), []
         for i, (p, final) in enumerate(((p2, self.final2), (p3, self.final3), (p4, self.final4))):
             x = final(p)
-            embedding = F.avg_pool2d(self.embedding(segmap), 4 * 2**i)
+            embedding = F.avg_pool2d(embedded, 4 * 2**i)
             logits.append(self.tf(x) + (embedding * self.seg(x)).sum(1, keepdim=True))
         return [*logits, f2, f3, f4, f5]
 

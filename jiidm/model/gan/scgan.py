@@ -21,6 +21,8 @@ Routing = dict[tuple[int, int], tuple[jt.Var, jt.Var]]
 LEVELS = 6
 POSITION_LEVELS = 3
 """How many of the finest levels of the mask are weighted by position."""
+POSITION_WINDOW = 7
+"""Side of the Gaussian that weights them."""
 
 
 class RoutingNet(nn.Module):
@@ -72,9 +74,10 @@ def mask_pyramid(segmap: jt.Var, position: bool) -> list[jt.Var]:
 def _weighted_by_position(segmap: jt.Var) -> jt.Var:
     """The mask times its blur under a Gaussian of 7x7 pixels, sigma 1.5, whose middle, not whose sum, is 1."""
     b, classes, h, w = segmap.shape
-    gaussian = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 1.5**2)).astype(np.float32)
+    reach = POSITION_WINDOW // 2
+    gaussian = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 1.5**2)).astype(np.float32)
     window = jt.array(np.outer(gaussian, gaussian)[None, None])
-    return ops.conv2d(segmap.reshape((b * classes, 1, h, w)), window, padding=3).reshape(segmap.shape) * segmap
+    return ops.conv2d(segmap.reshape((b * classes, 1, h, w)), window, padding=reach).reshape(segmap.shape) * segmap
 
 
 def _pool_channels(x: jt.Var, count: int) -> jt.Var:

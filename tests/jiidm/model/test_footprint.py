@@ -19,9 +19,9 @@ def test_the_released_unet_has_501540358_parameters():
 def test_full_configs_are_described(name):
     text = describe(configs.load_config(name))
     assert f"config {name}: 512x384 images, 128x96x3 latents" in text
-    assert "U-Net: 501.5 M parameters" in text
+    assert "U-Net: 501.5 M parameters, 689.8 GFLOP a pass" in text
     # latent-diffusion's VQ-f4 has 55.3 M
-    assert "autoencoder (vq): 55.3 M parameters" in text
+    assert "autoencoder (vq): 55.3 M parameters, 1242 GFLOP to encode an image and 2219 to decode one" in text
     assert len(re.findall(r"about \d+\.\d GiB", text)) == 2
 
 
