@@ -70,6 +70,13 @@ class TestRows:
         assert [trial.name for trial in found] == ["DM", "I2I", "I2I+RF", "I2I+RF+CT", "paper"]
         assert found[-1].config == model.stored_config(paper_model) and found[-1].model.path == paper_model
 
+    def test_images_of_the_papers_schedule_are_written_as_the_others_are(self, smoke, smoke_model, paper_model):
+        given = configs.override(smoke, ["inference.jpeg_quality=70", "inference.color_space=lalphabeta"])
+        found = ablation.trials(given, smoke_model, None, paper_model)
+        assert {trial.config.inference.jpeg_quality for trial in found} == {70}
+        assert {trial.config.inference.color_space for trial in found} == {"lalphabeta"}
+        assert found[-1].config.inference.rounds == model.stored_config(paper_model).inference.rounds
+
     def test_the_latent_scale_is_the_models_and_the_rounds_are_the_configs(self, smoke, smoke_model, tmp_path):
         stored = checkpoint.load(smoke_model)
         stored.metadata["config"]["autoencoder"]["latent_scale"] = 2.5
@@ -168,7 +175,7 @@ class TestExpectations:
 
     def test_all_hold_where_they_hold(self):
         found = self.found()
-        assert len(found) == 6 and all(e.holds for e in found.values())
+        assert len(found) == 9 and all(e.holds for text, e in found.items() if text[0] == "S" or ">= 85" in text)
         assert found["S(I2I) > S(DM)"].margin == pytest.approx(5)
         assert found["S(I2I+RF) < S(I2I)"].margin == pytest.approx(2)
         assert found["S(I2I+RF+CT) > S(I2I+RF)"].margin == pytest.approx(3)
@@ -194,8 +201,15 @@ class TestExpectations:
     def test_every_i2i_row_is_to_reach_85(self, accuracy, holds):
         rows = ("DM", "I2I", "I2I+RF", "I2I+RF+CT", "I2I+RF+CT+ME", "paper")
         results = [constructed(name, self.base, [accuracy] * 8) for name in rows]
-        found = {e.text: e.holds for e in ablation.expectations(results) if e.text.startswith("M")}
+        found = {e.text: e.holds for e in ablation.expectations(results) if ">= 85" in e.text}
         assert found == {f"M({name}) >= 85": holds for name in rows if name.startswith("I2I")}
+
+    def test_m_rises_with_the_reference_and_with_refinement_and_falls_with_colour_transfer(self):
+        for accuracies, holds in (((80, 90, 92, 91), True), ((90, 80, 79, 80), False), ((90, 90, 90, 90), False)):
+            rows = zip(("DM", "I2I", "I2I+RF", "I2I+RF+CT"), accuracies)
+            found = ablation.expectations([constructed(name, self.base, [value] * 8) for name, value in rows])
+            paired = {e.text: e.holds for e in found if e.text[0] == "M" and ">= 85" not in e.text}
+            assert paired == dict.fromkeys(("M(I2I) > M(DM)", "M(I2I+RF) > M(I2I)", "M(I2I+RF+CT) < M(I2I+RF)"), holds)
 
     def test_an_uncertain_one_says_so(self):
         expectation = self.found(DM=self.base + np.array([-40, 39, -40, 39, -40, 39, -40, 39]))["S(I2I) > S(DM)"]
@@ -244,7 +258,7 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert (out / "ablation.md").read_text().strip() in printed and "The paper's Table 2" in printed
         found = json.loads((out / "ablation.json").read_text())
-        assert list(found["rows"]) == names and found["outputs"] == 4 and len(found["expectations"]) == 7
+        assert list(found["rows"]) == names and found["outputs"] == 4 and len(found["expectations"]) == 10
         for row in found["rows"].values():
             assert row["scores"].keys() == row["intervals"].keys() == {"M", "A", "S", "FID", "T"}
             assert all(
