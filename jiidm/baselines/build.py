@@ -42,8 +42,9 @@ def build_generator(
     the last block, 64 in gaugan, clade and sean, 48 in scgan with a VAE and 32 without.
     use_vae: whether it is called with the style code z [B,256] of an encoder. sean never is, whatever this says, but
     with style_codes=sean.style_codes(image, segmap) and, if wanted, noise.
-    options: gaugan and clade: `upsamplings` 5 or 6 (published as "more"); clade: `distance_map`, and then it is called
-    with distance=... [B,2,H,W]; sean: `style_channels` (512); scgan: `routing_channels`, `fc_channels`, `conv_experts`,
+    options: all but clade: `spade_hidden` (128); gaugan and clade: `upsamplings` 5 or 6 (published as "more"); clade:
+    `distance_map`, and then it is called with distance=... [B,2,H,W]; sean: `style_channels` (512),
+    `style_encoder_channels` (32); scgan: `routing_channels`, `fc_channels`, `conv_experts`,
     `norm_experts`, `temperature`, `spectral_routing`, `position`, by default those of the released family with or
     without a VAE.
     Raises InputError for another name and for a size that it does not reach.

@@ -60,10 +60,18 @@ def _options(config: Config) -> dict[str, Any]:
     """The settings that only this method's generator has."""
     gan = config.gan
     options: dict[str, dict[str, Any]] = {
-        "gaugan": {},
+        "gaugan": {"spade_hidden": gan.spade_hidden},
         "clade": {"distance_map": gan.distance_map},
-        "sean": {"style_channels": gan.style_channels},
-        "scgan": {"routing_channels": gan.routing_channels, "fc_channels": gan.fc_channels},
+        "sean": {
+            "style_channels": gan.style_channels,
+            "style_encoder_channels": gan.style_encoder_channels,
+            "spade_hidden": gan.spade_hidden,
+        },
+        "scgan": {
+            "routing_channels": gan.routing_channels,
+            "fc_channels": gan.fc_channels,
+            "spade_hidden": gan.spade_hidden,
+        },
     }
     return options[config.method]
 

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = "demo"
 DIFFUSION_CONFIGS = ("demo", "demo_paper", "smoke", "iidm", "iidm_released", "iidm_paper")
-SHIPPED_CONFIGS = (*DIFFUSION_CONFIGS, "gaugan", "clade", "sean", "scgan", "smoke_gaugan")
+TABLE1_CONFIGS = tuple(f"table1_{name}" for name in ("gaugan", "clade", "sean", "scgan", "iidm", "judge"))
+SHIPPED_CONFIGS = (*DIFFUSION_CONFIGS, "gaugan", "clade", "sean", "scgan", "smoke_gaugan", *TABLE1_CONFIGS)
 TRAINING_ONLY = (
     "data.validation_fraction",
     "data.synthetic_count",

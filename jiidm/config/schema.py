@@ -213,8 +213,12 @@ class GANConfig:
     """Draw the style from the distribution that the encoder gives, as the released code does, or take its mean."""
     distance_map: bool = False
     """CLADE's scales and shifts also depend on where in its region a pixel lies."""
+    spade_hidden: int = at_least(1, default=128)
+    """Width between a mask and the scales and shifts that gaugan, sean and scgan convolve from it."""
     style_channels: int = at_least(1, default=512)
     """Width of SEAN's style code of a class."""
+    style_encoder_channels: int = at_least(1, default=32)
+    """Width of the first features of SEAN's style encoder."""
     routing_channels: int = at_least(2, default=32)
     """Width of SCGAN's routing net."""
     fc_channels: int = at_least(1, default=32)

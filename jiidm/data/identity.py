@@ -152,8 +152,9 @@ def renewed(before: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises KeyError, TypeError or InputError for what is no such record.
     """
-    if "method" in before:  # a GAN, which no earlier version had
-        return dict(before)
+    if "method" in before:
+        gan = to_typed(Config, {"gan": before["gan"]}, "", "made_by").gan
+        return {**before, "gan": configs.to_dict(gan)}
     config = to_typed(Config, modernised({key: before[key] for key in _NETWORKS}), "", "made_by")
     networks = {key: configs.to_dict(getattr(config, key)) for key in _NETWORKS}
     return {"from_noise": False, **before, "model": same_weights(before["model"]), **networks}

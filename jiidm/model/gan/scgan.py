@@ -11,7 +11,7 @@ from jittor import nn
 
 from jiidm.model.gan.generator import Generator
 from jiidm.model.gan.norms import BatchNorm, leaky_relu
-from jiidm.model.gan.spade import SPADE
+from jiidm.model.gan.spade import HIDDEN, SPADE
 from jiidm.model.gan.spectral_norm import SpectralConv2d
 from ldm_jittor import ops
 from ldm_jittor.layers import Conv2d, downsample_average, resize_nearest, upsample_nearest
@@ -118,7 +118,15 @@ class SpatialNorm(nn.Module):
 class SCGANBlock(nn.Module):
     """Residual block of these. Where the width changes the skip is a SPADE norm and a 3x3 convolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, num_classes: int, conv_experts: int, norm_experts: int):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_classes: int,
+        conv_experts: int,
+        norm_experts: int,
+        spade_hidden: int = HIDDEN,
+    ):
         middle = min(in_channels, out_channels)
         self.learned_skip = in_channels != out_channels
         self.conv_0 = SpatialConv2d(in_channels, middle, conv_experts)
@@ -127,7 +135,7 @@ class SCGANBlock(nn.Module):
         self.norm_1 = SpatialNorm(middle, norm_experts)
         if self.learned_skip:
             self.conv_s = SpectralConv2d(in_channels, out_channels, 3, padding=1)
-            self.norm_s = SPADE(in_channels, num_classes)
+            self.norm_s = SPADE(in_channels, num_classes, spade_hidden)
 
     def execute(self, x: jt.Var, segmap: jt.Var, routing: Routing) -> jt.Var:
         conv_shares, norm_shares = routing[tuple(x.shape[2:])]
@@ -153,9 +161,10 @@ class SCGANGenerator(Generator):
         temperature: float,
         spectral_routing: bool,
         position: bool,
+        spade_hidden: int = HIDDEN,
     ):
         def block(in_channels: int, out_channels: int) -> SCGANBlock:
-            return SCGANBlock(in_channels, out_channels, num_classes, conv_experts, norm_experts)
+            return SCGANBlock(in_channels, out_channels, num_classes, conv_experts, norm_experts, spade_hidden)
 
         super().__init__(num_classes, size, channels, use_vae, block, first_channels=fc_channels)
         self.experts = (conv_experts, norm_experts)

@@ -9,7 +9,7 @@ from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
 from jiidm.model.gan.norms import BatchNorm, InstanceNorm
-from jiidm.model.gan.spade import MaskModulation
+from jiidm.model.gan.spade import HIDDEN, MaskModulation
 from ldm_jittor import ops
 from ldm_jittor.layers import Conv2d, resize_nearest
 
@@ -20,18 +20,18 @@ Noise = Callable[[tuple[int, int, int, int]], jt.Var]
 class StyleEncoder(nn.Module):
     """Photo [B,3,H,W] -> features [B,style_channels,H/2,W/2]."""
 
-    def __init__(self, style_channels: int):
+    def __init__(self, style_channels: int, channels: int = 32):
         def normed(conv: nn.Module) -> tuple[nn.Module, ...]:
             return conv, InstanceNorm(), nn.LeakyReLU(0.2)
 
         self.model = nn.Sequential(
             nn.ReflectionPad2d(1),
-            *normed(Conv2d(3, 32, 3)),
-            *normed(Conv2d(32, 64, 3, stride=2, padding=1)),
-            *normed(Conv2d(64, 128, 3, stride=2, padding=1)),
-            *normed(nn.ConvTranspose(128, 256, 3, stride=2, padding=1, output_padding=1)),
+            *normed(Conv2d(3, channels, 3)),
+            *normed(Conv2d(channels, 2 * channels, 3, stride=2, padding=1)),
+            *normed(Conv2d(2 * channels, 4 * channels, 3, stride=2, padding=1)),
+            *normed(nn.ConvTranspose(4 * channels, 8 * channels, 3, stride=2, padding=1, output_padding=1)),
             nn.ReflectionPad2d(1),
-            Conv2d(256, style_channels, 3),
+            Conv2d(8 * channels, style_channels, 3),
             nn.Tanh(),
         )
 
@@ -50,14 +50,14 @@ class ACE(nn.Module):
     Without `styled` only the mask modulates. The noise is added all the same, and the blending has no effect.
     """
 
-    def __init__(self, channels: int, num_classes: int, style_channels: int, styled: bool):
+    def __init__(self, channels: int, num_classes: int, style_channels: int, styled: bool, spade_hidden: int = HIDDEN):
         self.styled = styled
         self.num_classes = num_classes
         self.param_free_norm = BatchNorm(channels)
         self.noise_var = jt.zeros((channels,))
         self.blending_gamma = jt.zeros((1,))
         self.blending_beta = jt.zeros((1,))
-        self.Spade = MaskModulation(channels, num_classes)
+        self.Spade = MaskModulation(channels, num_classes, spade_hidden)
         if styled:
             for number in range(num_classes):
                 setattr(self, f"fc_mu{number}", nn.Linear(style_channels, style_channels))
@@ -117,13 +117,23 @@ class SEANBlock(ResidualBlock):
 class SEANGenerator(Generator):
     """The last block is modulated by the mask only. Each of `num_classes` has a style; the released code has 19."""
 
-    def __init__(self, num_classes: int, size: tuple[int, int], channels: int, style_channels: int = 512):
+    def __init__(
+        self,
+        num_classes: int,
+        size: tuple[int, int],
+        channels: int,
+        style_channels: int = 512,
+        style_encoder_channels: int = 32,
+        spade_hidden: int = HIDDEN,
+    ):
         def block(in_channels: int, out_channels: int) -> SEANBlock:
-            styled = out_channels > channels
-            return SEANBlock(in_channels, out_channels, lambda width: ACE(width, num_classes, style_channels, styled))
+            def norm(width: int) -> ACE:
+                return ACE(width, num_classes, style_channels, out_channels > channels, spade_hidden)
+
+            return SEANBlock(in_channels, out_channels, norm)
 
         super().__init__(num_classes, size, channels, use_vae=False, block=block)
-        self.Zencoder = StyleEncoder(style_channels)
+        self.Zencoder = StyleEncoder(style_channels, style_encoder_channels)
 
     def style_codes(self, image: jt.Var, segmap: jt.Var) -> jt.Var:
         """image [B,3,H,W] in [-1, 1] under its own mask [B,classes,H,W] one-hot -> codes [B,classes,style_channels],

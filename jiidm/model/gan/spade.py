@@ -10,15 +10,16 @@ from jiidm.model.gan.norms import BatchNorm
 from ldm_jittor.layers import Conv2d, resize_nearest
 
 HIDDEN = 128
+"""The published width between a mask and its modulation."""
 
 
 class MaskModulation(nn.Module):
     """Two maps from a mask: segmap [B,classes,H,W] -> gamma and beta [B,channels,H,W]."""
 
-    def __init__(self, channels: int, num_classes: int):
-        self.mlp_shared = nn.Sequential(Conv2d(num_classes, HIDDEN, 3, padding=1), nn.ReLU())
-        self.mlp_gamma = Conv2d(HIDDEN, channels, 3, padding=1)
-        self.mlp_beta = Conv2d(HIDDEN, channels, 3, padding=1)
+    def __init__(self, channels: int, num_classes: int, hidden: int = HIDDEN):
+        self.mlp_shared = nn.Sequential(Conv2d(num_classes, hidden, 3, padding=1), nn.ReLU())
+        self.mlp_gamma = Conv2d(hidden, channels, 3, padding=1)
+        self.mlp_beta = Conv2d(hidden, channels, 3, padding=1)
 
     def modulation(self, segmap: jt.Var) -> tuple[jt.Var, jt.Var]:
         hidden = self.mlp_shared(segmap)
@@ -28,8 +29,8 @@ class MaskModulation(nn.Module):
 class SPADE(MaskModulation):
     """norm(x) * (1 + gamma) + beta."""
 
-    def __init__(self, channels: int, num_classes: int):
-        super().__init__(channels, num_classes)
+    def __init__(self, channels: int, num_classes: int, hidden: int = HIDDEN):
+        super().__init__(channels, num_classes, hidden)
         self.param_free_norm = BatchNorm(channels)
 
     def execute(self, x: jt.Var, segmap: jt.Var) -> jt.Var:
@@ -39,10 +40,16 @@ class SPADE(MaskModulation):
 
 class SPADEGenerator(Generator):
     def __init__(
-        self, num_classes: int, size: tuple[int, int], channels: int, use_vae: bool = True, upsamplings: int = 5
+        self,
+        num_classes: int,
+        size: tuple[int, int],
+        channels: int,
+        use_vae: bool = True,
+        upsamplings: int = 5,
+        spade_hidden: int = HIDDEN,
     ):
         def block(in_channels: int, out_channels: int) -> ResidualBlock:
-            return ResidualBlock(in_channels, out_channels, lambda width: SPADE(width, num_classes))
+            return ResidualBlock(in_channels, out_channels, lambda width: SPADE(width, num_classes, spade_hidden))
 
         super().__init__(num_classes, size, channels, use_vae, block, upsamplings=upsamplings)
 

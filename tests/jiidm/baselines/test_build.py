@@ -58,3 +58,21 @@ def test_first_weights():
     assert not clade.head_0.norm_0.class_specified_affine.dist_conv_w.weight.numpy().any()
     table = clade.head_0.norm_0.class_specified_affine.weight.numpy()
     assert 0 <= table.min() < 0.05 and 0.95 < table.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["gaugan", "sean", "scgan"])
+def test_width_between_mask_and_modulation(name):
+    """128 is the published one."""
+
+    def widths(**options):
+        arrays = build_generator(name, 29, (32, 32), 4, False, **options).named_parameters()
+        return {value.shape[0] for key, value in arrays if key.endswith("mlp_shared.0.weight")}
+
+    small = {"routing_channels": 4, "fc_channels": 4} if name == "scgan" else {}
+    assert widths(**small) == {128} and widths(**small, spade_hidden=6) == {6}
+
+
+def test_width_of_seans_style_encoder():
+    encoder = build_generator("sean", 29, (32, 32), 4, False, style_channels=5, style_encoder_channels=2).Zencoder
+    shapes = [list(value.shape) for name, value in encoder.named_parameters() if name.endswith("weight")]
+    assert shapes == [[2, 3, 3, 3], [4, 2, 3, 3], [8, 4, 3, 3], [8, 16, 3, 3], [5, 16, 3, 3]]

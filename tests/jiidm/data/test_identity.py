@@ -158,6 +158,14 @@ class TestMadeBy:
         record = made_by("a", changed, 0)
         assert json.loads(json.dumps(record)) == record
 
+    def test_settings_of_a_gan_that_have_come_since_are_at_their_defaults(self):
+        config = configs.load_config("smoke_gaugan")
+        now = made_by("a", config, 0)
+        gan = {key: value for key, value in now["gan"].items() if key != "spade_hidden"}
+        assert differing(renewed({**now, "gan": gan}), now) == []
+        other = made_by("a", configs.override(config, ["gan.spade_hidden=6"]), 0)
+        assert [found.key for found in differing(renewed({**now, "gan": gan}), other)] == ["gan.spade_hidden"]
+
     @pytest.mark.parametrize("record", [{}, [], None, 3, dict.fromkeys(("autoencoder", "unet", "schedule"), 3)])
     def test_what_is_no_record_is_told(self, record):
         with pytest.raises((KeyError, TypeError, InputError)):
