@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from config_files import write
 
@@ -12,7 +14,21 @@ SHIPPED = sorted(path.stem for path in configs.CONFIG_DIR.glob("*.yaml"))
 
 def test_the_shipped_configs_are_there():
     diffusion = ["demo", "demo_paper", "iidm", "iidm_paper", "iidm_released", "smoke"]
-    assert sorted([*diffusion, "clade", "gaugan", "scgan", "sean", "smoke_gaugan"]) == SHIPPED
+    gans = ["gaugan", "clade", "sean", "scgan"]
+    rows = [f"table1_{name}" for name in (*gans, "iidm", "judge")]
+    assert sorted([*diffusion, *gans, "smoke_gaugan", *rows]) == SHIPPED
+
+
+def test_rows_of_the_embedded_table_see_the_same_data_and_losses():
+    gaugan = configs.load_config("table1_gaugan")
+    for name in ("clade", "sean", "scgan"):
+        other = configs.load_config(f"table1_{name}")
+        own = {key: getattr(gaugan.gan_training, key) for key in ("max_steps", "decay_steps", "adam_beta2")}
+        assert other.method == name and other.data == gaugan.data and other.seed == gaugan.seed
+        assert dataclasses.replace(other.gan_training, **own) == gaugan.gan_training
+    iidm, judge = configs.load_config("table1_iidm"), configs.load_config("table1_judge")
+    assert iidm.data == gaugan.data and not iidm.diffusion_training.distance_every
+    assert judge.seed != gaugan.seed
 
 
 @pytest.mark.parametrize("name", SHIPPED)
