@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,8 +146,8 @@ class GANStage(Stage):
     def _draw(self, numbers: range, shape: tuple[int, ...], *key: int | str) -> np.ndarray:
         return np.stack([normal(shape, self.config.seed, "gan", number, *key) for number in numbers])
 
-    def begin(self, step: int) -> bool:
-        return self.due(step, self.checkpoint_every) and not samples_path(self.folder, step).exists()
+    def evaluated(self, step: int, logged: Container[str]) -> bool:
+        return samples_path(self.folder, step).exists() or not self.checkpoint_due(step)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Show sample images."""

@@ -78,13 +78,12 @@ class AutoencoderStage(Stage):
         self.discriminator_optimizer = Optimizer(self.discriminator, rate, DISCRIMINATOR_BETAS)
         self.optimizers = {"autoencoder": self.optimizer, "discriminator": self.discriminator_optimizer}
 
-    def begin(self, step: int) -> bool:
+    def begin(self, step: int) -> None:
         if step == 0:
             try:
                 start_as_thumbnail(self.network)
             except ValueError as error:
                 logger.info("autoencoder: starts from random weights, for %s", error)
-        return False
 
     def load_batch(self, step: int) -> list[np.ndarray]:
         """The crops of a step, uint8 [h,w,3], flipped at random. All draws come from (seed, sample number)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,18 +103,24 @@ class DiffusionStage(Stage):
     def checkpoint_due(self, step: int) -> bool:
         return super().checkpoint_due(step) or self._distance_due(step)
 
-    def begin(self, step: int) -> bool:
+    def begin(self, step: int) -> None:
         if self.distances is not None:
             self.distances.resume(step)
-        without_picture = self.due(step, self.checkpoint_every) and not samples_path(self.folder, step).exists()
-        return without_picture or self._distance_due(step)
+
+    def evaluated(self, step: int, logged: Container[str]) -> bool:
+        distances = self.distances
+        if self._validation_due(step) and "val_loss" not in logged:
+            return False
+        if distances and distances.is_due(step) and (distances.score not in logged or distances.taken(step) is None):
+            return False
+        return samples_path(self.folder, step).exists() or not self.due(step, self.checkpoint_every)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Keep the averaged weights. Then take their validation loss, show sample images, and take the distance."""
         measured = {}
         if self.checkpoint_due(step):
             self._keep(step)
-        if self.due(step, self.config.diffusion_training.validate_every):
+        if self._validation_due(step):
             with self._averaged():
                 measured["val_loss"] = self._validation_loss()
         if self.due(step, self.checkpoint_every):
@@ -124,6 +130,9 @@ class DiffusionStage(Stage):
             with self._averaged() as model:
                 measured[self.distances.score] = self.distances.take(model, step, stop_if_asked)
         return measured
+
+    def _validation_due(self, step: int) -> bool:
+        return self.due(step, self.config.diffusion_training.validate_every)
 
     def _distance_due(self, step: int) -> bool:
         return self.distances is not None and self.distances.is_due(step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from jiidm.system.progress import StepBar
 from ldm_jittor.files import atomic_path, naming
+
+logger = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -40,6 +43,16 @@ class RunLog:
             for key, value in values.items():
                 self._board.add_scalar(key, value, step)
 
+    def values_of(self, step: int) -> set[str]:
+        """The names of all values that the log has of a step."""
+        records = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return {name for record in records if record["step"] == step for name in record}
+
+    def sync(self) -> None:
+        """Wait until the log is on the disk: a state that is saved later must not outlive records of earlier steps."""
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._bar.close()
         with naming(self.path):
@@ -56,13 +69,15 @@ class RunLog:
     def _keep_until(self, step: int) -> None:
         if not self.path.exists():
             return
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(lines, 1):
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except ValueError:
-                continue  # the half-written last line of a killed run
+            except (ValueError, TypeError, KeyError, RecursionError):
+                if number < len(lines):  # the last line of a killed run may be half-written
+                    logger.warning("%s: line %d is damaged, and left out", self.path, number)
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,15 @@ def fit(stage: Stage, folder: Path) -> int:
     does not fit, and Stopped.
     """
     path = folder / stage.state_file
-    first_step, skipped_steps = _resume(stage, path)
+    first_step, skipped_steps, window = _resume(stage, path)
     saved, skipped_in_a_row = first_step, 0
     owed = False
-    window: list[dict[str, float]] = []
     batches = load_ahead(stage.load_batch, range(first_step, stage.max_steps))
     with RunLog(folder, stage.name, first_step, stage.max_steps) as log, DeferredSignals() as signals:
-        if stage.begin(first_step):
-            _evaluate(stage, first_step, log, folder, signals)
+        stage.begin(first_step)
+        logged = log.values_of(first_step)
+        if first_step and not stage.evaluated(first_step, logged):
+            _evaluate(stage, first_step, log, folder, signals, logged)
 
         for step, batch in batches:
             done = step + 1
@@ -63,7 +65,8 @@ def fit(stage: Stage, folder: Path) -> int:
                 window = []
             stopping = signals.asked  # a signal that comes after this line waits for the next step
             if stopping or owed or stage.checkpoint_due(done):
-                _save(stage, path, done, skipped_steps)
+                log.sync()
+                _save(stage, path, done, skipped_steps, window)
                 saved, owed = done, False
             if stopping:
                 signals.stop_if_asked()
@@ -91,9 +94,12 @@ def _update(stage: Stage, batch: Any, step: int) -> dict[str, float] | None:
     return {name: math.fsum(numbers) / len(numbers) for name, numbers in values.items()}
 
 
-def _evaluate(stage: Stage, step: int, log: RunLog, folder: Path, signals: DeferredSignals) -> None:
+def _evaluate(
+    stage: Stage, step: int, log: RunLog, folder: Path, signals: DeferredSignals, logged: Container[str] = ()
+) -> None:
     """Let the stage measure what belongs to the step. Draw the log's curves when there is something new."""
-    measured = stage.evaluate(step, signals.stop_if_asked)
+    values = stage.evaluate(step, signals.stop_if_asked)
+    measured = {name: value for name, value in values.items() if name not in logged}
     if measured:
         log.record(step, **measured)
     if measured or step == stage.max_steps:
@@ -107,19 +113,22 @@ def _mean(window: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([losses[name] for losses in window if name in losses])) for name in names}
 
 
-def _save(stage: Stage, path: Path, step: int, skipped_steps: int) -> None:
+def _save(stage: Stage, path: Path, step: int, skipped_steps: int, window: list[dict[str, float]]) -> None:
     arrays, counters = stage.state()
-    told = {"step": step, "skipped_steps": skipped_steps, **counters, "provenance": dict(stage.provenance)}
-    save_state(path, arrays, told)
+    told = {"step": step, "skipped_steps": skipped_steps, "window": window, **counters}
+    save_state(path, arrays, {**told, "provenance": dict(stage.provenance)})
 
 
-def _resume(stage: Stage, path: Path) -> tuple[int, int]:
-    """Restore what `_save` wrote. Returns the steps done, and how many of them were skipped."""
+def _resume(stage: Stage, path: Path) -> tuple[int, int, list[dict[str, float]]]:
+    """Restore what `_save` wrote. Returns the steps done, how many of them were skipped, and the losses that are not
+    yet in the log.
+    """
     stored = load_state(path)
     if stored is None:
-        return 0, 0
-    stage.load_state(stored.arrays, stored.metadata, str(path))
-    return stored.metadata["step"], stored.metadata.get("skipped_steps", 0)
+        return 0, 0, []
+    told = stored.metadata
+    stage.load_state(stored.arrays, told, str(path))
+    return told["step"], told.get("skipped_steps", 0), told.get("window", [])  # older files lack the last two
 
 
 def _diverged(stage: Stage, step: int, skipped: int, path: Path, saved: int) -> str:

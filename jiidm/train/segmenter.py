@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,9 @@ class SegmenterStage(Stage):
         images, masks = batch
         loss = segmentation_loss(self.segmenter, images, masks, generator(self.config.seed, "grid", step))
         yield self.optimizer, iter([{"loss": loss}])
+
+    def evaluated(self, step: int, logged: Container[str]) -> bool:
+        return "pixel_accuracy" in logged or not self.checkpoint_due(step)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Pixel accuracy on some of the validation pairs."""

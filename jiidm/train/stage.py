@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import jittor as jt
@@ -50,12 +50,15 @@ class Stage:
         """Whether the state is saved after `step` steps."""
         return self.due(step, self.checkpoint_every)
 
-    def begin(self, step: int) -> bool:
-        """Called before the first step, and when a run goes on at `step`: forget what will be done again.
+    def begin(self, step: int) -> None:
+        """Called before the first step, and when a run goes on at `step`: forget what will be done again."""
 
-        Returns whether the run was stopped before it had evaluated this step.
+    def evaluated(self, step: int, logged: Container[str]) -> bool:
+        """Whether all that `evaluate` does at this step is there; a run that was stopped before goes on with it.
+
+        logged: the names of the values that the log has of this step.
         """
-        return False
+        return True
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Measure what belongs to this step, if anything, for the log.

@@ -27,7 +27,8 @@ def previous_state(path: Path) -> Path:
 def save_state(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Write what a run needs to go on; the state that was there becomes the previous one.
 
-    metadata: `step`, the steps done, among others. A complete state is at `path` at every moment after the first.
+    metadata: `step`, the steps done, among others. A complete state is at `path` at every moment after the first, and
+    another one beside it after the second: the two are never one file under two names.
     Raises CheckpointError or OSError where it cannot be written; both name the file.
     """
     previous = previous_state(path)
@@ -35,9 +36,10 @@ def save_state(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[s
         with atomic_path(previous) as temporary:
             temporary.unlink()
             _link(path, temporary)
+            checkpoint.save(path, arrays, metadata)
     else:
         previous.unlink(missing_ok=True)  # of a stage that was started anew
-    checkpoint.save(path, arrays, metadata)
+        checkpoint.save(path, arrays, metadata)
 
 
 def load_state(path: Path) -> Checkpoint | None:

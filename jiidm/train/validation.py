@@ -104,9 +104,12 @@ class Validation:
         return f"{self.score} every {self.every} steps, of {images} validation masks in {counts} sampling steps"
 
     def is_due(self, step: int) -> bool:
-        """Whether a distance belongs to this step and has not been taken."""
-        whole = step % self.every == 0 or step == self.training.max_steps
-        return step > 0 and whole and all(entry["step"] != step for entry in read_distances(self.folder))
+        """Whether a distance belongs to this step."""
+        return step > 0 and (step % self.every == 0 or step == self.training.max_steps)
+
+    def taken(self, step: int) -> float | None:
+        """The distance of a step by the list."""
+        return next((entry["distance"] for entry in read_distances(self.folder) if entry["step"] == step), None)
 
     def resume(self, step: int) -> None:
         """Drop what a run that goes on at `step` will do again.
@@ -114,12 +117,15 @@ class Validation:
         Raises InputError where it will take distances that do not compare with those of the list.
         """
         kept = [entry for entry in read_distances(self.folder) if entry["step"] <= step]
-        if kept and (step < self.training.max_steps or self.is_due(step)):
+        goes_on = step < self.training.max_steps or self.is_due(step) and self.taken(step) is None
+        if kept and goes_on:
             check_comparable(self.folder, kept[0], self.made_with)
         forget_distances_after(self.folder, step)
 
     def take(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
-        """Measure the distance of a step's model and put it on the list."""
+        """Measure the distance of a step's model and put it on the list, unless it is there."""
+        if (taken := self.taken(step)) is not None:
+            return taken
         distance = self.measure(model, step, on_step)
         record_distance(self.folder, {"step": step, "distance": distance, **self.made_with}, self.training.keep_best)
         logger.info("step %d: %s %.4g", step, self.score, distance)

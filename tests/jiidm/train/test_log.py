@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from runs import steps_of
+from runs import records_of, steps_of
 
 from jiidm.train.log import RunLog
 
@@ -47,6 +47,24 @@ def test_a_half_written_line_is_dropped(tmp_path):
         file.write('{"step": 4, "lo')
     write_log(tmp_path, 3, 5)
     assert steps_of(tmp_path / "train.jsonl", "loss") == [1, 2, 3, 4, 5]
+
+
+def test_damaged_lines_are_left_out_and_told(tmp_path, caplog):
+    write_log(tmp_path, 0, 2)
+    with (tmp_path / "train.jsonl").open("ab") as file:
+        for line in (
+            b'{"stdp": 1}',
+            b'{"step": "x"}',
+            b"[]",
+            b"1",
+            b"nonsense",
+            b'{"step": 2, "\xe4": 1',
+            b'{"step": 2}',
+        ):
+            file.write(line + b"\n")
+    write_log(tmp_path, 2, 3)
+    assert [record["step"] for record in records_of(tmp_path / "train.jsonl")] == [1, 2, 2, 3]
+    assert len(caplog.messages) == 6 and f"{tmp_path / 'train.jsonl'}: line 3 is damaged" in caplog.messages[0]
 
 
 def test_the_bar_shows_progress_loss_and_time_left(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 
@@ -19,6 +20,7 @@ from jiidm.train.signals import STOPPING
 from jiidm.train.stage import Stage
 from ldm_jittor import checkpoint, files
 from ldm_jittor.ema import EMA
+from ldm_jittor.errors import CheckpointError
 
 X, Y = normal(12, 8, 3), normal(12, 8, 2, seed=1)
 
@@ -46,11 +48,13 @@ class Game(Stage):
         self.optimizers = {n: Optimizer(m, lambda _: 0.1) for n, m in (("first", self.network), ("second", self.other))}
         self.ema = EMA(self.network, 0.5)
         self.broken, self.stop_at, self.stop_by = broken, stop_at, stop_by
-        self.events, self.evaluated, self.began = [], [], None
+        self.events, self.evaluations, self.began = [], [], None
 
     def begin(self, step):
         self.began = step
-        return False
+
+    def evaluated(self, step, logged):
+        return step != 6 or "val_loss" in logged
 
     def load_batch(self, step):
         x = X[step] * np.float32(np.nan) if step in self.broken else X[step]
@@ -69,7 +73,7 @@ class Game(Stage):
             yield {"loss": loss, "doubled": 2 * loss} if name == "first" else {"other": loss}
 
     def evaluate(self, step, stop_if_asked):
-        self.evaluated.append(step)
+        self.evaluations.append(step)
         return {"val_loss": 0.5} if step == 6 else {}
 
 
@@ -223,6 +227,20 @@ class TestSignals:
         assert signal.getsignal(number) is signal.default_int_handler
         fit(Game(), tmp_path)
         assert_same_state(tmp_path, finished)
+        assert log_of(tmp_path) == log_of(finished)
+
+    @pytest.mark.parametrize("stop_at", [1, 5, 6, 11], ids=lambda step: f"step {step + 1}")
+    def test_a_stopped_run_logs_what_a_whole_one_does(self, tmp_path, stop_at):
+        logs = []
+        for name, stops in {"whole": [], "stopped": [stop_at]}.items():
+            (tmp_path / name).mkdir()
+            for step in [*stops, None]:
+                stage = Game(broken=[2], stop_at=step)
+                stage.log_every = 5  # so that the stopped run has to remember losses
+                with pytest.raises(Stopped) if step else contextlib.nullcontext():
+                    fit(stage, tmp_path / name)
+            logs.append((tmp_path / name / "game.jsonl").read_bytes())
+        assert logs[1] == logs[0] and b'"val_loss"' in logs[0]
 
     @pytest.mark.parametrize("step, saved", [(5, 6), (12, 12)], ids=["in the middle", "at the end"])
     def test_a_signal_in_a_short_evaluation_is_not_lost(self, tmp_path, step, saved):
@@ -278,7 +296,7 @@ class TestNotFinite:
         assert metadata["skipped_steps"] == 1 and metadata["updates"] == {"first": 11, "second": 11}
         assert metadata["ema_updates"] == 11 and metadata["step"] == 12
         assert [record for record in log_of(tmp_path) if record["step"] == 6] == [{"step": 6, "skipped_steps": 1}]
-        assert stage.evaluated == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]
+        assert stage.evaluations == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]
 
     def test_the_steps_before_and_after_are_those_without_it(self, tmp_path):
         """As if the sample had not been there: batch norm's averages, too."""
@@ -358,7 +376,7 @@ def test_a_full_disk_leaves_the_state_before_and_the_run_goes_on_from_it(finishe
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "_sync", fill_up)
-        with pytest.raises(OSError, match=r"No space left on device.*game_state"):
+        with pytest.raises(CheckpointError, match=r"game_state.*No space left on device"):
             fit(Game(), tmp_path)
     assert state_of(tmp_path).metadata["step"] == 4
     assert not [path for path in tmp_path.iterdir() if ".tmp" in path.name]

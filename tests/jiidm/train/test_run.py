@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,6 +205,21 @@ class TestInterrupted:
         assert steps_of(first_stage / "diffusion.jsonl", "fd_seg") == [2, 4]
         for name in ("samples/step_00000004.png", "loss.png"):
             assert (first_stage / name).read_bytes() == (finished / name).read_bytes()
+
+    def test_a_run_that_stops_where_a_validation_is_due_takes_it_when_it_goes_on(
+        self, smoke, first_stage, tmp_path, monkeypatch
+    ):
+        often = ["validate_every=1", "distance_every=null", "checkpoint_every=4", "log_every=3"]
+        config = configs.override(smoke, [f"diffusion_training.{setting}" for setting in often])
+        stopped = Path(shutil.copytree(first_stage, tmp_path / "stopped"))
+        train(config, None, first_stage)
+        ctrl_c_at(monkeypatch, loop, "_update", 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, None, stopped)
+        monkeypatch.undo()
+        train(config, None, stopped)
+        assert records_of(stopped / "diffusion.jsonl") == records_of(first_stage / "diffusion.jsonl")
+        assert steps_of(stopped / "diffusion.jsonl", "val_loss") == [1, 2, 3, 4]
 
     def test_a_killed_run_goes_on_from_its_last_state(self, finished, smoke, first_stage, monkeypatch):
         kill_at(monkeypatch, loop, "_update", 4)

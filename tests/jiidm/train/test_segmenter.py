@@ -5,7 +5,7 @@ import dataclasses
 import jittor as jt
 import numpy as np
 import pytest
-from runs import records_of, steps_of
+from runs import ctrl_c_at, records_of, steps_of
 
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
@@ -15,6 +15,7 @@ from jiidm.data.synthetic.dataset import GENERATOR_VERSION
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, load, normalized
 from jiidm.size import Size
+from jiidm.train import loop
 from jiidm.train import segmenter as train_segmenter
 from jiidm.train.segmenter import (
     SegmenterStage,
@@ -144,6 +145,16 @@ def test_an_interrupted_run_ends_with_the_same_weights(landscapes, tmp_path, mon
     before = (tmp_path / "killed" / train_segmenter.SEGMENTER_FILE).stat().st_mtime_ns
     assert cli.main(command(landscapes, tmp_path / "killed")) == 0  # finished: nothing left to do
     assert (tmp_path / "killed" / train_segmenter.SEGMENTER_FILE).stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_run_that_stops_where_an_accuracy_is_due_takes_it_when_it_goes_on(landscapes, tmp_path, monkeypatch):
+    often = command(landscapes, tmp_path / "run", "--set", "segmenter.checkpoint_every=2")
+    ctrl_c_at(monkeypatch, loop, "_update", 2)
+    assert cli.main(often) == 130
+    monkeypatch.undo()
+    assert cli.main(often) == 0
+    assert steps_of(tmp_path / "run" / "segmenter.jsonl", "pixel_accuracy") == [2, 4]
 
 
 @pytest.mark.slow

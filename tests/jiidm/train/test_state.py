@@ -88,3 +88,21 @@ def test_a_file_system_without_links_gets_copies(path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     save(path, 3)
     assert steps_done(path) == 3 and checkpoint.load(previous_state(path)).metadata == {"step": 2}
+
+
+@pytest.mark.parametrize("call", ["before", "after"])
+def test_a_kill_while_a_state_is_saved_leaves_two_files_of_different_states(path, monkeypatch, call):
+    """One file under two names would be damaged as one."""
+    genuine = checkpoint.save
+
+    def killed(*arguments):
+        if call == "after":
+            genuine(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(path, 3)
+    assert not path.samefile(previous_state(path))
+    cut(path)
+    assert load_state(path).metadata == {"step": 1}
