@@ -9,7 +9,6 @@ import functools
 import json
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,7 +18,6 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ldm_jittor.checksum import array_digests, checksum
 from ldm_jittor.errors import CheckpointError
@@ -54,13 +52,11 @@ def save(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Ma
     digests = array_digests(contiguous)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file(contiguous, temporary, {METADATA_KEY: with_checksum(metadata, checksum(digests, metadata))})
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            told = {METADATA_KEY: with_checksum(metadata, checksum(digests, metadata))}
+            safetensors_files.write(file, contiguous, told)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
-    except SafetensorError as error:
-        system = re.search(r"I/O error: (.+) \(os error", str(error))
-        raise CheckpointError(f"{path}: cannot be written ({system[1] if system else error})") from None
 
 
 def load(path: str | os.PathLike) -> Checkpoint:

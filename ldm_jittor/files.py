@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import json
 import os
 import re
-import socket
 import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ldm_jittor.temporaries import temporary_path
+
 if TYPE_CHECKING:
     import numpy as np
 
-_TEMPORARY = re.compile(r"\.(?P<host>.+)-(?P<process>\d+)-\d+\.tmp(\..*)?")
-_HOUR = 3600.0
-_numbers = itertools.count()
 _MAX_TEXT = 32 << 20
 """Far more than a list of every image of a data set takes."""
 _MAX_DEPTH = 100
@@ -35,11 +31,11 @@ def atomic_path(path: str | os.PathLike, replace: bool = True) -> Iterator[Path]
     Without `replace` a file that is at `path` by then stays, and FileExistsError says so. One of several writers wins.
 
     The temporary file keeps the suffix of `path`, because image libraries choose their format by it. Its name tells
-    the host and the process, so that `leftovers` can find it. It is removed when the block raises.
+    who writes it, so that `leftovers` can find it. It is removed when the block raises.
     Raises OSError, which names `path`, where the folder is missing, cannot be written or is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{socket.gethostname()}-{os.getpid()}-{next(_numbers)}.tmp{path.suffix}")
+    temporary = temporary_path(path)
     try:
         with naming(path, temporary):
             handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
@@ -84,6 +80,22 @@ def save_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, compared with its checksums.
+
+    Raises OSError where it cannot be read, and ValueError where it is damaged, no such file or holds objects.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except OSError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib stumble in many ways
+        raise ValueError(f"damaged or not an .npz file ({error})") from None
+
+
 def read_text(path: str | os.PathLike) -> str:
     """The text of a file in UTF-8, with or without a byte order mark.
 
@@ -115,35 +127,6 @@ def parse_json(text: str, pairs: Pairs | None = None) -> Any:
         if depth > _MAX_DEPTH:
             raise ValueError("nested too deeply")
     return json.loads(text, object_pairs_hook=pairs)
-
-
-def leftovers(folder: str | os.PathLike) -> list[Path]:
-    """The temporary files of `atomic_path` in `folder` that nobody will finish.
-
-    Their process ran on this host and has ended, or ran on another one and has not written for an hour.
-    """
-    return [path for path in sorted(Path(folder).iterdir()) if _abandoned(path)]
-
-
-def _abandoned(path: Path) -> bool:
-    name = _TEMPORARY.fullmatch(path.name)
-    if name is None:
-        return False
-    if name["host"] == socket.gethostname():
-        return not _runs(int(name["process"]))
-    with contextlib.suppress(FileNotFoundError):
-        return time.time() - path.stat().st_mtime > _HOUR
-    return False
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _link(source: Path, target: Path) -> None:

@@ -23,7 +23,8 @@ from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
 from jiidm.inference.inputs import Job
 from jiidm.size import Size
-from ldm_jittor.files import atomic_path, leftovers, read_json
+from ldm_jittor.files import atomic_path, read_json
+from ldm_jittor.temporaries import leftovers
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jiidm.errors import InputError, warn_once
-from ldm_jittor.files import leftovers
+from ldm_jittor.temporaries import leftovers
 
 LOCK_FILE = "run.lock"
 
@@ -34,7 +34,7 @@ def occupied(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
-        for place in (folder, *filter(Path.is_dir, folder.iterdir())):
+        for place in (folder, *filter(Path.is_dir, folder.rglob("*"))):
             for leftover in leftovers(place):
                 leftover.unlink(missing_ok=True)
         yield

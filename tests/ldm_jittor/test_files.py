@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import os
-import socket
 
+import numpy as np
 import pytest
-from processes import die_while_writing
 
-from ldm_jittor.files import atomic_path, leftovers, read_json, read_text
+from ldm_jittor.files import atomic_path, load_npz, read_json, read_text, save_npz
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path):
@@ -83,23 +82,6 @@ def test_a_name_of_any_length_can_be_written(tmp_path):
     assert os.listdir(tmp_path) == ["a" * 251 + ".txt"]
 
 
-def test_leftovers_are_those_of_processes_that_have_ended(tmp_path):
-    (tmp_path / ".keep.jpg").touch()
-    (tmp_path / "a-1-1.tmp.jpg").touch()
-    die_while_writing(tmp_path / "a.jpg")
-    with atomic_path(tmp_path / "b.jpg"):
-        (leftover,) = leftovers(tmp_path)
-    assert leftover.name.startswith(f".{socket.gethostname()}-") and leftover.suffix == ".jpg"
-
-
-def test_leftovers_of_another_host_are_old(tmp_path):
-    fresh, old = tmp_path / ".elsewhere-7-0.tmp.jpg", tmp_path / ".elsewhere-7-1.tmp.jpg"
-    fresh.touch()
-    old.touch()
-    os.utime(old, (0, 0))
-    assert leftovers(tmp_path) == [old]
-
-
 def test_a_missing_folder_is_an_oserror(tmp_path):
     with pytest.raises(OSError), atomic_path(tmp_path / "missing" / "a.txt"):
         pass
@@ -167,3 +149,32 @@ def test_without_replace_the_first_file_stays(tmp_path, links, monkeypatch):
         temporary.write_text("second")
     assert str(path) in (caught.value.filename, caught.value.filename2)
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_flipped_bit_of_an_npz_file_does_not_pass(tmp_path):
+    arrays = {"a": np.arange(40, dtype=np.float32), "b": np.eye(3)}
+    save_npz(tmp_path / "a.npz", **arrays)
+    content = (tmp_path / "a.npz").read_bytes()
+    refused = 0
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        (tmp_path / "b.npz").write_bytes(flipped)
+        try:
+            found = load_npz(tmp_path / "b.npz")
+        except (ValueError, OSError):
+            refused += 1
+            continue
+        for name in found.keys() & arrays.keys():
+            np.testing.assert_array_equal(found[name], arrays[name])
+    assert refused > 400  # the others are dates and the like
+
+
+def test_an_npz_file_of_objects_and_one_of_another_kind_are_refused(tmp_path):
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    for name in ("objects.npz", "single.npy"):
+        with pytest.raises(ValueError, match="damaged or not an .npz file"):
+            load_npz(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        load_npz(tmp_path / "absent.npz")

@@ -57,8 +57,9 @@ def test_a_folder_is_free_after_a_training_that_failed(tmp_path):
 
 
 def test_what_a_killed_training_had_half_written_is_removed(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    for path in (tmp_path / "state.safetensors", tmp_path / "checkpoints" / "a.safetensors"):
+    places = ("state.safetensors", "checkpoints/a.safetensors", "latents/0a1b/a.npz")
+    for path in (tmp_path / place for place in places):
+        path.parent.mkdir(parents=True, exist_ok=True)
         die_while_writing(path)
     with occupied(tmp_path):
         files = [path.name for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 import struct
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
@@ -20,6 +21,23 @@ def write(path, **arrays):
         content += data
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + content)
+
+
+def test_a_file_is_laid_out_as_by_safetensors_itself(tmp_path):
+    arrays = {
+        "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "a": np.array(2.5),
+        "ü": np.ones((2, 0), np.float16),
+        "half": np.linspace(0, 1, 5, dtype=np.float16),
+        "count": np.array([-1, 2**40]),
+        "byte": np.arange(3, dtype=np.uint8),
+        "mask": np.array([True, False]),
+    }
+    metadata = {"text": 'in "quotes", é\n'}
+    checkpoint.safetensors_files.write(file := io.BytesIO(), arrays, metadata)
+    assert file.getvalue() == save(arrays, metadata)
+    with pytest.raises(KeyError):
+        checkpoint.safetensors_files.write(io.BytesIO(), {"a": np.zeros(2, complex)}, {})
 
 
 def test_bfloat16_is_widened(tmp_path):
