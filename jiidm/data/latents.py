@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,11 +14,12 @@ from tqdm import tqdm
 from jiidm.data.identity import claim, require_unchanged
 from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
+from jiidm.errors import InputError
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from jiidm.system.shards import WHOLE, Shard
 from ldm_jittor.autoencoder import VQModel
-from ldm_jittor.files import save_npz
+from ldm_jittor.files import load_npz, save_npz
 from ldm_jittor.pixels import to_model
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def encode_dataset(
 
     Each holds `latents` float32 [2,C,h,w], unscaled, and `masks` uint8 [2,h,w]. The second of the two is flipped left
     to right. Masks shrink by nearest neighbour, as the U-Net itself would shrink them. `made_from` holds the hashes of
-    photo and mask. A file without these hashes, or of others, is encoded again.
+    photo and mask. A file without these hashes, of others or damaged is encoded again.
 
     weights: the SHA-256 of the autoencoder's file. hashes: those of the pairs' files. Batches are cut from all pairs,
     so that latents do not depend on which are missing; a shard takes whole batches. Raises InputError where the folder
@@ -86,18 +86,18 @@ def _missing(folder: Path, made_from: Mapping[str, list[str]]) -> set[str]:
         if _recorded(path) != made_from[stem]
     }
     if outdated := sorted(stem for stem in missing if stored[stem].exists()):
-        told = f"{len(outdated)} files of another or an unrecorded photo or mask, the first {outdated[0]}.npz"
+        told = f"{len(outdated)} files that are damaged or of another photo or mask, the first {outdated[0]}.npz"
         logger.info("%s holds %s: encoding them again", folder, told)
     return missing
 
 
 def _recorded(path: Path) -> list[str] | None:
-    """What a file was made from; None where there is none, or none that says so."""
+    """What a file was made from; None where there is none, a damaged one or one that does not say so."""
     try:
-        with np.load(path) as arrays:
-            return arrays["made_from"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = load_npz(path)
+    except (OSError, ValueError):
         return None
+    return arrays["made_from"].tolist() if {"latents", "masks", "made_from"} <= arrays.keys() else None
 
 
 class LatentDataset:
@@ -112,5 +112,8 @@ class LatentDataset:
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         index, flip = key
-        with np.load(self.paths[index]) as arrays:
-            return arrays["latents"][flip] * np.float32(self.scale), arrays["masks"][flip]
+        try:
+            arrays = load_npz(self.paths[index])
+        except ValueError as error:
+            raise InputError(f"{self.paths[index]}: {error}; the same command encodes it again") from None
+        return arrays["latents"][flip] * np.float32(self.scale), arrays["masks"][flip]

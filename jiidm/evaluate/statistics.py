@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jiidm.data.folders import list_folder
+from jiidm.data.identity import hash_files
 from jiidm.data.images import load_image, read_size
 from jiidm.data.pairs import IMAGE_FOLDER
 from jiidm.data.prefetch import load_ahead
@@ -22,7 +22,7 @@ from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
-from ldm_jittor.files import save_npz
+from ldm_jittor.files import load_npz, save_npz
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +101,9 @@ def list_digest(photos: Sequence[Path]) -> str:
 
 
 def _cache_file(photos: Sequence[Path], size: Size, network: Network) -> Path:
-    """The cache of these photos, named by what decides its content: network, preprocessing, photos and their dates."""
-    times = [photo.stat().st_mtime_ns for photo in photos]
-    key = _digest([network.sha256, network.preprocessing, size[::-1], list_digest(photos), times])
+    """The cache of these photos, named by what decides its content: network, preprocessing, photos."""
+    contents = list(hash_files(photos).values())
+    key = _digest([network.sha256, network.preprocessing, size[::-1], contents])
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "jiidm" / f"features-{key}.npz"
 
@@ -114,9 +114,9 @@ def _digest(value: object) -> str:
 
 def _read(cache: Path) -> tuple[np.ndarray, np.ndarray] | None:
     try:
-        with np.load(cache, allow_pickle=False) as file:
-            return file["mu"], file["sigma"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = load_npz(cache)
+        return arrays["mu"], arrays["sigma"]
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -59,7 +59,13 @@ def prepare(config: Config, root: Path, folder: Path) -> Data:
         if not (split_folder / HASHES_FILE).exists():
             told = "has no hashes yet, so data and autoencoder are taken to be those of the start"
             logger.info("%s: %s", split_folder, told)
-        return _claim(split_folder, *read_split(split_folder, find_pairs(root)), root)
+        pairs = find_pairs(root)
+        train_pairs, validation_pairs = read_split(split_folder, pairs)
+        listed = {pair.stem for pair in (*train_pairs, *validation_pairs)}
+        if new := [pair.stem for pair in pairs if pair.stem not in listed]:
+            told = f"{len(new)} pairs have come since this run was started, the first {new[0]}; it leaves them out"
+            logger.warning("%s: %s", root, told)
+        return _claim(split_folder, train_pairs, validation_pairs, root)
     found = survey(root)
     if found.faults:
         more = f" (and {len(found.faults) - 1} more; `python -m jiidm data check {root}` lists them)"

@@ -14,17 +14,21 @@ from PIL import Image
 from tqdm import tqdm
 
 from jiidm.data.folders import list_folder
-from jiidm.data.identity import claim
+from jiidm.data.identity import claim, sha256
+from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import make_data_folders
 from jiidm.data.synthetic.canvas import Canvas
 from jiidm.data.synthetic.scenes import paint_scene
 from jiidm.data.synthetic.style import draw_style
 from jiidm.errors import InputError
 from jiidm.size import CHALLENGE_SIZE, Size
-from ldm_jittor.files import atomic_path, read_json
+from ldm_jittor.files import atomic_path, naming, read_json, read_text
 
 GENERATOR_VERSION: int = 2
+CHECKSUMS = "checksums.txt"
 _SMALLEST = Size(height=48, width=64)
+_JPEG_ERROR = 8.0
+"""Levels that a landscape's JPEG may be off in the mean. Other landscapes differ by tens."""
 _LAYOUT, _STYLE, _TEXTURE = range(3)
 
 
@@ -65,23 +69,61 @@ def write_dataset(
     """Write landscapes `start` to `start + count - 1`: `root`/imgs/synth_000123.jpg, labels/synth_000123.png.
 
     Pairs that exist are skipped, so an interrupted call goes on. `root`/dataset.json holds the generator's version,
-    seed and [width, height]. Raises InputError where these differ, so that one folder holds one dataset.
+    seed and [width, height]. Raises InputError where these differ, so that one folder holds one dataset, and for a file
+    that is not the landscape of its number. `root`/checksums.txt, which `sha256sum -c` reads too, tells that soon.
     """
     if count < 1:
         raise InputError(f"count {count}: must be 1 or more")
     _check(size, start=start, seed=seed)
     root = Path(root)
     _claim(root, {"generator_version": GENERATOR_VERSION, "seed": seed, "size": list(size[::-1])})
+    recorded = _recorded(root)
     for index in tqdm(range(start, start + count), desc="landscapes", unit="image", disable=not progress):
         image_path = root / "imgs" / f"synth_{index:06d}.jpg"
         mask_path = root / "labels" / f"synth_{index:06d}.png"
-        if image_path.exists() and mask_path.exists():
+        found = {_line(root, path) for path in (image_path, mask_path) if path.exists()}
+        if len(found) == 2 and found <= recorded:
             continue
         image, mask = landscape(index, size, seed=seed)
-        with atomic_path(image_path) as temporary:
-            Image.fromarray(image).save(temporary, quality=95)
-        with atomic_path(mask_path) as temporary:
-            Image.fromarray(mask).save(temporary)
+        if image_path.exists():
+            _require(image_path, load_image(image_path), image, _JPEG_ERROR)
+        else:
+            with atomic_path(image_path) as temporary:
+                Image.fromarray(image).save(temporary, quality=95)
+        if mask_path.exists():
+            _require(mask_path, load_mask(mask_path), mask, 0)
+        else:
+            with atomic_path(mask_path) as temporary:
+                Image.fromarray(mask).save(temporary)
+        _record(root, *(_line(root, path) for path in (image_path, mask_path)))
+
+
+def _recorded(root: Path) -> set[str]:
+    """The lines of the files that were found to be as generated."""
+    try:
+        text = read_text(root / CHECKSUMS)
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{root / CHECKSUMS}: cannot be read ({error}); remove it") from None
+    if text and not text.endswith("\n"):
+        _record(root, "")  # ends the line that a power cut has cut off
+    return set(text.splitlines())
+
+
+def _record(root: Path, *lines: str) -> None:
+    with naming(root / CHECKSUMS), open(root / CHECKSUMS, "a", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+
+
+def _line(root: Path, path: Path) -> str:
+    return f"{sha256(path)}  {path.relative_to(root).as_posix()}"
+
+
+def _require(path: Path, found: np.ndarray, generated: np.ndarray, error: float) -> None:
+    """Raises InputError where the pixels of a file are not those that belong there, up to a mean error."""
+    if found.shape != generated.shape or np.abs(found.astype(int) - generated).mean() > error:
+        raise InputError(f"{path}: not as it was generated; remove it to have it made again")
 
 
 def stored_version(root: str | os.PathLike) -> int | None:

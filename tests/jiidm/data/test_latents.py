@@ -154,14 +154,22 @@ class TestIdentity:
             autoencoder.encode(to_model([load_image(pairs[4].image)])).numpy()[0],
             atol=1e-4,
         )
-        told = f"{folder} holds 2 files of another or an unrecorded photo or mask, the first {changed[0]}"
+        told = f"{folder} holds 2 files that are damaged or of another photo or mask, the first {changed[0]}"
         assert caplog.messages == [f"{told}: encoding them again"]
 
-    @pytest.mark.parametrize("damage", ["unrecorded", "torn"])
+    @pytest.mark.parametrize("damage", ["unrecorded", "torn", "a flipped bit", "without masks"])
     def test_a_file_that_does_not_say_what_it_is_of_is_encoded_again(self, folder, pairs, autoencoder, cache, damage):
         path = folder / f"{pairs[0].stem}.npz"
         if damage == "torn":
             os.truncate(path, 100)
+        elif damage == "a flipped bit":
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=f"{path.name}: damaged"):
+                LatentDataset(folder, [pairs[0].stem], 1.0)[0, 0]
+        elif damage == "without masks":
+            np.savez(path, **{name: array for name, array in arrays_of(path).items() if name != "masks"})
         else:  # an older version's
             np.savez(path, latents=np.zeros((2, 3, 12, 16), np.float32), masks=np.zeros((2, 12, 16), np.uint8))
         encode(autoencoder, pairs, folder)

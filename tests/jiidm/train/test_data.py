@@ -67,6 +67,15 @@ def test_the_run_of_an_older_version_goes_on_and_says_what_it_takes_for_granted(
     assert f"{started / 'split'}: has no hashes yet" in caplog.text and record.read_bytes() == before
 
 
+def test_a_pair_that_has_come_since_is_left_out_and_told(root, started, smoke, caplog):
+    for name in ("imgs/synth_000000.jpg", "labels/synth_000000.png"):
+        shutil.copy(root / name, (root / name).with_stem("new"))
+    with pytest.raises(KeyboardInterrupt):
+        train(smoke, root, started)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == f"{root}: 1 pairs have come since this run was started, the first new; it leaves them out"
+
+
 def test_a_split_that_was_not_finished_is_made_again(smoke, landscapes, tmp_path, monkeypatch):
     (tmp_path / "run" / "split").mkdir(parents=True)
     (tmp_path / "run" / "split" / "train.txt").write_text("gone\n")

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -92,7 +93,9 @@ def test_write_dataset_writes_pairs_that_read_back(tmp_path):
     write_dataset(tmp_path, 2, Size(48, 64), seed=3, start=5, progress=False)
     stems = ("synth_000005", "synth_000006")
     pairs = {f"imgs/{stem}.jpg" for stem in stems} | {f"labels/{stem}.png" for stem in stems}
-    assert set(tree(tmp_path)) == {"dataset.json"} | pairs
+    assert set(tree(tmp_path)) == {"dataset.json", "checksums.txt"} | pairs
+    told = subprocess.run(["sha256sum", "-c", "checksums.txt"], cwd=tmp_path, capture_output=True, text=True)
+    assert told.returncode == 0 and {line.split(":")[0] for line in told.stdout.splitlines()} == pairs
     image, mask = landscape(6, Size(48, 64), seed=3)
     with Image.open(tmp_path / "labels/synth_000006.png") as stored:
         assert stored.mode == "L"
@@ -137,18 +140,46 @@ def test_write_dataset_continues_after_an_interruption(tmp_path, monkeypatch, fa
         else:
             patch.setattr(Image.Image, "save", interrupted_save)
         write_dataset(broken, 4, Size(48, 64), progress=False)
-    left = tree(broken)
+    left = {name: content for name, content in tree(broken).items() if name != "checksums.txt"}
     assert {name: data for name, data in tree(whole).items() if name in left} == left  # nothing half-written
     assert len([name for name in left if name.startswith("labels/")]) == 2
     write_dataset(broken, 4, Size(48, 64), progress=False)
     assert tree(broken) == tree(whole)
 
 
-def test_write_dataset_leaves_complete_pairs_alone(tmp_path):
+def test_write_dataset_does_not_generate_again_what_is_as_it_was_generated(tmp_path, monkeypatch):
     write_dataset(tmp_path, 2, Size(48, 64), progress=False)
-    (tmp_path / "imgs/synth_000000.jpg").write_bytes(b"edited")
+    before = tree(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(jiidm.data.synthetic.dataset, "landscape", lambda *_, **options: pytest.fail("generated again"))
+        write_dataset(tmp_path, 2, Size(48, 64), progress=False)
+    (tmp_path / "checksums.txt").write_text(before["checksums.txt"].decode()[:-30])  # as a power cut may leave it
     write_dataset(tmp_path, 2, Size(48, 64), progress=False)
-    assert (tmp_path / "imgs/synth_000000.jpg").read_bytes() == b"edited"
+    checksums = (tmp_path / "checksums.txt").read_text()
+    assert set(before["checksums.txt"].decode().splitlines()) <= set(checksums.splitlines())
+    assert {name: content for name, content in tree(tmp_path).items() if name != "checksums.txt"} == {
+        name: content for name, content in before.items() if name != "checksums.txt"
+    }
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("name", ["imgs/synth_000001.jpg", "labels/synth_000001.png"])
+@pytest.mark.parametrize("fault", ["torn", "of another seed", "empty"])
+def test_write_dataset_notices_a_file_that_is_not_as_generated(tmp_path, name, fault, recorded):
+    write_dataset(tmp_path / "a", 2, Size(48, 64), progress=False)
+    write_dataset(tmp_path / "b", 2, Size(48, 64), seed=1, progress=False)
+    path = tmp_path / "a" / name
+    content = {"torn": path.read_bytes()[:-200], "of another seed": (tmp_path / "b" / name).read_bytes(), "empty": b""}
+    path.write_bytes(content[fault])
+    if not recorded:  # as an earlier version left it
+        (tmp_path / "a/checksums.txt").unlink()
+    with pytest.raises(InputError, match=name):
+        write_dataset(tmp_path / "a", 2, Size(48, 64), progress=False)
+    assert path.read_bytes() == content[fault]
+    path.unlink()
+    write_dataset(tmp_path / "a", 2, Size(48, 64), progress=False)
+    write_dataset(tmp_path / "whole", 2, Size(48, 64), progress=False)
+    assert path.read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"size": Size(60, 80)}])
