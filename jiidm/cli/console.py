@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
 from jiidm.errors import one_line
+
+
+def fill_closed_streams() -> None:
+    """Put the null device in the place of stdin, stdout or stderr where the caller has closed it, as `>&-` does.
+
+    The next file that is opened would else take its number, and what a library prints would go into that file.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False, encoding="utf-8"))  # noqa: SIM115
 
 
 def tell_error(message: object) -> None:

@@ -31,6 +31,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status, as `jiidm --help` lists them."""
+    console.fill_closed_streams()
     try:
         with console.showing_log(), _forgiving_stdout():
             arguments = _parser().parse_args(argv)

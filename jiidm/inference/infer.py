@@ -11,6 +11,7 @@ import numpy as np
 
 from jiidm.classes import colorize
 from jiidm.data.images import load_image, load_mask, resize_image, save_jpeg
+from jiidm.errors import InputError
 from jiidm.inference.folder import OutputFolder, refuse_first
 from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
@@ -80,7 +81,7 @@ def generate_images(
     if not config.is_gan:
         starts.mkdir(exist_ok=True)
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
-    rows = {}
+    seen = {}
     steps = pipeline.num_steps(inputs, wanted=missing)
     with StepBar(total=steps, desc=f"generating {len(missing)} images", unit="step") as progress:
         for result in pipeline.stream(
@@ -95,8 +96,7 @@ def generate_images(
             folder.check_claim(identity, jobs)
             image = resize_image(result.image, missing[result.name].size)
             if result.name in shown:
-                row = [result.reference, colorize(result.mask), result.start, result.image]
-                rows[result.name] = [picture for picture in row if picture is not None]
+                seen[result.name] = result.reference, colorize(result.mask)
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)
             folder.write(result.name, image, config.inference.jpeg_quality)
@@ -106,28 +106,35 @@ def generate_images(
         if left:  # for the other shards
             return len(missing)
     refuse_first(folder.faults(jobs))
-    _draw_sheet(folder, jobs[:SHEET_ROWS], rows, identity)
+    _draw_sheet(folder, jobs[:SHEET_ROWS], seen, identity)
     logger.info("%d images made, %d in %s", len(missing), len(jobs), folder)
     return len(missing)
 
 
 def _draw_sheet(
-    folder: OutputFolder, jobs: Sequence[Job], rows: Mapping[str, list[np.ndarray]], identity: Mapping[str, Any]
+    folder: OutputFolder,
+    jobs: Sequence[Job],
+    seen: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    identity: Mapping[str, Any],
 ) -> None:
-    """Draw `_run/contact_sheet.jpg`. Rows that this call has not generated come from the files of earlier calls.
+    """Draw `_run/contact_sheet.jpg` from the files, so that it is the same however often a call was interrupted.
 
-    GANs have no noisy starts.
+    seen: references and coloured masks that need not be read again, of the model's size. GANs have no noisy starts.
     """
     with_starts, drawn = "method" not in identity, {}
     for job in jobs:
-        path = folder.run_folder / "starts" / f"{job.stem}.jpg"
-        if job.stem in rows:
-            drawn[job.stem] = rows[job.stem]
-        elif not with_starts or path.exists():  # missing where an image outlived its _run folder
-            starts = [load_image(path)] if with_starts else []
-            size = Size(*(starts[0].shape[:2] if starts else identity["size"][::-1]))
-            reference, result = (load_image(file, size) for file in (job.reference, folder.image(job.stem)))
-            drawn[job.stem] = [reference, colorize(load_mask(job.mask, size)), *starts, result]
+        starts = []
+        if with_starts:
+            try:
+                starts = [load_image(folder.run_folder / "starts" / f"{job.stem}.jpg")]
+            except InputError:  # where an image outlived its _run folder
+                continue
+        size = Size(*(starts[0].shape[:2] if starts else identity["size"][::-1]))
+        if job.stem in seen:
+            reference, mask = seen[job.stem]
+        else:
+            reference, mask = load_image(job.reference, size), colorize(load_mask(job.mask, size))
+        drawn[job.stem] = [reference, mask, *starts, load_image(folder.image(job.stem), size)]
     if drawn:
         captions = CAPTIONS_WITH_START if with_starts else CAPTIONS
         contact_sheet(list(drawn.values()), folder.run_folder / SHEET, captions, list(drawn))

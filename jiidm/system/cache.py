@@ -68,9 +68,12 @@ def forget_moved_tools() -> None:
 
 def _default_cache() -> Path:
     try:
-        return Path.home() / ".cache" / "jittor"
+        home = Path.home()
     except RuntimeError:
         raise InputError("HOME is not set, and Jittor keeps its files there") from None
+    if os.environ.get("HOME") == "":  # which Python takes for the root folder
+        raise InputError("HOME is empty, and Jittor keeps its files there")
+    return home / ".cache" / "jittor"
 
 
 def _remembered_home() -> str:

@@ -165,6 +165,26 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments):
     assert process.stderr.read() == b"" and process.wait(timeout=60) == 141
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_stop_a_command_nor_give_a_file_their_number(closed, tmp_path):
+    code = f"""
+import os, sys
+from jiidm.cli import main as cli
+from jiidm.system import doctor
+def write(quick):
+    with open({str(tmp_path / "file")!r}, "w") as file:
+        os.write(1, b"printed by a library")
+        file.write("content")
+doctor.run = write
+sys.exit(cli.main(["doctor"]))
+"""
+    (tmp_path / "run.py").write_text(code)
+    command = f'"{sys.executable}" "{tmp_path / "run.py"}" {closed}'
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    assert subprocess.run(["sh", "-c", command], env=environment, timeout=60).returncode == 0
+    assert (tmp_path / "file").read_text() == "content"
+
+
 def test_the_librarys_log_is_shown_while_a_command_runs(monkeypatch, capsys):
     logger = logging.getLogger("jiidm.somewhere")
 

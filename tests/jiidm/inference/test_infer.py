@@ -155,12 +155,24 @@ class TestRerun:
 
     def test_a_second_call_draws_the_contact_sheet_that_an_interrupted_one_did_not(self, out, inputs, smoke_model):
         sheet = out / "_run" / "contact_sheet.jpg"
-        with Image.open(sheet) as before:
-            size = before.size
+        before = sheet.read_bytes()
         sheet.unlink()
         assert paint(inputs, out, smoke_model) == 0
-        with Image.open(sheet) as again:
-            assert again.size == size
+        assert sheet.read_bytes() == before
+
+    def test_the_contact_sheet_does_not_tell_which_images_an_earlier_call_made(self, out, inputs, smoke_model):
+        sheet = out / "_run" / "contact_sheet.jpg"
+        before = sheet.read_bytes()
+        for path in (out / "m1.jpg", sheet):
+            path.unlink()
+        assert paint(inputs, out, smoke_model) == 0
+        assert sheet.read_bytes() == before
+
+    def test_a_damaged_start_costs_its_row_only(self, out, inputs, smoke_model):
+        (out / "_run" / "starts" / "m1.jpg").write_bytes(b"half")
+        (out / "_run" / "contact_sheet.jpg").unlink()
+        assert paint(inputs, out, smoke_model) == 0
+        assert (out / "_run" / "contact_sheet.jpg").exists()
 
     @pytest.mark.parametrize("lost", [["m0"], ["m1"], ["m2"], ["m0", "m2"]], ids="+".join)
     def test_deleted_images_are_remade_to_the_byte_and_only_those(

@@ -67,6 +67,12 @@ def test_a_memory_that_jittor_could_not_read_is_told(home, text):
         cache.check_home()
 
 
+def test_an_empty_home_is_refused(home):
+    os.environ["HOME"] = ""
+    with pytest.raises(InputError, match="HOME is empty"):
+        cache.check_home()
+
+
 @pytest.mark.parametrize(("variable", "folder"), [("HOME", "file"), ("JITTOR_HOME", "file"), ("HOME", "/proc")])
 def test_a_folder_that_cannot_be_made_is_told(home, variable, folder):
     (home / "file").touch()
