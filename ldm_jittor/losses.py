@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jittor as jt
@@ -115,20 +116,21 @@ def autoencoder_loss(
     last_layer: jt.Var,
     fake_logits: jt.Var | None = None,
     discriminator_weight: float = 0.0,
+    mean_over_ranks: Callable[[jt.Var], jt.Var] = lambda gradient: gradient,
 ) -> AutoencoderLoss:
     """L1 reconstruction + codebook or KL term + adversarial term, balanced as in VQGAN (Esser et al. 2021, eq. 7).
 
     x, reconstruction: [B,3,H,W] in [-1,1]. `regularization` is the codebook loss or the KL per image. The adversarial
     term joins once the discriminator's `fake_logits` are given. Its weight is the ratio of both terms' gradients at
-    `last_layer`.
+    `last_layer`, each the mean over the whole batch: where `x` is a part of it, `mean_over_ranks` completes that mean.
     """
     l1 = (x - reconstruction).abs().mean()
     total = l1 + regularization_weight * regularization
     if fake_logits is None:
         return AutoencoderLoss(total, l1, regularization, jt.zeros(1), jt.zeros(1))
     adversarial = -fake_logits.mean()
-    l1_gradient = jt.grad(l1, last_layer, retain_graph=True)
-    adversarial_gradient = jt.grad(adversarial, last_layer, retain_graph=True)
+    l1_gradient = mean_over_ranks(jt.grad(l1, last_layer, retain_graph=True))
+    adversarial_gradient = mean_over_ranks(jt.grad(adversarial, last_layer, retain_graph=True))
     ratio = l1_gradient.sqr().sum().sqrt() / (adversarial_gradient.sqr().sum().sqrt() + 1e-4)
     weight = discriminator_weight * ratio.clamp(0.0, 1e4).detach()
     return AutoencoderLoss(total + weight * adversarial, l1, regularization, adversarial, weight)

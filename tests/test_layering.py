@@ -141,7 +141,8 @@ def test_no_module_acts_when_imported(path):
         )
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         type_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        assert defines or docstring or type_only, f"{path.name}:{node.lineno}"
+        as_a_script = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+        assert defines or docstring or type_only or as_a_script, f"{path.name}:{node.lineno}"
 
 
 def test_modules_import_without_jittor_and_without_a_trace(tmp_path):

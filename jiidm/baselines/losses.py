@@ -8,6 +8,7 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.discriminators import Verdict
+from jiidm.system import ranks
 
 
 def adversarial_loss(fake: Verdict) -> jt.Var:
@@ -42,11 +43,12 @@ def kl_divergence(mu: jt.Var, log_variance: jt.Var) -> jt.Var:
 def class_balanced_cross_entropy(logits: jt.Var, segmap: jt.Var) -> jt.Var:
     """Mean cross-entropy in nats of logits [B,1+classes,H,W], whose first class is "fake", from segmap one-hot.
 
-    Each pixel counts by the inverse of its class's share of the batch's pixels, over the number of classes there.
+    Each pixel counts by the inverse of its class's share of the batch's pixels, over the number of classes there. The
+    batch is that of all ranks.
     """
-    counts = segmap.sum(3).sum(2).sum(0)  # [classes]
+    counts = ranks.mean(segmap.sum(3).sum(2).sum(0))  # [classes]
     present = (counts > 0).float32().sum()
-    weights = segmap.numel() / segmap.shape[1] / (jt.maximum(counts, 1) * present)
+    weights = segmap.numel() / segmap.shape[1] / (jt.maximum(counts, 1 / ranks.size()) * present)
     balanced = segmap * weights.reshape((1, -1, 1, 1))
     return -mean((nn.log_softmax(logits, dim=1)[:, 1:] * balanced).sum(1))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jiidm.baselines.model import GANModel, save_gan
 from jiidm.baselines.perceptual import load as load_perceptual
@@ -12,6 +13,7 @@ from jiidm.baselines.pipeline import GANPipeline
 from jiidm.baselines.stage import STATE_FILE, GANStage
 from jiidm.config.schema import Config
 from jiidm.model.files import MODEL_FILE
+from jiidm.system import ranks
 from jiidm.train import networks, settings, validation
 from jiidm.train.data import generate, prepare
 from jiidm.train.lock import occupied
@@ -35,18 +37,19 @@ def train_gan(config: Config, data: Path | None, folder: Path) -> Path:
     Without `data` it generates landscapes. Raises InputError for faulty data, for a folder that holds another run or in
     which another process trains, for other data than the run was started with, and as `fit` does.
     """
-    settings.claim(config, folder, SECTIONS)
+    ranks.on_first(lambda: settings.claim(config, folder, SECTIONS))
     with occupied(folder):
         return _train(config, data, folder)
 
 
 def _train(config: Config, data: Path | None, folder: Path) -> Path:
     perceptual_loss = load_perceptual(config.gan_training)
-    root = data or generate(config, config.data.size, folder / "data")
-    train_pairs, validation_pairs, _ = prepare(config, root, folder)
+    root = data or ranks.first_then_others(lambda: generate(config, config.data.size, folder / "data"))
+    train_pairs, validation_pairs, _ = ranks.first_then_others(lambda: prepare(config, root, folder))
     perceptual, used = perceptual_loss or (None, None)
-    provenance = {**provenance_of(len(train_pairs), data), "networks": networks.record(folder, [used] if used else [])}
-    if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), CHANGEABLE):
+    recorded = ranks.first_then_others(lambda: networks.record(folder, [used] if used else []))
+    provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
+    if history := ranks.on_first(lambda: settings.keep(config, folder, steps_done(folder / STATE_FILE), CHANGEABLE)):
         provenance["settings_history"] = history
     logger.info("%s: %s", config.name, _losses_in_words(config, used))
 
@@ -56,10 +59,14 @@ def _train(config: Config, data: Path | None, folder: Path) -> Path:
     stage = GANStage(config, train_pairs, folder, provenance, show_samples, perceptual)
     steps = fit(stage, folder)
     path = folder / MODEL_FILE
+    ranks.on_first(lambda: _write_model(stage, path, {"steps": steps, **provenance}))
+    return path
+
+
+def _write_model(stage: GANStage, path: Path, provenance: dict[str, Any]) -> None:
     with stage.final() as model:
         arrays = checkpoint.state_dict(model.network)
-        save_gan(path, config, arrays, model.mean_codes, {"steps": steps, **provenance})
-    return path
+        save_gan(path, stage.config, arrays, model.mean_codes, provenance)
 
 
 def _losses_in_words(config: Config, perceptual: Used | None) -> str:

@@ -22,6 +22,7 @@ from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import Pair
 from jiidm.model.gan.sean import Noise
 from jiidm.seeding import generator, normal
+from jiidm.system import ranks
 from jiidm.train.checkpoints import samples_path
 from jiidm.train.optimizer import Optimizer
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
@@ -70,7 +71,7 @@ class GANStage(Stage):
     ):
         """perceptual: a loss of fake and real images [B,3,H,W] in [-1, 1]."""
         training = config.gan_training
-        jt.set_global_seed(config.seed)
+        jt.set_global_seed(config.seed, different_seed_for_mpi=False)
         self.config, self.train, self.folder, self.provenance = config, train, folder, provenance
         self.show_samples, self.perceptual = show_samples, perceptual
         self.max_steps, self.log_every = training.max_steps, training.log_every
@@ -119,7 +120,8 @@ class GANStage(Stage):
         if self.perceptual is not None:
             terms["perceptual"] = training.perceptual_weight * self.perceptual(fake, real)
         if posterior is not None:
-            terms["kl"] = training.kl_weight * kl_divergence(*posterior)
+            # a sum over the batch, while ranks average their losses
+            terms["kl"] = ranks.size() * training.kl_weight * kl_divergence(*posterior)
         if auxiliary is not None:
             terms["auxiliary"] = training.auxiliary_weight * jt.abs(auxiliary - real).mean()
         return {"loss": sum(terms.values()), **terms}

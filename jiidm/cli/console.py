@@ -6,9 +6,14 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 from jiidm.errors import one_line
+from jiidm.system import ranks
+
+FIRST_SPEAKS = 2.0
+"""Seconds. What all ranks refuse rank 0 tells; by then its end has ended the others."""
 
 
 def fill_closed_streams() -> None:
@@ -30,7 +35,18 @@ def fill_closed_streams() -> None:
 
 def tell_error(message: object) -> None:
     """The one place where errors are printed."""
-    print(f"error: {one_line(str(message))}", file=sys.stderr)
+    if ranks.is_first():
+        print(f"error: {one_line(str(message))}", file=sys.stderr)
+    else:
+        time.sleep(FIRST_SPEAKS)
+        print(f"error: rank {ranks.rank()}: {one_line(str(message))}", file=sys.stderr)
+
+
+def keep_to_first_rank() -> None:
+    """Let rank 0 alone show progress, information and results."""
+    if not ranks.is_first():
+        os.environ["TQDM_DISABLE"] = "1"  # tqdm is not imported yet
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 as long as the process
 
 
 class _Console(logging.Handler):
@@ -52,7 +68,7 @@ def showing_log() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.INFO if ranks.is_first() else logging.ERROR)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jiidm.cli import options
 from jiidm.errors import InputError
+from jiidm.system import launch, ranks
 
 
 def add_doctor(commands: Any) -> None:
@@ -23,10 +24,15 @@ def add_doctor(commands: Any) -> None:
     which.add_argument("--quick", action="store_true", help="do not import Jittor")
     help = "compare every operator with its formula, and networks and training steps with the CPU, in two minutes"
     which.add_argument("--selftest", action="store_true", help=help)
+    help = "instead let N ranks reduce a number, and tell what each of them computes on"
+    which.add_argument("--ranks", type=int, metavar="N", help=help)
     options.add_device_option(parser)
+    parser.set_defaults(on_ranks=True)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.ranks is not None or ranks.started_by_mpi():
+        return _report_ranks(arguments)
     if arguments.selftest:
         options.start_jittor(arguments.device)
         return _selftest()
@@ -50,3 +56,17 @@ def _selftest() -> int:
         print("products are rounded to TF32 here; NVIDIA_TF32_OVERRIDE=0 in the environment keeps them in float32")
     print(f"{len(rows) - len(failed)} of {len(rows)} checks passed{'; wrong: ' + ', '.join(failed) if failed else ''}")
     return int(bool(failed))
+
+
+def _report_ranks(arguments: argparse.Namespace) -> int:
+    if not ranks.started_by_mpi():
+        if arguments.ranks < 1:
+            raise InputError(f"--ranks {arguments.ranks}: must be 1 or more")
+        return launch.run_ranks(arguments.ranks, arguments.argv)
+    from jiidm.system import rank_report, runtime
+
+    chosen = runtime.prepare("auto").device
+    runtime.use_device(chosen)
+    told, works = rank_report.report(chosen)
+    print(told)
+    return int(not works)

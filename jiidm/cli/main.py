@@ -9,12 +9,14 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 
 import jiidm
 from jiidm.cli import console, data, doctor, experiments, infer, scores, train, weights
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
+from jiidm.system import launch, ranks
 from ldm_jittor.errors import CheckpointError
 
 EXIT_STATUSES = """exit status:
@@ -30,17 +32,42 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status, as `jiidm --help` lists them."""
+    """Run one command. Returns the exit status, as `jiidm --help` lists them.
+
+    A rank that fails among others ends its process at once. Python would wait for them, who wait for this one.
+    """
     console.fill_closed_streams()
+    if ranks.size() == 1:
+        return _main(argv)
+    console.keep_to_first_rank()
+    try:
+        status = _main(argv)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    if status:
+        sys.stdout.flush()
+        os._exit(status)
+    return 0
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         with console.showing_log(), _forgiving_stdout():
             arguments = _parser().parse_args(argv)
+            arguments.argv = sys.argv[1:] if argv is None else list(argv)
+            launch.check_start()
+            if ranks.size() > 1 and not arguments.on_ranks:
+                raise InputError(
+                    f"this command takes no ranks, of which mpirun has started {ranks.size()}; see --shard"
+                )
             return arguments.run(arguments) or 0
     except (InputError, CheckpointError) as error:
         console.tell_error(error)
         return 2
     except KeyboardInterrupt as stop:
-        print("\ninterrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        if ranks.is_first():
+            print("\ninterrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
         return stop.status if isinstance(stop, Stopped) else 128 + signal.SIGINT
     except BrokenPipeError:
         _give_up_stdout()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jiidm.cli import options
 from jiidm.errors import InputError
+from jiidm.system import launch, ranks
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
@@ -30,6 +32,7 @@ def add_train(commands: Any) -> None:
   jiidm train                                  the embedded default on generated landscapes
   jiidm train DATA --config iidm               the released model's layout on your data
   jiidm train DATA --config gaugan             a GAN to compare with: gaugan, clade, sean, scgan
+  jiidm train DATA --config iidm --ranks 4     on four GPUs: the same model as on one, sooner
   jiidm train DATA --run runs/a --set diffusion_training.max_steps=50000
 A run that was interrupted goes on when the same command is given again.
 `jiidm train segmenter` is another command: it trains the network that scores masks. A data folder of that name is
@@ -68,10 +71,13 @@ def _add_shared_options(parser: options.Parser, default_folder: str) -> None:
     options.add_config_options(parser, options.DEFAULT_CONFIG)
     help = f"folder of this run (default: {default_folder})"
     parser.add_argument("--run", dest="folder", type=Path, help=help)
+    help = "train in N processes of this machine, by Open MPI; for several machines see docs/distributed.md"
+    parser.add_argument("--ranks", type=int, metavar="N", help=help)
+    parser.set_defaults(on_ranks=True)
     options.add_device_option(parser)
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> int | None:
     config = options.read_config(arguments, "train", UNUSED)
     folder = arguments.folder or Path("runs") / config.name
     _warn_of_given_data(arguments)
@@ -79,10 +85,17 @@ def _train(arguments: argparse.Namespace) -> None:
         options.warn_unused(arguments.set, "--autoencoder", ("autoencoder_training",))
     if config.is_gan:
         _refuse_for_gans(config, arguments)
+    if config.is_gan:
+        trained = ["gan_training"]
+    else:
+        trained = ["diffusion_training", *([] if arguments.autoencoder else ["autoencoder_training"])]
+    if _starts_ranks(arguments, config, trained):
+        return launch.run_ranks(arguments.ranks, arguments.argv)
     options.start_jittor(arguments.device)
     if arguments.dry_run:
         options.print_footprint(config)
-        return
+        return None
+    launch.start_watchdog()
     if config.is_gan:
         from jiidm.baselines.run import train_gan
 
@@ -93,6 +106,21 @@ def _train(arguments: argparse.Namespace) -> None:
 
         path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception, hooks_for(config))
     print(f"trained model: {path}\nuse it with: bash run_infer.sh MASKS REFS.json OUT --checkpoint {path}")
+    return None
+
+
+def _starts_ranks(arguments: argparse.Namespace, config: Config, trained: Sequence[str]) -> bool:
+    """Whether this process has to start those that train. Raises InputError for batches that they cannot share."""
+    from jiidm.config.rules import batches_fit_ranks
+
+    asked = arguments.ranks
+    count = ranks.size() if ranks.started_by_mpi() else asked or 1
+    if asked is not None and asked != count or count < 1:
+        started = f", and mpirun has started {count}" if ranks.started_by_mpi() else ""
+        raise InputError(f"--ranks {asked}: must be 1 or more{started}")
+    for key, value, expected in batches_fit_ranks(config, trained, count):
+        raise InputError(f"{key}: {value}, expected {expected}")
+    return count > 1 and not ranks.started_by_mpi()
 
 
 def _refuse_for_gans(config: Config, arguments: argparse.Namespace) -> None:
@@ -102,15 +130,19 @@ def _refuse_for_gans(config: Config, arguments: argparse.Namespace) -> None:
             raise InputError(f"--{option}: {config.name} is a {config.method}, which does not use it")
 
 
-def _train_segmenter(arguments: argparse.Namespace) -> None:
+def _train_segmenter(arguments: argparse.Namespace) -> int | None:
     config = options.read_config(arguments, "train segmenter", UNUSED_BY_SEGMENTER)
     folder = arguments.folder or Path("runs") / f"{config.name}_segmenter"
     _warn_of_given_data(arguments)
+    if _starts_ranks(arguments, config, ["segmenter"]):
+        return launch.run_ranks(arguments.ranks, arguments.argv)
     options.start_jittor(arguments.device)
+    launch.start_watchdog()
     from jiidm.train.run import train_segmenter_run
 
     path = train_segmenter_run(config, arguments.data, folder)
     print(f"trained segmenter: {path}\nuse it with: jiidm score OUT ... --segmenter {path}")
+    return None
 
 
 def _warn_of_given_data(arguments: argparse.Namespace) -> None:

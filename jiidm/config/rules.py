@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from jiidm.config.schema import Config
 
@@ -95,6 +95,16 @@ def batches_can_be_accumulated(config: Config) -> Iterator[Fault]:
     training = config.diffusion_training
     if training.batch_size % training.accumulation_steps:
         yield "diffusion_training.batch_size", f"a multiple of accumulation_steps = {training.accumulation_steps}"
+
+
+def batches_fit_ranks(config: Config, trained: Sequence[str], ranks: int) -> Iterator[tuple[str, int, str]]:
+    """The batch sizes of these sections that so many ranks cannot share equally: key, value, what is expected."""
+    for name in trained:
+        section = getattr(config, name)
+        parts = ranks * getattr(section, "accumulation_steps", 1)
+        if section.batch_size % parts:
+            accumulation = "" if parts == ranks else f" times accumulation_steps = {parts // ranks}"
+            yield f"{name}.batch_size", section.batch_size, f"a multiple of ranks = {ranks}{accumulation}"
 
 
 def rounds_fit_the_schedule(config: Config) -> Iterator[Fault]:

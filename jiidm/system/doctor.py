@@ -160,12 +160,12 @@ def check_cuda() -> Check:
 
 
 def check_mpi() -> Check:
-    """MPI. The kit trains in one process and does without."""
+    """MPI. Only training on several ranks needs it."""
     programs = {name: shutil.which(name) for name in ("mpicc", "mpirun")}
     missing = [name for name, place in programs.items() if not place]
     if not missing:
         return Check("MPI", "ok", ", ".join(map(str, programs.values())))
-    detail = f"{', '.join(missing)} not found; the kit trains in one process and does without"
+    detail = f"{', '.join(missing)} not found; only training on several ranks needs it"
     return Check("MPI", "warn", detail, apt_get("libopenmpi-dev", "openmpi-bin"))
 
 

@@ -6,11 +6,15 @@ from typing import Any
 
 from tqdm import tqdm
 
+from jiidm.system import ranks
+
 
 class StepBar(tqdm):
     """tqdm without the first step in its rate: Jittor compiles during that one, for minutes perhaps."""
 
     def __init__(self, *given: Any, **options: Any):
+        if not ranks.is_first():
+            options["disable"] = True
         super().__init__(*given, **options)
         self._waits_for_the_first = not self.disable
 

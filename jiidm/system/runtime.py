@@ -7,6 +7,7 @@ without the rest of CUDA. So this module first looks at what is really there.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 import re
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from jiidm.errors import InputError
-from jiidm.system import newer_cuda
+from jiidm.system import newer_cuda, ranks
 from jiidm.system.cache import check_home, forget_moved_tools, jittor_cache
+
+logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda")
 # Jittor's environment variables that a user may have set.
@@ -83,6 +86,8 @@ def use_device(device: str) -> None:
     if device == "cuda" and not jt.has_cuda:
         raise InputError("--device cuda: Jittor was imported without CUDA")
     jt.flags.use_cuda = int(device == "cuda")
+    if device == "cuda" and ranks.size() > 1 and jt.compile_extern.nccl is None:
+        logger.warning("NCCL is not used, so all ranks of a machine compute on its GPU 0; see docs/distributed.md")
 
 
 def _import_jittor() -> Any:
@@ -90,6 +95,8 @@ def _import_jittor() -> Any:
         forget_moved_tools()
     try:
         import jittor
+
+        jittor.in_mpi = False  # its optimizer would reduce at every micro-batch; ours does so once a step
     except SystemExit:  # with status 0
         told = "Jittor's tools were of another version or compiler, and are compiled again"
         raise InputError(f"{jittor_cache()}: {told}; give the same command once more") from None
@@ -150,7 +157,8 @@ def environment(cuda: Cuda) -> dict[str, str]:
     if config:
         defaults[PYTHON_CONFIG_PATH] = str(config)
     kept = {name: os.environ.get(name, value) for name, value in defaults.items()}
-    return {**kept, NVCC_PATH: cuda.nvcc}
+    # Elsewhere MPI would only cost time, and with CUDA Jittor would download NCCL for it.
+    return {**kept, "use_mpi": str(int(ranks.started_by_mpi())), NVCC_PATH: cuda.nvcc}
 
 
 def find_cuda() -> Cuda:

@@ -20,6 +20,7 @@ from jiidm.data.pairs import Pair
 from jiidm.model.build import build_autoencoder
 from jiidm.report.sheets import sample_grid
 from jiidm.seeding import generator, normal
+from jiidm.system import ranks
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
@@ -51,6 +52,11 @@ def train_autoencoder(
     """
     stage = AutoencoderStage(config, train, provenance)
     steps = fit(stage, folder)
+    ranks.on_first(lambda: _finish(stage, steps, validation, folder))
+
+
+def _finish(stage: AutoencoderStage, steps: int, validation: Sequence[Pair], folder: Path) -> None:
+    config, train, provenance = stage.config, stage.train, stage.provenance
     psnr = _reconstruct(config, stage.network, validation, folder)
     shown = min(len(validation), VALIDATION_IMAGES)
     logger.info("autoencoder: reconstruction PSNR %.1f dB on %d validation images", psnr, shown)
@@ -69,7 +75,7 @@ class AutoencoderStage(Stage):
 
     def __init__(self, config: Config, train: Sequence[Pair], provenance: dict[str, Any]):
         training = config.autoencoder_training
-        jt.set_global_seed(config.seed)
+        jt.set_global_seed(config.seed, different_seed_for_mpi=False)
         self.config, self.train, self.provenance = config, train, provenance
         self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
         self.network, self.discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()
@@ -90,7 +96,7 @@ class AutoencoderStage(Stage):
         config = self.config
         height, width = config.autoencoder_training.crop_size
         crops = []
-        for number in micro_batches(step, config.autoencoder_training.batch_size)[0]:
+        for number in self._numbers(step):
             pair = self.train[sample_index(number, len(self.train), config.seed)]
             image = load_image(pair.image, config.data.size)
             rng = generator(config.seed, "crop", number)
@@ -99,6 +105,9 @@ class AutoencoderStage(Stage):
             crop = image[top : top + height, left : left + width]
             crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
         return crops
+
+    def _numbers(self, step: int) -> range:
+        return micro_batches(step, self.config.autoencoder_training.batch_size)[0]
 
     def losses(self, batch: list[np.ndarray], step: int) -> Iterator[tuple[Optimizer, Losses]]:
         training, x = self.config.autoencoder_training, to_model(batch)
@@ -116,6 +125,7 @@ class AutoencoderStage(Stage):
             self.network.last_layer,
             self.discriminator(reconstruction) if adversarial else None,
             training.discriminator_weight,
+            ranks.mean,
         )
         fake = reconstruction.detach()
         terms = {"loss": loss.total, "reconstruction": loss.reconstruction, "regularization": loss.regularization}
@@ -128,8 +138,9 @@ class AutoencoderStage(Stage):
 
     def _posterior_noise(self, x: jt.Var, step: int) -> jt.Var:
         side = self.config.autoencoder.downsample
-        shape = (x.shape[0], self.config.autoencoder.latent_channels, x.shape[2] // side, x.shape[3] // side)
-        return jt.array(normal(shape, self.config.seed, "posterior", step))
+        shape = (self.config.autoencoder.latent_channels, x.shape[2] // side, x.shape[3] // side)
+        draws = [normal(shape, self.config.seed, "posterior", number) for number in self._numbers(step)]
+        return jt.array(np.stack(draws))
 
     def _seed_codebook(self) -> None:
         """Put the codes at latents of real images. With taming's tiny uniform start, most would never be used."""

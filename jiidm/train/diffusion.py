@@ -17,6 +17,7 @@ from jiidm.data.latents import LatentDataset
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.seeding import generator, normal
+from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
@@ -64,7 +65,7 @@ class DiffusionStage(Stage):
         distances: Validation | None = None,
     ):
         training = config.diffusion_training
-        jt.set_global_seed(config.seed)
+        jt.set_global_seed(config.seed, different_seed_for_mpi=False)
         self.config, self.train, self.validation = config, train, validation
         self.folder, self.provenance = folder, provenance
         self.show_samples, self.distances = show_samples, distances
@@ -104,7 +105,7 @@ class DiffusionStage(Stage):
         return super().checkpoint_due(step) or self._distance_due(step)
 
     def begin(self, step: int) -> None:
-        if self.distances is not None:
+        if self.distances is not None and ranks.is_first():
             self.distances.resume(step)
 
     def evaluated(self, step: int, logged: Container[str]) -> bool:
@@ -116,7 +117,7 @@ class DiffusionStage(Stage):
         return samples_path(self.folder, step).exists() or not self.due(step, self.checkpoint_every)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Keep the averaged weights. Then take their validation loss, show sample images, and take the distance."""
+        """Keep the averaged weights. Then take their validation loss, and show sample images."""
         measured = {}
         if self.checkpoint_due(step):
             self._keep(step)
@@ -126,10 +127,14 @@ class DiffusionStage(Stage):
         if self.due(step, self.checkpoint_every):
             with self._averaged() as model:
                 self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
-        if self.distances is not None and self.distances.is_due(step):
-            with self._averaged() as model:
-                measured[self.distances.score] = self.distances.take(model, step, stop_if_asked)
         return measured
+
+    def evaluate_together(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+        """Take the distance of the averaged weights' images, to which each rank brings some."""
+        if self.distances is None or not self.distances.is_due(step):
+            return {}
+        with self._averaged() as model:
+            return {self.distances.score: self.distances.take(model, step, stop_if_asked)}
 
     def _validation_due(self, step: int) -> bool:
         return self.due(step, self.config.diffusion_training.validate_every)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jiidm.errors import InputError, warn_once
+from jiidm.system import ranks
 from ldm_jittor.temporaries import leftovers
 
 LOCK_FILE = "run.lock"
@@ -20,8 +21,11 @@ def occupied(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder while the block runs. Remove the temporary files that ended processes left in it.
 
     The system frees the lock when the process ends in any way, so a file that stays does no harm. It names the host
-    and the process for people. Raises InputError where another process trains here.
+    and the process for people. Rank 0 holds the lock for all ranks. Raises InputError where another run trains here.
     """
+    if not ranks.is_first():
+        yield
+        return
     with open(folder / LOCK_FILE, "a+", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not kept by forked workers

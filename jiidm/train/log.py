@@ -82,6 +82,28 @@ class RunLog:
             temporary.write_text("".join(kept), encoding="utf-8")
 
 
+class SilentLog(RunLog):
+    """What a rank other than 0 has in its place."""
+
+    def __init__(self) -> None:
+        pass
+
+    def advance(self, losses: Mapping[str, float] | None) -> None:
+        pass
+
+    def record(self, step: int, **values: float) -> None:
+        pass
+
+    def values_of(self, step: int) -> set[str]:
+        return set()
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _open_board(folder: Path):
     try:
         from tensorboardX import SummaryWriter

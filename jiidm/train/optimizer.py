@@ -10,6 +10,7 @@ import numpy as np
 from jittor import nn
 
 from jiidm.config.schema import AutoencoderTraining, DiffusionTraining, SegmenterConfig
+from jiidm.system import ranks
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 
@@ -48,6 +49,13 @@ class Optimizer:
         """Add the gradients of a scalar to those of the step."""
         self._adamw.backward(loss)
         jt.sync(self._group["grads"])
+
+    def average_over_ranks(self) -> None:
+        """Make the gradients of the step the means over all ranks."""
+        if ranks.size() > 1:
+            for parameter, gradient in zip(self._group["params"], self._group["grads"]):
+                if not parameter.is_stop_grad():
+                    gradient.assign(ranks.mean(gradient))
 
     def gradient_norm(self) -> float:
         """The L2 norm of all gradients of the step together. It is not finite where one of them is not."""

@@ -21,6 +21,8 @@ from jiidm.evaluate.score import load_fd_network
 from jiidm.evaluate.statistics import Network
 from jiidm.model.files import MODEL_FILE, Model, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks, Pipeline
+from jiidm.system import ranks
+from jiidm.system.shards import Shard
 from jiidm.train import networks, settings, validation
 from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
 from jiidm.train.checkpoints import average_best, ranked
@@ -65,7 +67,7 @@ def train(
     Raises InputError for faulty data, for a folder that holds another run or in which another process trains, and for
     photos, masks or an autoencoder other than those that the run was started with, and as `fit` does.
     """
-    settings.claim(config, folder, MODEL_SECTIONS)
+    ranks.on_first(lambda: settings.claim(config, folder, MODEL_SECTIONS))
     with occupied(folder):
         return _train(config, data, folder, autoencoder_file, inception_file, hooks)
 
@@ -79,27 +81,32 @@ def _train(
     hooks: Hooks,
 ) -> Path:
     fd_network = _load_fd_network(config, inception_file)
-    _check_autoencoder(autoencoder_file, folder)
-    root = data or generate(config, config.data.size, folder / "data")
-    train_pairs, validation_pairs, hashes = prepare(config, root, folder)
+    ranks.on_first(lambda: _check_autoencoder(autoencoder_file, folder))
+    root = data or ranks.first_then_others(lambda: generate(config, config.data.size, folder / "data"))
+    train_pairs, validation_pairs, hashes = ranks.first_then_others(lambda: prepare(config, root, folder))
     distances = _distances(config, validation_pairs, folder, fd_network, hooks)
     used = [Used("validation", fd_network[1].name, fd_network[1].sha256)] if distances and fd_network else []
-    provenance = {**provenance_of(len(train_pairs), data), "networks": networks.record(folder, used)}
-    if history := settings.keep(config, folder, steps_done(folder / STATE_FILE), MODEL_CHANGEABLE):
+    recorded = ranks.first_then_others(lambda: networks.record(folder, used))
+    provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
+    if history := ranks.on_first(
+        lambda: settings.keep(config, folder, steps_done(folder / STATE_FILE), MODEL_CHANGEABLE)
+    ):
         provenance["settings_history"] = history
 
-    if autoencoder_file is None and not (folder / AUTOENCODER_FILE).exists():
+    if autoencoder_file is None and not ranks.from_first((folder / AUTOENCODER_FILE).exists()):
         train_autoencoder(config, train_pairs, validation_pairs, folder, provenance)
     source = ModelFile(autoencoder_file or folder / AUTOENCODER_FILE)
     config = source.adapted(config, ["autoencoder"])
     space = LatentSpace(source.load_autoencoder(config.autoencoder), config.autoencoder.latent_scale)
-    _claim_autoencoder(folder, source.sha256)
+    ranks.on_first(lambda: _claim_autoencoder(folder, source.sha256))
 
     # latents belong to the weights that made them
     latents = folder / "latents" / source.sha256[:12]
     size, downsample = config.data.size, config.autoencoder.downsample
     pairs = [*train_pairs, *validation_pairs]
-    encode_dataset(space.autoencoder, source.sha256, pairs, hashes, latents, size, downsample)
+    share = Shard(ranks.rank() + 1, ranks.size())
+    encode_dataset(space.autoencoder, source.sha256, pairs, hashes, latents, size, downsample, share)
+    ranks.barrier()
 
     def show_samples(model: Model, picture: Path, on_step: Callable[[], None]) -> None:
         pipeline = Pipeline(model)
@@ -116,20 +123,21 @@ def _train(
         distances,
     )
     steps = fit(stage, folder)
-    return _write_model(stage, folder, {"steps": steps, **provenance})
+    ranks.on_first(lambda: _write_model(stage, folder, {"steps": steps, **provenance}))
+    return folder / MODEL_FILE
 
 
 def train_segmenter_run(config: Config, data: Path | None, folder: Path) -> Path:
     """Train a segmenter in `folder`, as `train` trains a model. Returns the finished file's path. Raises as `train`
     does.
     """
-    settings.claim(config, folder, SEGMENTER_SECTIONS)
+    ranks.on_first(lambda: settings.claim(config, folder, SEGMENTER_SECTIONS))
     path = folder / SEGMENTER_FILE
     with occupied(folder):
-        root = data or generate(config, config.segmenter.size, folder / "data")
-        train_pairs, validation_pairs, _ = prepare(config, root, folder)
-        if not path.exists():
-            settings.keep(config, folder, 0, ())
+        root = data or ranks.first_then_others(lambda: generate(config, config.segmenter.size, folder / "data"))
+        train_pairs, validation_pairs, _ = ranks.first_then_others(lambda: prepare(config, root, folder))
+        if not ranks.from_first(path.exists()):
+            ranks.on_first(lambda: settings.keep(config, folder, 0, ()))
             provenance = {"steps": config.segmenter.max_steps, **provenance_of(len(train_pairs), data)}
             train_segmenter(config, train_pairs, validation_pairs, folder, provenance)
     return path
@@ -184,14 +192,13 @@ def provenance_of(num_images: int, data: Path | None) -> dict[str, Any]:
     }
 
 
-def _write_model(stage: DiffusionStage, folder: Path, provenance: dict[str, Any]) -> Path:
+def _write_model(stage: DiffusionStage, folder: Path, provenance: dict[str, Any]) -> None:
     """Write the run's model: the mean of its best checkpoints if they are there, else the last averaged weights."""
     path, best = folder / MODEL_FILE, ranked(folder)[:AVERAGED] if stage.distances else []
     if len(best) == AVERAGED and all(entry.path.is_file() for entry in best):
         average_best(folder, path, [1 / AVERAGED] * AVERAGED, stage.config, provenance)
-        return path
+        return
     if stage.distances:
         logger.info("%s: the last averaged weights, for there are no two checkpoints with a distance", path)
     autoencoder = checkpoint.state_dict(stage.model.space.autoencoder)
     save_model(path, stage.config, autoencoder, stage.ema.state_dict(), provenance)
-    return path

@@ -22,6 +22,7 @@ from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, normalized
 from jiidm.report.tables import table
 from jiidm.seeding import generator
 from jiidm.size import Size
+from jiidm.system import ranks
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
@@ -48,6 +49,11 @@ def train_segmenter(
     """
     stage = SegmenterStage(config, train, validation, provenance)
     fit(stage, folder)
+    ranks.on_first(lambda: _finish(stage, folder))
+
+
+def _finish(stage: SegmenterStage, folder: Path) -> None:
+    validation, provenance = stage.validation, stage.provenance
     confusion = confusion_matrix(stage.segmenter, validation)
     accuracy = pixel_accuracy(confusion)
     logger.info("%s", class_table(confusion))
@@ -66,7 +72,7 @@ class SegmenterStage(Stage):
 
     def __init__(self, config: Config, train: Sequence[Pair], validation: Sequence[Pair], provenance: dict[str, Any]):
         training = config.segmenter
-        jt.set_global_seed(config.seed)
+        jt.set_global_seed(config.seed, different_seed_for_mpi=False)
         self.config, self.train, self.validation, self.provenance = config, train, validation, provenance
         self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
         self.network = SegFormer(Architecture(*PRESETS[training.variant], NUM_CLASSES))

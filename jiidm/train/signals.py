@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from jiidm.errors import Stopped
+from jiidm.system import ranks
 
 STOPPING = (
     signal.SIGINT,  # Ctrl-C: exit status 130
@@ -31,10 +32,12 @@ class DeferredSignals:
         self._noted: int | None = None
         self._former: dict[int, Any] = {}
 
-    @property
-    def asked(self) -> bool:
-        """Whether a signal has come."""
-        return self._noted is not None
+    def asked_of_any(self) -> bool:
+        """Whether a signal has come to any rank. If so, it counts as this one's too, and all stop together."""
+        number = int(max(ranks.gather(self._noted or 0)))
+        if number and self._noted is None:
+            self._note(number, None)
+        return bool(number)
 
     def stop_if_asked(self) -> None:
         """Raises Stopped where a signal has come."""

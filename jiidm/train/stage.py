@@ -11,6 +11,7 @@ import numpy as np
 from jittor import nn
 
 from jiidm.seeding import generator
+from jiidm.system import ranks
 from jiidm.train.optimizer import Optimizer
 from ldm_jittor import checkpoint
 from ldm_jittor.ema import EMA
@@ -61,10 +62,14 @@ class Stage:
         return True
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Measure what belongs to this step, if anything, for the log.
+        """Measure what belongs to this step, if anything, for the log. Rank 0 alone does this.
 
         `stop_if_asked` raises where the run was asked to stop. Long measurements call it, if `checkpoint_due`.
         """
+        return {}
+
+    def evaluate_together(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+        """What all ranks measure, after `evaluate`."""
         return {}
 
     def due(self, step: int, every: int) -> bool:
@@ -104,9 +109,12 @@ def sample_index(number: int, num_samples: int, seed: int) -> int:
 
 
 def micro_batches(step: int, batch_size: int, accumulation_steps: int = 1) -> list[range]:
-    """The numbers of a step's samples, one range per accumulation step. Raises ValueError for a remainder."""
+    """The numbers of this rank's samples of a step, one range per accumulation step. Raises ValueError for a remainder.
+
+    A micro-batch is the same samples whatever the number of ranks: each takes its part of all of them.
+    """
     size, remainder = divmod(batch_size, accumulation_steps)
     if remainder:
         raise ValueError(f"a batch of {batch_size} does not divide into {accumulation_steps} accumulation steps")
     first = step * batch_size
-    return [range(first + i * size, first + (i + 1) * size) for i in range(accumulation_steps)]
+    return [ranks.share(range(first + i * size, first + (i + 1) * size)) for i in range(accumulation_steps)]

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from jiidm.model.files import Model
 from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
 from jiidm.report.sheets import contact_sheet
 from jiidm.seeding import generator
+from jiidm.system import ranks
+from jiidm.system.shards import Shard
 from jiidm.train.checkpoints import check_comparable, forget_distances_after, read_distances, record_distance
 
 logger = logging.getLogger(__name__)
@@ -123,33 +126,42 @@ class Validation:
         forget_distances_after(self.folder, step)
 
     def take(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
-        """Measure the distance of a step's model and put it on the list, unless it is there."""
-        if (taken := self.taken(step)) is not None:
-            return taken
+        """Measure the distance of a step's model and put it on the list, unless it is there.
+
+        All ranks do this together. Others than 0 may get NaN.
+        """
+        taken = self.taken(step)
+        if ranks.from_first(taken is not None):
+            return math.nan if taken is None else taken
         distance = self.measure(model, step, on_step)
+        if not ranks.is_first():
+            return distance
         record_distance(self.folder, {"step": step, "distance": distance, **self.made_with}, self.training.keep_best)
         logger.info("step %d: %s %.4g", step, self.score, distance)
         return distance
 
     def measure(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
-        """The distance of the images that `model` generates. `on_step` is called after each sampling step, and may
-        raise.
+        """The distance of the images that `model` generates, a part of them on each rank.
+
+        `on_step` is called after each sampling step, and may raise. Ranks other than 0 get NaN.
         """
         pipeline = Pipeline(model._replace(config=self.config))
         inputs = [
             Input(pair.stem, pair.label, self.pairs[self.references[i]].image) for i, pair in enumerate(self.pairs)
         ]
-        total, features = pipeline.num_steps(inputs), []
+        own = Shard(ranks.rank() + 1, ranks.size()).of(inputs) or inputs[:1]
+        total, features = pipeline.num_steps(own), []
         with tqdm(total=total, desc=f"{self.score} at step {step}", unit="step", leave=False) as progress:
 
             def advance() -> None:
                 progress.update()
                 on_step()
 
-            results = pipeline.stream(inputs, seed=self.config.seed, hooks=self.hooks, on_step=advance)
+            results = pipeline.stream(own, seed=self.config.seed, hooks=self.hooks, on_step=advance)
             while batch := list(itertools.islice(results, pipeline.batch_size)):
                 features.append(self.network.features(np.stack([result.image for result in batch])))
-        return frechet_distance(*gaussian(np.concatenate(features)), *self._reality)
+        found = ranks.interleave(np.concatenate(features), len(inputs))
+        return frechet_distance(*gaussian(found), *self._reality) if ranks.is_first() else math.nan
 
     @functools.cached_property
     def _reality(self) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
+from jiidm.system import ranks
 from ldm_jittor import ops
 
 
@@ -34,7 +35,7 @@ class BatchNorm(nn.Module):
     def _batch_statistics(self, x: jt.Var) -> tuple[jt.Var, jt.Var]:
         mean = _channel_mean(x)  # [C]
         variance = _channel_mean(jt.sqr(x - mean.reshape((1, -1, 1, 1))))
-        count = x.shape[0] * x.shape[2] * x.shape[3] * jt.world_size
+        count = x.shape[0] * x.shape[2] * x.shape[3] * ranks.size()
         unbiased = variance * (count / max(count - 1, 1))
         for running, batch in ((self.running_mean, mean), (self.running_var, unbiased)):
             running.update(running + (batch.detach() - running) * self.momentum)
@@ -43,8 +44,7 @@ class BatchNorm(nn.Module):
 
 def _channel_mean(x: jt.Var) -> jt.Var:
     # one axis after the other: a sum over all pixels at once loses digits in float32
-    mean = x.mean(3).mean(2).mean(0)
-    return mean.mpi_all_reduce("mean") if jt.in_mpi else mean
+    return ranks.differentiable_mean(x.mean(3).mean(2).mean(0))
 
 
 class InstanceNorm(nn.Module):

@@ -9,16 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from processes import program
 
 from jiidm.system import doctor
 from jiidm.system.doctor import GIB, Check
-
-
-def program(folder: Path, name: str, body: str) -> None:
-    """A shell script as an executable, in place of a real program."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
-    (folder / name).chmod(0o755)
 
 
 def test_table_is_aligned_and_puts_remedies_below():

@@ -18,9 +18,9 @@ with DeferredSignals() as signals:
     time.sleep(0.2)
     os.kill(child, signal.SIGTERM)
     _, status = os.waitpid(child, 0)
-    print(os.WTERMSIG(status), signals.asked)
+    print(os.WTERMSIG(status), signals.asked_of_any())
     os.kill(os.getpid(), signal.SIGTERM)
-    print(signals.asked)
+    print(signals.asked_of_any())
 """
 
 
