@@ -190,4 +190,7 @@ def test_halves_of_an_exported_gan_paint(model, inputs, tmp_path):
 def test_dry_run_prints_the_networks_sizes(capsys):
     assert cli.main(["train", "--config", "smoke_gaugan", "--dry-run", "--device", "cpu"]) == 0
     told = capsys.readouterr().out
-    assert all(name in told for name in ("gaugan, 128x96", "generator: ", "discriminator: ", "encoder: "))
+    assert all(
+        name in told
+        for name in ("gaugan, 128x96", "generator: ", "discriminator: ", "encoder: ", "GFLOP a pass", "one image: ")
+    )
