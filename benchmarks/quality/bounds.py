@@ -44,7 +44,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "rescale 0.7, clip 2": {"guidance_rescale": 0.7, "clip_x0": 2.0},
     "rescale 0.7, clip 2.5": {"guidance_rescale": 0.7, "clip_x0": 2.5},
 }
-FOR_ROUNDS = ("none", "clip 1.5", "clip 2", "clip 3", "dynamic 0.995, range 2", "rescale 0.7")
+FOR_ROUNDS = ("none", "clip 1.5", "clip 2", "dynamic 0.9, range 2")
 
 
 class Estimate(NamedTuple):
