@@ -1,4 +1,4 @@
-"""The commands for training data: `jiidm data check`, `split`, `encode` and `synth`."""
+"""The commands for training data: `jiidm data check`, `split`, `encode`, `synth` and `label`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from jiidm.size import CHALLENGE_SIZE
 
 
 def add_data(commands: Any) -> None:
-    group = commands.add_parser("data", help="Check, split, encode or generate training data.")
+    group = commands.add_parser("data", help="Check, split, encode, generate or label training data.")
     actions = group.add_subparsers(title="actions", required=True, metavar="ACTION")
     _add_check(actions)
     _add_split(actions)
     _add_encode(actions)
     _add_synth(actions)
+    _add_label(actions)
 
 
 def _add_check(actions: Any) -> None:
@@ -97,6 +98,49 @@ def _synth(arguments: argparse.Namespace) -> None:
 
     write_dataset(arguments.out, arguments.count, arguments.size, seed=arguments.seed)
     print(f"{arguments.count} landscapes in {arguments.out}")
+
+
+def _add_label(actions: Any) -> None:
+    parser = options.add_command(
+        actions,
+        "label",
+        _label,
+        "Make training data of photos: a segmenter gives each its mask.",
+        """example:
+  jiidm data label photos/ mydata/ --segmenter segformer-b5-finetuned-ade-640-640/
+  jiidm data check mydata/
+OUT/contact.jpg shows photos, masks and both over each other, the least sure ones last. The same command goes on with
+what is missing; photos that have changed are labelled again.""",
+    )
+    parser.add_argument("photos", type=Path, help="folder of photos")
+    parser.add_argument("out", type=Path, help="data folder to write")
+    options.add_segmenter_options(parser)
+    help = "size of the photos and masks written; photos are stretched to it (default: 512x384)"
+    parser.add_argument("--size", type=options.size, default=CHALLENGE_SIZE, metavar="WxH", help=help)
+    options.add_shard_option(parser)
+    options.add_device_option(parser)
+
+
+def _label(arguments: argparse.Namespace) -> int:
+    from jiidm.evaluate import label
+    from jiidm.report.tables import table
+
+    photos, shard = label.find_own_photos(arguments.photos), arguments.shard
+    options.start_jittor(arguments.device)
+    segmenter = options.load_segmenter(arguments)
+    faults = label.label_photos(photos, arguments.out, segmenter, arguments.size, shard)
+    for fault in faults.values():
+        console.tell_error(fault)
+    found = label.summarize([photo for photo in photos if photo not in faults], arguments.out)
+    if found is None:
+        print(f"{shard} is labelled; the part that comes last tells the classes")
+        return 2 if faults else 0
+    print(table([(name, 100 * share) for name, share in found.survey.class_shares()], ("class", "% of pixels")))
+    print(f"{found.survey.num_pairs} photos with masks in {arguments.out}; look at {arguments.out / 'contact.jpg'}")
+    if found.doubtful:
+        least = ", ".join(found.doubtful[:10]) + (" ..." if len(found.doubtful) > 10 else "")
+        print(f"{len(found.doubtful)} of them doubtful, sure of less than {label.UNSURE:.0%}: {least}")
+    return 2 if faults else 0
 
 
 def _add_data(parser: options.Parser) -> None:

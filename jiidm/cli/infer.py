@@ -21,7 +21,7 @@ def add_infer(commands: Any) -> None:
     parser = options.add_command(
         commands,
         "infer",
-        _infer,
+        run_infer,
         "Generate images from masks, in the style of reference photos, and write a submission folder.",
         """examples:
   jiidm infer                                  generated masks and references -> out/
@@ -47,7 +47,8 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     options.add_device_option(parser)
 
 
-def _infer(arguments: argparse.Namespace) -> None:
+def run_infer(arguments: argparse.Namespace) -> None:
+    """The effect of the command."""
     from jiidm.config.load import load_config
     from jiidm.data.identity import made_by
     from jiidm.inference.folder import OutputFolder

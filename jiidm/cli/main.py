@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import jiidm
-from jiidm.cli import console, data, doctor, experiments, infer, scores, train, weights
+from jiidm.cli import console, data, doctor, experiments, infer, leaderboard, scores, train, weights
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
 from jiidm.system import launch, ranks
@@ -106,6 +106,7 @@ def _parser() -> Parser:
     scores.add_score(commands)
     scores.add_submit(commands)
     scores.add_compare(commands)
+    leaderboard.add_leaderboard(commands)
     experiments.add_ablate(commands)
     experiments.add_sweep(commands)
     experiments.add_schedule(commands)

@@ -187,26 +187,75 @@ def _shard(text: str) -> Shard:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
+    help = "SegFormer, a file or a Hugging Face folder, of the 29 classes or ADE20K's 150 (default: the one that ships)"
+    parser.add_argument("--segmenter", type=Path, metavar="FILE", help=help)
+    help = 'JSON of the network\'s class numbers for each of the 29, e.g. {"sky": [2], "tree": [4, 72]}; else "other"'
+    parser.add_argument("--segmenter-mapping", type=Path, metavar="FILE", help=help)
+
+
+def load_segmenter(arguments: argparse.Namespace) -> Any:
+    """The `Segmenter` that --segmenter and --segmenter-mapping name. Raises InputError for the second alone."""
+    from jiidm.evaluate import segmenter
+
+    if arguments.segmenter_mapping and not arguments.segmenter:
+        raise InputError(f"--segmenter-mapping {arguments.segmenter_mapping}: give its --segmenter too")
+    return segmenter.load(arguments.segmenter or segmenter.SHIPPED, arguments.segmenter_mapping)
+
+
 def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
-    for name, help in (
-        ("segmenter", "SegFormer for M, a file or a Hugging Face folder (default: the one that ships)"),
-        (
-            "inception",
-            "FID's Inception-v3 as pytorch-fid has it (default: fd_seg is measured, which T does not count)",
-        ),
-        ("aesthetic", "weights of a VGG-16 NIMA, for A"),
+    add_segmenter_options(parser)
+    help = "FID's Inception-v3 as pytorch-fid has it (default: fd_seg is measured, which T does not count)"
+    parser.add_argument("--inception", type=Path, metavar="FILE", help=help)
+    help = "how images reach Inception's size: pytorch-fid (default) or clean, as clean-fid does"
+    parser.add_argument("--fid-resize", choices=("pytorch-fid", "clean"), metavar="MODE", help=help)
+    help = "weights for A: a VGG-16 NIMA, or with --clip a head of LAION's aesthetic predictor"
+    parser.add_argument("--aesthetic", type=Path, metavar="FILE", help=help)
+    help = "CLIP's image tower for LAION's predictor (ViT-L/14), a file or a Hugging Face folder"
+    parser.add_argument("--clip", type=Path, metavar="FILE", help=help)
+
+
+def add_perceptual_option(parser: argparse.ArgumentParser) -> None:
+    help = (
+        "weights of LPIPS with VGG-16, for the images' diversity: one file, or LPIPS' vgg.pth and torchvision's VGG-16"
+    )
+    parser.add_argument("--lpips", type=Path, metavar="FILE", nargs="+", help=help)
+
+
+def load_perceptual(arguments: argparse.Namespace) -> Any:
+    """The `lpips.Perceptual` of --lpips, or None."""
+    from jiidm.evaluate import lpips
+
+    return lpips.load(arguments.lpips) if arguments.lpips else None
+
+
+def check_evaluator_options(arguments: argparse.Namespace) -> None:
+    """Raises InputError for half of a pair of options."""
+    for option, value, needs, given in (
+        ("--segmenter-mapping", arguments.segmenter_mapping, "--segmenter", arguments.segmenter),
+        ("--fid-resize", arguments.fid_resize, "--inception", arguments.inception),
+        ("--clip", arguments.clip, "--aesthetic", arguments.aesthetic),
     ):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
+        if value and not given:
+            raise InputError(f"{option} {value}: give its {needs} too")
 
 
 def load_evaluators(arguments: argparse.Namespace) -> Any:
-    """`score.Evaluators` with the networks that --segmenter, --inception and --aesthetic name."""
-    from jiidm.evaluate import nima, segmenter
+    """`score.Evaluators` with the networks that the options name. Raises InputError for half of a pair of options."""
     from jiidm.evaluate.score import Evaluators, load_fd_network
 
-    aesthetic = nima.load(arguments.aesthetic) if arguments.aesthetic else None
-    fd_name, fd_network = load_fd_network(arguments.inception)
-    return Evaluators(segmenter.load(arguments.segmenter or segmenter.SHIPPED), fd_network, fd_name, aesthetic)
+    check_evaluator_options(arguments)
+    segmenter = load_segmenter(arguments)
+    fd_name, fd_network = load_fd_network(arguments.inception, arguments.fid_resize or "pytorch-fid")
+    return Evaluators(segmenter, fd_network, fd_name, _load_aesthetic(arguments))
+
+
+def _load_aesthetic(arguments: argparse.Namespace) -> Any:
+    from jiidm.evaluate import laion, nima
+
+    if not arguments.aesthetic:
+        return None
+    return laion.load(arguments.aesthetic, arguments.clip) if arguments.clip else nima.load(arguments.aesthetic)
 
 
 def size(text: str) -> Size:

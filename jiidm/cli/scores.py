@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jiidm.cli import console, options
 from jiidm.errors import InputError
 from jiidm.size import CHALLENGE_SIZE
+
+if TYPE_CHECKING:
+    from jiidm.evaluate.further import Measured
+
+    Findings = tuple[dict[str, Any], dict[str, Measured]]
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +39,30 @@ A score is absent where its weights or photos are not given. T is absent where a
         "--real", type=Path, metavar="DIR", help="folder of real photos, or a data folder, that FID compares with"
     )
     options.add_evaluator_options(parser)
+    options.add_perceptual_option(parser)
     options.add_shard_option(parser)
     options.add_device_option(parser)
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    check_options(arguments)
+    findings = run_score(arguments)
+    return findings if isinstance(findings, int) else 0
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises InputError for options that do not go together."""
+    if arguments.inception and not arguments.real:
+        raise InputError(f"--inception {arguments.inception}: FID needs real photos too; give --real DIR")
+    options.check_evaluator_options(arguments)
+
+
+def run_score(arguments: argparse.Namespace, jittor_runs: bool = False) -> Findings | int:
+    """Score `out`, write and print what is found, and return it; else the exit status."""
     from jiidm.inference import scorecard
     from jiidm.inference.folder import OutputFolder
     from jiidm.inference.inputs import check_inputs
 
-    if arguments.inception and not arguments.real:
-        raise InputError(f"--inception {arguments.inception}: FID needs real photos too; give --real DIR")
     # inputs are checked before Jittor is loaded
     jobs = check_inputs(arguments.masks, arguments.refs, arguments.data)
     folder = OutputFolder(arguments.out)
@@ -54,12 +72,15 @@ def _score(arguments: argparse.Namespace) -> int:
         told = "%s holds %d images made with other files than these masks and references, the first %s.jpg"
         logger.warning(told, folder, len(outdated), outdated[0].stem)
     folder.prepare()
-    options.start_jittor(arguments.device)
+    if not jittor_runs:
+        options.start_jittor(arguments.device)
+    from jiidm.evaluate.further import add_further
     from jiidm.evaluate.score import examine, examine_shard
 
     given = arguments.out, jobs, options.load_evaluators(arguments), arguments.real
+    perceptual = options.load_perceptual(arguments)
     if arguments.shard.count > 1:
-        with _writing(arguments.out):
+        with writing(arguments.out):
             examined = examine_shard(*given, arguments.shard)
         if examined is None:
             print(f"{arguments.shard} is scored; the part that comes last writes the scores")
@@ -68,15 +89,32 @@ def _score(arguments: argparse.Namespace) -> int:
     else:
         examined = examine(*given)
     card = examined.card
-    with _writing(arguments.out):
+    with writing(arguments.out):
+        measured = add_further(examined, arguments.out, perceptual)
         path = scorecard.save(arguments.out, card)
-    print(scorecard.as_table([(str(arguments.out), card["scores"])]))
+    print(_measured_table(measured))
     for name, reason in card["absent"].items():
         print(f"{name} is absent: {reason}")
     for warning in card["warnings"]:
         logger.warning("%s", warning)
-    print(f"per image, and with what: {path}")
-    return 0
+    if "nearest" in card:
+        print(f"the images nearest to real photos: {arguments.out / '_run' / 'nearest.jpg'}")
+    print(f"per image and class, and with what: {path}")
+    return card, measured
+
+
+def _measured_table(measured: Mapping[str, Measured]) -> str:
+    """A line per score, with its interval."""
+    from jiidm.report.tables import table
+
+    def shown(name: str, value: float) -> str:
+        return f"{value:.5f}" if name in ("KID", "LPIPS") else f"{value:.2f}"
+
+    rows = [
+        (name, shown(name, found.value), " to ".join(shown(name, end) for end in found.interval or ()), found.of)
+        for name, found in measured.items()
+    ]
+    return table(rows, ("score", "value", "95 % interval", "of"))
 
 
 def add_submit(commands: Any) -> None:
@@ -106,7 +144,7 @@ def _submit(arguments: argparse.Namespace) -> int:
         return _refuse(faults)
     ranking, rule = submit.rank(arguments.out, masks)
     best = ranking[: arguments.select]
-    with _writing(arguments.out):
+    with writing(arguments.out):
         path = submit.pack(arguments.out, masks)
         folder = submit.select(arguments.out, best)
     print(f"{len(masks)} images without fault in {path} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -135,7 +173,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         raise InputError("give --masks and --refs, or neither")
     jobs = check_inputs(arguments.masks, arguments.refs, arguments.data) if arguments.masks else []
     print(compare.table(arguments.runs))
-    with _writing(arguments.out):
+    with writing(arguments.out):
         compare.picture(arguments.runs, jobs, arguments.out)
     print(f"side by side: {arguments.out}")
 
@@ -147,8 +185,8 @@ def _refuse(faults: Sequence[str]) -> int:
 
 
 @contextlib.contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    """A file that the system refuses to write is reported like any other bad input."""
+def writing(target: Path) -> Iterator[None]:
+    """While the block runs, a file that the system refuses to write is reported like any other bad input."""
     try:
         yield
     except OSError as error:

@@ -26,6 +26,8 @@ class Findings:
     images: dict[str, dict[str, float]] = field(default_factory=dict)
     pixels: list[int] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
+    confusions: list[np.ndarray] = field(default_factory=list)
+    """`metrics.confusion` of each image."""
 
     def overall(self) -> dict[str, float]:
         """M is the mean over all pixels; the others are means over all images."""
@@ -53,7 +55,8 @@ class FindingParts:
                 if str(arrays["made_from"]) != self._made_from(number):
                     return None
                 features = [arrays["features"]] if self.with_features and len(arrays["features"]) else []
-                return Findings(json.loads(str(arrays["images"])), arrays["pixels"].tolist(), features)
+                found = json.loads(str(arrays["images"])), arrays["pixels"].tolist(), features
+                return Findings(*found, list(arrays["confusions"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -67,6 +70,7 @@ class FindingParts:
             images=np.array(json.dumps(found.images)),
             pixels=np.array(found.pixels, np.int64),
             features=np.concatenate(found.features) if found.features else np.zeros(0),
+            confusions=np.array(found.confusions, np.int32),
         )
 
     def joined(self) -> Findings | None:
@@ -74,16 +78,19 @@ class FindingParts:
         whole = Findings()
         pixels: dict[str, int] = {}
         rows: dict[str, np.ndarray] = {}
+        confusions: dict[str, np.ndarray] = {}
         for number in range(1, self.count + 1):
             part = self.load(number)
             if part is None:
                 return None
             whole.images.update(part.images)
             pixels.update(zip(part.images, part.pixels))
+            confusions.update(zip(part.images, part.confusions))
             rows.update(zip(part.images, np.concatenate(part.features)) if part.features else ())
         stems = [job.stem for batch in self.batches for job in batch]
         whole.images = {stem: whole.images[stem] for stem in stems}
         whole.pixels = [pixels[stem] for stem in stems]
+        whole.confusions = [confusions[stem] for stem in stems]
         whole.features = [np.stack([rows[stem] for stem in stems])] if rows else []
         return whole
 

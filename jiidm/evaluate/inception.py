@@ -9,6 +9,7 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 from jittor.models import inception as standard
+from PIL import Image
 
 from jiidm.model.files import sha256
 from ldm_jittor import checkpoint
@@ -16,39 +17,62 @@ from ldm_jittor import checkpoint
 NAME = "FID Inception-v3"
 SIZE = 299
 NUM_FEATURES = 2048
+PREPROCESSING: dict[str, dict[str, Any]] = {
+    "pytorch-fid": {"resize": [SIZE, SIZE], "interpolation": "bilinear", "range": [-1, 1]},
+    "clean": {"resize": [SIZE, SIZE], "interpolation": "bicubic, antialiased, on floats", "range": [-1, 127 / 128]},
+}
+"""The ways to the network's size; a distance depends on it. The first is what published FIDs mostly used."""
 NUM_CLASSES = 1008
 """The released network's. A file with ImageNet's usual 1000 holds another Inception-v3."""
 
 
 class Inception:
-    """The network with the weights of one file."""
+    """The network with the weights of one file. `preprocessing` is one of PREPROCESSING."""
 
     name = NAME
-    preprocessing: dict[str, Any] = {"resize": [SIZE, SIZE], "interpolation": "bilinear", "range": [-1, 1]}
 
-    def __init__(self, network: FidInception, digest: str):
+    def __init__(self, network: FidInception, digest: str, resize: str = "pytorch-fid"):
         self.network = network
         self.sha256 = digest
+        self.preprocessing = PREPROCESSING[resize]
+        self._input = {"pytorch-fid": _stretched, "clean": _clean}[resize]
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 RGB [N,H,W,3] -> float32 [N,2048]: the activations after the last average pooling."""
         with jt.no_grad():
-            x = jt.array(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float32() / 255
-            return self.network(nn.resize(x, (SIZE, SIZE), mode="bilinear") * 2 - 1).numpy()
+            return self.network(self._input(images)).numpy()
 
 
-def load(path: str | os.PathLike) -> Inception:
+def _stretched(images: np.ndarray) -> jt.Var:
+    """pytorch-fid's input: bilinear without antialiasing, from 0-255 to [-1, 1]."""
+    x = jt.array(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float32() / 255
+    return nn.resize(x, (SIZE, SIZE), mode="bilinear") * 2 - 1
+
+
+def _clean(images: np.ndarray) -> jt.Var:
+    """clean-fid's input (Parmar et al. 2022, arXiv:2104.11222): Pillow's bicubic on floats, then (x - 128) / 128."""
+    resized = [[clean_resize(image[..., channel]) for channel in range(3)] for image in images]
+    return jt.array((np.array(resized, np.float32) - 128) / 128)
+
+
+def clean_resize(channel: np.ndarray) -> np.ndarray:
+    """One channel [H,W] of 0 to 255 -> float32 [299,299] of the same range, antialiased and not rounded."""
+    resized = Image.fromarray(channel.astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(resized).clip(0, 255)
+
+
+def load(path: str | os.PathLike, resize: str = "pytorch-fid") -> Inception:
     """Read the weights of FID's network: pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, or a file of its layout.
 
     Raises CheckpointError for a file that cannot be read and for one of another network. torchvision's Inception-v3 is
-    such a one: a distance by its features is no FID.
+    such a one: a distance by its features is no FID. resize: a key of PREPROCESSING.
     """
     arrays = checkpoint.load_network(path, "Mixed_7c.branch_pool.conv.weight")
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     network = FidInception()
     checkpoint.load_into(network, arrays, f"{path}: not the weights of the {NAME}; the file")
     network.eval()
-    return Inception(network, sha256(path))
+    return Inception(network, sha256(path), resize)
 
 
 class _AverageWithoutPadding(nn.Module):

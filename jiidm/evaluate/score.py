@@ -16,9 +16,10 @@ from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.evaluate import inception, metrics, segmenter, statistics
 from jiidm.evaluate.findings import FindingParts, Findings
+from jiidm.evaluate.laion import Laion
 from jiidm.evaluate.nima import Aesthetic
 from jiidm.evaluate.segmenter import Segmenter
-from jiidm.evaluate.statistics import BATCH, Network
+from jiidm.evaluate.statistics import BATCH, Network, Reality
 from jiidm.inference import scorecard
 from jiidm.inference.inputs import Job
 from jiidm.size import Size
@@ -33,11 +34,7 @@ class Evaluators:
     segmenter: Segmenter
     fd_network: Network
     fd_name: str
-    aesthetic: Aesthetic | None = None
-
-
-Moments = tuple[np.ndarray, np.ndarray]
-"""Mean [D] and covariance [D,D] of features."""
+    aesthetic: Aesthetic | Laion | None = None
 
 
 class _Batch(NamedTuple):
@@ -48,24 +45,27 @@ class _Batch(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """A score card, and what its Frechet distance came from. The other two are None without real photos."""
+    """A score card, and what it came from. Features and reality are None without real photos."""
 
     card: dict[str, Any]
     features: np.ndarray | None
     """[N,D], a row per image in the order of card["images"]."""
-    reality: Moments | None
-    """Of the real photos' features."""
+    reality: Reality | None
+    found: Findings
+    photos: Sequence[Path]
+    """The real ones, a row of `reality.features` each."""
 
 
-def load_fd_network(inception_weights: Path | None) -> tuple[str, Network]:
+def load_fd_network(inception_weights: Path | None, resize: str = "pytorch-fid") -> tuple[str, Network]:
     """The name of a Frechet distance, and the network whose features it compares.
 
     It is FID with the weights of Inception, else fd_seg with the segmenter that ships, whichever segmenter scores M:
-    distances by other features do not compare. Raises CheckpointError for a file of other weights.
+    distances by other features do not compare. resize: how images reach Inception's size. Raises CheckpointError for a
+    file of other weights.
     """
     if inception_weights is None:
         return "fd_seg", segmenter.load(segmenter.SHIPPED)
-    return "FID", inception.load(inception_weights)
+    return "FID", inception.load(inception_weights, resize)
 
 
 def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators, real: Path | None) -> Examined:
@@ -100,21 +100,20 @@ def examine_shard(
     return None if found is None else _examined(out, evaluators, photos, _reality(photos, batches, evaluators), found)
 
 
-def _reality(photos: Sequence[Path], batches: Sequence[Sequence[Job]], evaluators: Evaluators) -> Moments | None:
-    """Those of the real photos, if there are any."""
+def _reality(photos: Sequence[Path], batches: Sequence[Sequence[Job]], evaluators: Evaluators) -> Reality | None:
     if not photos:
         return None
-    return statistics.photo_statistics(photos, _common_size(batches), evaluators.fd_network)
+    return statistics.photo_features(photos, _common_size(batches), evaluators.fd_network)
 
 
 def _examined(
-    out: str | os.PathLike, evaluators: Evaluators, photos: Sequence[Path], reality: Moments | None, found: Findings
+    out: str | os.PathLike, evaluators: Evaluators, photos: Sequence[Path], reality: Reality | None, found: Findings
 ) -> Examined:
     scores, features, warnings = found.overall(), None, []
     if reality:
         features = np.concatenate(found.features)[np.argsort(list(found.images))]
         mu, sigma = metrics.gaussian(features)
-        scores[evaluators.fd_name] = metrics.frechet_distance(mu, sigma, *reality)
+        scores[evaluators.fd_name] = metrics.frechet_distance(mu, sigma, reality.mu, reality.sigma)
         warnings = _doubts(min(len(found.images), len(photos)), len(mu), evaluators.fd_name)
     if {"M", "A", "FID", "S"} <= scores.keys():
         scores["T"] = metrics.total_score(scores["M"], scores["A"], scores["FID"], scores["S"])
@@ -127,7 +126,7 @@ def _examined(
         "outputs": {"count": len(found.images), "sha256": scorecard.digest(out, found.images)},
         "images": {stem: _rounded(found.images[stem]) for stem in sorted(found.images)},
     }
-    return Examined(card, features, reality)
+    return Examined(card, features, reality, found, photos)
 
 
 def _cut(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -157,6 +156,7 @@ def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, wi
                 accuracy = metrics.pixel_accuracy(prediction, mask)
                 found.images[stem] = {"M": 100 * accuracy, "S": 100 * similarity}
                 found.pixels.append(mask.size)
+                found.confusions.append(metrics.confusion(prediction, mask))
             if evaluators.aesthetic:
                 for stem, beauty in zip(batch.stems, evaluators.aesthetic.scores(batch.images)):
                     found.images[stem]["A"] = 100 * float(beauty)
@@ -191,13 +191,15 @@ def _absent(scores: dict[str, float], has_photos: bool) -> dict[str, str]:
 
 
 def _made_with(evaluators: Evaluators, photos: Sequence[Path]) -> dict[str, Any]:
-    used = {"histogram": metrics.HISTOGRAM, "segmenter": _identity(evaluators.segmenter)}
+    used: dict[str, Any] = {"histogram": metrics.HISTOGRAM, "segmenter": identity(evaluators.segmenter)}
+    if evaluators.segmenter.mapping:
+        used["segmenter"]["mapping"] = evaluators.segmenter.mapping.record()
     if evaluators.aesthetic:
-        used["aesthetic"] = _identity(evaluators.aesthetic)
+        used["aesthetic"] = identity(evaluators.aesthetic)
     if photos:
         used["distance"] = {
             "score": evaluators.fd_name,
-            "network": _identity(evaluators.fd_network),
+            "network": identity(evaluators.fd_network),
             "real_photos": {
                 "folder": str(photos[0].parent),
                 "count": len(photos),
@@ -207,7 +209,8 @@ def _made_with(evaluators: Evaluators, photos: Sequence[Path]) -> dict[str, Any]
     return used
 
 
-def _identity(network: Network | Aesthetic) -> dict[str, Any]:
+def identity(network: Any) -> dict[str, Any]:
+    """What a card keeps of a network that scores."""
     return {"name": network.name, "sha256": network.sha256, "preprocessing": network.preprocessing}
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from jiidm.classes import NUM_CLASSES
 from jiidm.data.images import resize_image
+from jiidm.evaluate.mapping import ADE20K_CLASSES, ClassMapping, ade20k, read_mapping
 from jiidm.evaluate.segformer import HEADS, PRESETS, Architecture, SegFormer
 from jiidm.model.files import sha256
 from jiidm.size import Size
@@ -39,26 +40,51 @@ of Pillow's.
 PIXELS_AT_ONCE = 2**20
 """Images go through the network in groups of about this many pixels, which bounds the memory."""
 
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+"""The weights in a folder of Hugging Face's."""
+
 State = dict[str, np.ndarray]
 
 
 class Segmenter:
     """A SegFormer with everything that is needed to repeat its predictions.
 
-    name: variant and file; sha256: the file's; preprocessing: what differs from PREPROCESSING, as JSON can hold it.
+    name: variant and file; sha256: the file's; preprocessing: what differs from PREPROCESSING, as JSON can hold it;
+    mapping: the challenge's class for each of the network's, None where they are the same.
     """
 
-    def __init__(self, network: SegFormer, preprocessing: Mapping[str, Any], name: str = "", sha256: str = ""):
+    def __init__(
+        self,
+        network: SegFormer,
+        preprocessing: Mapping[str, Any],
+        name: str = "",
+        sha256: str = "",
+        mapping: ClassMapping | None = None,
+    ):
         self.network, self.preprocessing = network, {**PREPROCESSING, **preprocessing}
-        self.name, self.sha256 = name, sha256
+        self.name, self.sha256, self.mapping = name, sha256, mapping
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Images [N,H,W,3] uint8 RGB -> class ids [N,H,W] uint8.
 
-        The logits are upsampled bilinearly to the images' own size, as in the original. Then the largest is taken.
+        The logits are upsampled bilinearly to the images' own size, as in the original. Then the largest is taken. Only
+        then the network's class becomes one of the challenge's, where there is a mapping.
+        """
+        return self.label(images)[0]
+
+    def label(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`predict`, and how sure the network is of each image: float64 [N] in (0,1].
+
+        That is the mean over the places of its logits of the largest class probability.
         """
         size = Size(*images.shape[1:3])
-        return np.stack([_largest(logits, size) for x in self._batches(images) for logits in self.network(x).numpy()])
+        masks, confidences = [], []
+        for x in self._batches(images):
+            for logits in self.network(x).numpy():
+                mask = _largest(logits, size)
+                masks.append(self.mapping.table[mask] if self.mapping else mask)
+                confidences.append(_confidence(logits))
+        return np.stack(masks), np.array(confidences)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Images [N,H,W,3] uint8 RGB -> [N,D] float32: the mean over space of the last encoder stage's output."""
@@ -87,10 +113,15 @@ def normalized(images: Sequence[np.ndarray], preprocessing: Mapping[str, Any]) -
     return jt.array(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
 
 
+def _confidence(logits: np.ndarray) -> float:
+    """The mean over [h,w] of the largest of the softmax over [C,h,w]."""
+    return float(np.mean(1 / np.exp(logits.astype(np.float64) - logits.max(axis=0)).sum(axis=0)))
+
+
 def _largest(logits: np.ndarray, size: Size) -> np.ndarray:
     """The number of the plane of [C,h,w] that is largest at each pixel, once upsampled to `size`."""
     best = cv2.resize(logits[0], size[::-1], interpolation=cv2.INTER_LINEAR)
-    classes = np.zeros(best.shape, np.uint8)
+    classes = np.zeros(best.shape, np.min_scalar_type(len(logits) - 1))
     for index, plane in enumerate(logits[1:], start=1):
         plane = cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)
         classes[plane > best] = index
@@ -98,28 +129,39 @@ def _largest(logits: np.ndarray, size: Size) -> np.ndarray:
     return classes
 
 
-def load(path: str | os.PathLike = SHIPPED) -> Segmenter:
-    """Read a segmenter of the 29 classes: ours, Hugging Face's (safetensors, .bin, or their folder) or NVlabs' .pth.
+def load(path: str | os.PathLike = SHIPPED, mapping: Path | None = None) -> Segmenter:
+    """Read a segmenter: ours, Hugging Face's (safetensors, .bin, or their folder) or NVlabs' .pth.
 
     The shapes tell the variant. Hugging Face's config.json and preprocessor_config.json count where they lie beside the
-    file. Without them the number of heads is the released one, and images aren't resized.
-    Raises CheckpointError for weights of another network or another number of classes, and names the fault.
+    file. Without them the number of heads is the released one, and images aren't resized. A network of 29 classes has
+    the challenge's, one of 150 has ADE20K's, unless the file `mapping` says otherwise, see `mapping.read_mapping`.
+    Raises CheckpointError for weights of another network or another number of classes without `mapping`, and names the
+    fault.
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = next((path / name for name in _FOLDER_FILES if (path / name).is_file()), path / _FOLDER_FILES[0])
     stored = checkpoint.load(path)
     arrays = to_hugging_face(_unwrapped(stored.arrays, path))
     architecture = architecture_of(arrays, str(path))
-    if architecture.num_classes != NUM_CLASSES:
-        raise CheckpointError(f"{path}: segments {architecture.num_classes} classes, the challenge has {NUM_CLASSES}")
+    classes = _class_mapping(path, architecture.num_classes, mapping)
     preprocessing = stored.metadata.get("preprocessing")
     if preprocessing is None:
         architecture = architecture._replace(heads=_read_heads(path.with_name("config.json"), architecture.widths))
         preprocessing = _read_preprocessing(path.with_name("preprocessor_config.json"))
     network = SegFormer(architecture)
     checkpoint.load_into(network, arrays, str(path))
-    return Segmenter(network, preprocessing, f"SegFormer {variant_of(architecture)} ({path.name})", sha256(path))
+    name = f"SegFormer {variant_of(architecture)} ({path.name})"
+    return Segmenter(network, preprocessing, name, sha256(path), classes)
+
+
+def _class_mapping(path: Path, num_classes: int, mapping: Path | None) -> ClassMapping | None:
+    if mapping is not None:
+        return read_mapping(mapping, num_classes)
+    if num_classes in (NUM_CLASSES, ADE20K_CLASSES):
+        return None if num_classes == NUM_CLASSES else ade20k()
+    told = f"the challenge has {NUM_CLASSES} and ADE20K {ADE20K_CLASSES}; --segmenter-mapping maps others"
+    raise CheckpointError(f"{path}: segments {num_classes} classes, {told}")
 
 
 def _unwrapped(arrays: Mapping[str, np.ndarray], path: Path) -> Mapping[str, np.ndarray]:

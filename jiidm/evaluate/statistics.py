@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -59,8 +59,19 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     return photos
 
 
-def photo_statistics(photos: Sequence[Path], size: Size, network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and covariance [D,D] of the photos' features, from the cache where they were computed before.
+class Reality(NamedTuple):
+    """The real photos, as a network sees them."""
+
+    features: np.ndarray
+    """[N,D] in the photos' order."""
+    mu: np.ndarray
+    """Their mean [D]."""
+    sigma: np.ndarray
+    """Their covariance [D,D]."""
+
+
+def photo_features(photos: Sequence[Path], size: Size, network: Network) -> Reality:
+    """The photos' features, from the cache where they were computed before.
 
     Raises InputError for a photo that does not decode, and for one that is not of `size`, the outputs' own: a distance
     between images of unequal sizes would measure the resizing too.
@@ -78,9 +89,15 @@ def photo_statistics(photos: Sequence[Path], size: Size, network: Network) -> tu
         for _, images in load_ahead(lambda step: _load(batches[step], size), range(len(batches))):
             features.append(network.features(images))
             progress.update(len(images))
-    mu, sigma = gaussian(np.concatenate(features))
-    _write(cache, mu, sigma)
-    return mu, sigma
+    joined = np.concatenate(features)
+    reality = Reality(joined, *gaussian(joined))
+    _write(cache, reality)
+    return reality
+
+
+def photo_statistics(photos: Sequence[Path], size: Size, network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and covariance [D,D] of the photos' features. Raises as `photo_features`."""
+    return photo_features(photos, size, network)[1:]
 
 
 def _load(photos: Sequence[Path], size: Size) -> np.ndarray:
@@ -112,18 +129,18 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _read(cache: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def _read(cache: Path) -> Reality | None:
     try:
         arrays = load_npz(cache)
-        return arrays["mu"], arrays["sigma"]
+        return Reality(*(arrays[name] for name in Reality._fields))
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _write(cache: Path, mu: np.ndarray, sigma: np.ndarray) -> None:
-    """Keep the statistics under pytorch-fid's names. A cache that cannot be written costs time only."""
+def _write(cache: Path, reality: Reality) -> None:
+    """Mean and covariance have pytorch-fid's names. A cache that cannot be written costs time only."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        save_npz(cache, mu=mu, sigma=sigma)
+        save_npz(cache, **reality._asdict())
     except OSError as error:
         logger.warning("%s: cannot be written (%s); the next call computes it again", cache, error.strerror)

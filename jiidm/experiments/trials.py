@@ -112,13 +112,14 @@ def identity_of(trial: Trial, seed: int) -> dict[str, Any]:
 
 def score_trial(name: str, jobs: Sequence[Job], out: Path, evaluators: Evaluators, real: Path) -> Result:
     """Score `out`/`name`, save its score card as `jiidm score` does, and resample. Raises as `examine`."""
-    card, features, reality = examine(out / name, jobs, evaluators, real)
-    assert features is not None and reality is not None, "there are real photos"
+    examined = examine(out / name, jobs, evaluators, real)
+    card = examined.card
+    assert examined.features is not None and examined.reality is not None, "there are real photos"
     scorecard.save(out / name, card)
     chosen = bootstrap.resamples(len(jobs))
     images = list(card["images"].values())
     draws = {score: bootstrap.means(np.array([image[score] for image in images]), chosen) for score in images[0]}
-    distances = bootstrap.distances(features, reality, chosen)
+    distances = bootstrap.distances(examined.features, examined.reality[1:], chosen)
     # repeated images make every draw larger than the estimate, see bootstrap.interval; T would be clipped for it
     bias = distances.mean() - card["scores"][evaluators.fd_name]
     draws[evaluators.fd_name] = (distances - bias).clip(0)

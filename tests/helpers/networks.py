@@ -11,7 +11,7 @@ class Brightness:
     `batches` are the shapes of what it segmented, `seen` counts the images whose features it gave.
     """
 
-    name, sha256, preprocessing = "brightness", "b" * 64, {"resize": None}
+    name, sha256, preprocessing, mapping = "brightness", "b" * 64, {"resize": None}, None
 
     def __init__(self):
         self.batches, self.seen = [], 0

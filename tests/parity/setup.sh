@@ -10,7 +10,7 @@ python=$top/.venv/bin/python
 packages=('torch==2.13.0' 'diffusers>=0.27,<1' 'transformers>=5,<6' 'safetensors>=0.4' 'numpy>=1.22,<2' 'scipy>=1.9'
   'opencv-python-headless>=4.7,<4.12') # for colour transfer in benchmarks/pipeline.py
 # apart, in the folder fid: a torchvision built for CUDA breaks transformers beside a PyTorch that is not
-fid_packages=('torchvision==0.28.0' 'pytorch-fid==0.3.0')
+fid_packages=('torchvision==0.28.0' 'pytorch-fid==0.3.0' 'torch-fidelity==0.4.0' 'clean-fid==0.1.35')
 
 if [[ ! -x $python ]]; then
   printf 'error: %s is missing; make it with: bash setup_env.sh --dev\n' "$python" >&2

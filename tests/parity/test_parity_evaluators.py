@@ -1,4 +1,5 @@
-"""Inception and the Frechet distance against pytorch-fid itself, NIMA against a PyTorch one."""
+"""Inception and the Frechet distance against pytorch-fid itself, KID, precision and recall against torch-fidelity, the
+clean resizing against clean-fid, NIMA against a PyTorch one."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from oracle import COMPARISONS, ask, assert_close
 
-from jiidm.evaluate import inception, metrics, nima
+from jiidm.evaluate import inception, metrics, neighbours, nima
 from ldm_jittor import checkpoint
 
 
@@ -37,6 +38,8 @@ def case(tmp_path_factory) -> dict:
     images = {name: rng.integers(0, 256, shape, dtype=np.uint8) for name, shape in shapes.items()}
     mixing = rng.normal(size=(48, 48))
     features = {"features/a": rng.normal(size=(300, 48)), "features/b": rng.normal(size=(200, 48)) @ mixing + 1}
+    features |= {"cloud/a": rng.normal(size=(150, 6)), "cloud/b": rng.normal(0.7, 1.3, size=(210, 6))}
+    features |= {f"equal/{name}": features[f"features/{name}"][:200] for name in "ab"}
     answers = ask(
         "oracle_evaluators.py",
         **{f"inception/{name}": array for name, array in states["inception"].items()},
@@ -66,3 +69,30 @@ def test_frechet_distance_equals_that_of_pytorch_fid(case: dict) -> None:
     oracle = float(case["answers"]["distance"])
     COMPARISONS.append(("Frechet distance", "pytorch-fid", f"{abs(ours - oracle) / oracle:.1e}"))
     assert ours == pytest.approx(oracle, rel=1e-6)
+
+
+def test_kernel_distance_equals_that_of_torch_fidelity(case: dict) -> None:
+    """It takes equal numbers of images only."""
+    ours, _ = metrics.kernel_distance(case["features"]["equal/a"], case["features"]["equal/b"])
+    assert_close(np.array(ours), case["answers"]["kid"], "KID, unbiased", "torch-fidelity")
+
+
+@pytest.mark.parametrize("score, part", [("precision", 0), ("recall", 1)])
+def test_precision_and_recall_equal_those_of_torch_fidelity(case: dict, score: str, part: int) -> None:
+    covered = neighbours.coverage(case["features"]["cloud/a"], case["features"]["cloud/b"])
+    oracle = case["answers"][score]
+    assert 0 < float(oracle) < 1  # or it would say little
+    assert_close(np.array(covered[part].mean()), oracle, score, "torch-fidelity")
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_clean_resizing_equals_that_of_clean_fid(case: dict, size: str) -> None:
+    resized = np.stack(
+        [[inception.clean_resize(image[..., c]) for c in range(3)] for image in case["images"][size]]
+    ).transpose(0, 2, 3, 1)
+    assert_close(resized, case["answers"][f"resized/{size}"], f"clean resizing, {size} images", "clean-fid")
+
+
+def test_features_of_the_clean_input_equal_those_of_pytorch_fids_network(case: dict) -> None:
+    ours = inception.load(case["folder"] / "inception", "clean").features(case["images"]["large"])
+    assert_close(ours, case["answers"]["clean/large"], "FID Inception-v3, clean input", "clean-fid, pytorch-fid")

@@ -19,6 +19,25 @@ def test_pixel_accuracy_counts_equal_pixels():
         metrics.pixel_accuracy(prediction, mask.T)
 
 
+def test_class_scores_count_a_classs_pixels():
+    rng = np.random.default_rng(0)
+    mask, prediction = (rng.integers(0, 5, (20, 30)).astype(np.uint8) for _ in range(2))
+    mask[mask == 3], prediction[prediction == 3] = 2, 1  # nobody has class 3
+    mask[mask == 4] = 0  # the prediction alone has class 4
+    counts = metrics.confusion(prediction, mask)
+    assert counts.sum() == 600 and counts.dtype == np.int64
+    accuracy, overlap = metrics.class_scores(counts)
+    for number in range(5):
+        theirs, ours = mask == number, prediction == number
+        if theirs.any():
+            assert accuracy[number] == (theirs & ours).sum() / theirs.sum()
+        if (theirs | ours).any():
+            assert overlap[number] == (theirs & ours).sum() / (theirs | ours).sum()
+    assert np.isnan(accuracy[3:]).all() and np.isnan(overlap[3]) and overlap[4] == 0
+    assert np.trace(counts) / counts.sum() == pytest.approx(metrics.pixel_accuracy(prediction, mask))
+    np.testing.assert_array_equal(metrics.class_scores(np.stack([counts] * 2))[0][1], accuracy)
+
+
 def opencv_histogram(image):
     # flat, because compareHist 4.11 takes a correlation of three-dimensional histograms over 64 bins instead of 512
     return cv2.calcHist([image], [0, 1, 2], None, [8, 8, 8], [0, 256, 0, 256, 0, 256]).ravel()

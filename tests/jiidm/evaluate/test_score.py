@@ -6,61 +6,18 @@ import cv2
 import numpy as np
 import pytest
 from networks import Brightness, Redness
+from scored import make_jobs, plain
 
 from jiidm.data import images
 from jiidm.errors import InputError
 from jiidm.evaluate import inception, metrics
-from jiidm.evaluate.score import Evaluators, examine, examine_shard, load_fd_network
+from jiidm.evaluate.score import examine, examine_shard, load_fd_network
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
-from jiidm.inference.inputs import Job
 from jiidm.size import Size
 from jiidm.system.shards import Shard
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-def halves(rng, size, bright_columns):
-    """A dark image whose last columns are bright, each side of one random colour."""
-    image = np.empty((*size, 3), np.uint8)
-    image[:] = rng.integers(0, 60, 3)
-    if bright_columns:
-        image[:, -bright_columns:] = rng.integers(200, 256, 3)
-    return image
-
-
-def make_jobs(root, sizes):
-    """Outputs whose last quarter is bright, and masks that want a half to be: a quarter of the pixels is wrong."""
-    rng, jobs = np.random.default_rng(0), []
-    for folder in ("masks", "refs", "out"):
-        (root / folder).mkdir()
-    for number, size in enumerate(sizes):
-        stem = f"m{number:02d}"
-        images.save_jpeg(root / "out" / f"{stem}.jpg", halves(rng, size, size.width // 4), quality=100)
-        images.save_jpeg(root / "refs" / f"{stem}.jpg", halves(rng, Size(48, 64), 32))
-        mask = np.zeros(size, np.uint8)
-        mask[:, size.width // 2 :] = 1
-        images.save_png(root / "masks" / f"{stem}.png", mask)
-        jobs.append(Job(root / "masks" / f"{stem}.png", root / "refs" / f"{stem}.jpg", size, ("a" * 64, "b" * 64)))
-    return jobs
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    return make_jobs(tmp_path, [Size(48, 64)] * 11)
-
-
-@pytest.fixture
-def real(tmp_path):
-    (tmp_path / "real").mkdir()
-    rng = np.random.default_rng(1)
-    for number in range(9):
-        images.save_png(tmp_path / "real" / f"{number}.png", halves(rng, Size(48, 64), 10))
-    return tmp_path / "real"
-
-
-def plain(**more):
-    return Evaluators(**{"segmenter": Brightness(), "fd_network": Brightness(), "fd_name": "fd_seg", **more})
 
 
 def output(tmp_path, job):
@@ -170,8 +127,8 @@ class TestFew:
 def test_a_distance_is_fid_with_inceptions_weights_only(monkeypatch, tmp_path):
     name, network = load_fd_network(None)
     assert name == "fd_seg" and network.name == "SegFormer tiny (segmenter.safetensors)"
-    monkeypatch.setattr(inception, "load", lambda path: path)
-    assert load_fd_network(tmp_path) == ("FID", tmp_path)
+    monkeypatch.setattr(inception, "load", lambda *given: given)
+    assert load_fd_network(tmp_path, "clean") == ("FID", (tmp_path, "clean"))
 
 
 class TestShards:

@@ -5,13 +5,16 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch_files
 from PIL import Image
 from safetensors.numpy import save_file
+from scipy.special import softmax
 
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.errors import InputError
 from jiidm.evaluate import segmenter as module
-from jiidm.evaluate.segformer import PRESETS, Architecture
+from jiidm.evaluate.mapping import ade20k
+from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer
 from jiidm.evaluate.segmenter import (
     PREPROCESSING,
     SHIPPED,
@@ -142,10 +145,58 @@ def test_weights_that_do_not_fit_are_listed(state, damage, tmp_path):
     elif damage == "nan":
         state[name] = state[name] * np.nan
     else:
-        name = "150"
-        state["decode_head.classifier.weight"] = np.zeros((150, 24, 1, 1), np.float32)
-        state["decode_head.classifier.bias"] = np.zeros(150, np.float32)
+        name = "segments 19 classes"
+        state["decode_head.classifier.weight"] = np.zeros((19, 24, 1, 1), np.float32)
+        state["decode_head.classifier.bias"] = np.zeros(19, np.float32)
     assert name in refusal(save(tmp_path / "damaged.safetensors", state))
+
+
+def of_classes(state, count):
+    """The same encoder, with a classifier of `count` classes."""
+    rng = np.random.default_rng(count)
+    weight = rng.normal(size=(count, 24, 1, 1)).astype(np.float32)
+    return {
+        **state,
+        "decode_head.classifier.weight": weight,
+        "decode_head.classifier.bias": np.zeros(count, np.float32),
+    }
+
+
+@pytest.mark.parametrize("form", ["folder", "safetensors", "nvlabs"])
+def test_ade20ks_150_classes_become_the_29_after_the_largest_is_chosen(state, images, tmp_path, form):
+    state = of_classes(state, 150)
+    if form == "nvlabs":
+        path = save(tmp_path / "segformer.b0.512x512.ade.160k.safetensors", in_nvlabs_names(state))
+    else:
+        path = save(tmp_path / "model.safetensors", state)
+    ours = load(tmp_path if form == "folder" else path)
+    network = SegFormer(Architecture((8, 16, 40, 64), (1, 2, 1, 1), 24, 150))
+    checkpoint.load_into(network, state, "here")
+    largest = Segmenter(network, {}).predict(images)
+    assert largest.max() > 28
+    np.testing.assert_array_equal(ours.predict(images), ade20k().table[largest])
+    assert ours.mapping.record()["num_classes"] == 150
+
+
+def test_classes_of_ones_own_need_a_mapping_file(state, images, tmp_path):
+    path = save(tmp_path / "mine.safetensors", of_classes(state, 300))  # more than a byte counts
+    assert "segments 300 classes" in refusal(path)
+    (tmp_path / "mapping.json").write_text('{"sea": [299], "sky": [0]}')
+    predicted = load(path, tmp_path / "mapping.json").predict(images)
+    assert predicted.dtype == np.uint8 and set(np.unique(predicted)) <= {1, 3, 28}
+
+
+def test_confidence_is_the_mean_of_the_largest_probability(network, state, images):
+    with network.inference():
+        logits = network(normalized(images, PREPROCESSING)).numpy()
+    masks, confidences = Segmenter(network, PREPROCESSING).label(images)
+    np.testing.assert_allclose(confidences, softmax(logits, axis=1).max(axis=1).mean(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_array_equal(masks, Segmenter(network, PREPROCESSING).predict(images))
+
+
+def test_a_folder_of_a_pickle_serves_too(state, tmp_path):
+    torch_files.save(tmp_path / "pytorch_model.bin", state)
+    assert load(tmp_path).name == "SegFormer 8-16-40-64 (pytorch_model.bin)"
 
 
 def test_hugging_faces_own_settings_are_followed(state, images, tmp_path):

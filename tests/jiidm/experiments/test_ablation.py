@@ -17,7 +17,9 @@ from jiidm.config import load as configs
 from jiidm.data.images import load_image, save_jpeg
 from jiidm.errors import InputError
 from jiidm.evaluate import bootstrap
+from jiidm.evaluate.findings import Findings
 from jiidm.evaluate.score import Evaluators, Examined
+from jiidm.evaluate.statistics import Reality
 from jiidm.experiments import ablation
 from jiidm.experiments import trials as experiment
 from jiidm.experiments.trials import Result
@@ -228,7 +230,8 @@ def test_the_total_is_drawn_around_the_distance_itself(tmp_path, monkeypatch):
     """Of resamples every distance is too large: at 100, where T stops counting it, T would have no spread."""
     images = {f"{i}": {"M": 90.0, "A": 50.0, "S": 40.0} for i in range(8)}
     scores = {"M": 90.0, "A": 50.0, "S": 40.0, "FID": 60.0, "T": 0.9 * (10 + 0.3 * 70 + 20)}
-    examined = Examined({"scores": scores, "images": images}, np.zeros((8, 1)), (np.zeros(1), np.eye(1)))
+    reality = Reality(np.zeros((2, 1)), np.zeros(1), np.eye(1))
+    examined = Examined({"scores": scores, "images": images}, np.zeros((8, 1)), reality, Findings(), [])
     monkeypatch.setattr(experiment, "examine", lambda *_: examined)
     monkeypatch.setattr(experiment.scorecard, "save", lambda *_: None)
     monkeypatch.setattr(bootstrap, "distances", lambda *_: np.linspace(140, 160, bootstrap.RESAMPLES))

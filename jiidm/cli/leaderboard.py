@@ -1,0 +1,62 @@
+"""`jiidm leaderboard`: images, scores and one page, by one command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from jiidm.cli import infer, options, scores
+from jiidm.system.shards import WHOLE
+
+
+def add_leaderboard(commands: Any) -> None:
+    parser = options.add_command(
+        commands,
+        "leaderboard",
+        _leaderboard,
+        "Generate images, score them, and write one page beside the paper's Table 1.",
+        """example:
+  jiidm leaderboard test_masks/ refs.json out/ --data train/ --real train/ --checkpoint runs/a/model.safetensors \\
+    --segmenter segformer-b5-finetuned-ade-640-640/ --inception pt_inception-2015-12-05-6726825d.pth \\
+    --aesthetic nima.pth
+OUT/_run/leaderboard.html and .json tell T with its parts and intervals, what fills an empty cell, time and hashes.
+Images that are there already are kept, as in `jiidm infer`.""",
+    )
+    parser.add_argument("masks", type=Path, help="folder of 8-bit label PNGs, classes 0-28")
+    parser.add_argument("references", type=Path, help='JSON {"<mask>.png": "<image>.jpg"}')
+    parser.add_argument("out", type=Path, help="output folder")
+    options.add_data_option(parser)
+    help = "folder of real photos, or a data folder, that FID compares with"
+    parser.add_argument("--real", type=Path, metavar="DIR", help=help)
+    help = "model (default: last finished run, else shipped)"
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
+    options.add_config_options(parser)
+    options.add_seed_option(parser)
+    parser.add_argument("--fast", action="store_true", help="few steps a round (inference.fast_steps)")
+    options.add_evaluator_options(parser)
+    options.add_perceptual_option(parser)
+    options.add_device_option(parser)
+    parser.set_defaults(batch_size=None, shard=WHOLE, dry_run=False)
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    scores.check_options(arguments)
+    start = time.monotonic()
+    infer.run_infer(arguments)
+    made = time.monotonic()
+    arguments.refs = arguments.references
+    findings = scores.run_score(arguments, jittor_runs=True)
+    if isinstance(findings, int):
+        return findings
+    from jiidm.experiments.leaderboard import write_leaderboard
+
+    manifest = json.loads((arguments.out / "_run" / "manifest.json").read_text(encoding="utf-8"))
+    model = {key: manifest[key] for key in ("model_file", "made_by")}
+    seconds = {"images, those that were missing": made - start, "scores": time.monotonic() - made}
+    with scores.writing(arguments.out):
+        record, page = write_leaderboard(arguments.out, *findings, model, seconds)
+    print(f"the page: {page}; its figures: {record}")
+    return 0
