@@ -6,6 +6,7 @@ without the rest of CUDA. So this module first looks at what is really there.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
@@ -81,6 +82,7 @@ def use_device(device: str) -> None:
     """
     jt = _import_jittor()
     _give_ctrl_c_back_to_python()
+    _end_idle_compilers()
     _flush_subnormals()
 
     if device == "cuda" and not jt.has_cuda:
@@ -108,6 +110,20 @@ def _give_ctrl_c_back_to_python() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)
+
+
+def _end_idle_compilers() -> None:
+    """End the processes that Jittor keeps after it has compiled itself; it makes new ones when it needs some.
+
+    Each is a copy of this process. A SIGTERM for the whole process group, as `timeout` and Slurm send it, would end
+    them, and Jittor would then end this process before a state is saved.
+    """
+    import jittor_utils
+
+    if jittor_utils.pool_size:
+        atexit.unregister(jittor_utils.pool_cleanup)
+        jittor_utils.pool_cleanup()
+        jittor_utils.pool_size = 0
 
 
 def _flush_subnormals() -> None:
@@ -146,8 +162,9 @@ def environment(cuda: Cuda) -> dict[str, str]:
         newer_cuda.lay_out(cuda.newer)
     defaults = {
         "log_silent": "1",
-        # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch.
-        "cache_name": "default",
+        # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch. In one
+        # cache for both it would load what was compiled for the CPU with CUDA, too.
+        "cache_name": "cuda" if cuda.nvcc else "default",
         # With CUDA Jittor downloads CUTLASS on import and never uses it.
         "use_cutlass": "0",
         # Jittor imports PyTorch first where it is installed; nothing here uses both in one process.

@@ -50,15 +50,25 @@ class DeferredSignals:
             self._former = {number: handler for number, handler in former.items() if handler is not signal.SIG_IGN}
         for number in self._former:
             signal.signal(number, self._note)
+            signal.siginterrupt(number, False)  # Jittor takes a lock that a signal interrupts for a fault
         # Jittor's compiling workers are forked in here, and have to end by SIGTERM at once
-        os.register_at_fork(after_in_child=self.__exit__)
+        os.register_at_fork(after_in_child=self._restore)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Raises Stopped in the place of an error where a signal has come.
+
+        A signal to the whole process group, as `timeout` and Slurm send it, ends a compiler that runs for Jittor, too.
+        """
+        self._restore()
+        if kind is not None and issubclass(kind, RuntimeError):
+            self.stop_if_asked()
+
+    def _restore(self) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted = number
-        self.__exit__()
+        self._restore()

@@ -264,3 +264,19 @@ print(products)
     done = run_python(code)
     assert done.stdout.splitlines()[-1] == "[0.0, 0.0]"
     assert "subnormal" not in done.stderr, "numpy warns of zeros"
+
+
+def test_jittors_idle_compilers_are_ended(monkeypatch):
+    import jittor_utils
+
+    pool = MagicMock()
+    monkeypatch.setattr(jittor_utils, "p", pool, raising=False)
+    monkeypatch.setattr(jittor_utils, "pool_size", 7)
+    runtime._end_idle_compilers()
+    assert pool.__exit__.called and jittor_utils.pool_size == 0
+    monkeypatch.setattr(jittor_utils, "p", pool, raising=False)  # it was deleted, which monkeypatch would undo
+
+
+def test_what_is_compiled_for_the_cpu_and_for_cuda_lies_apart():
+    names = [runtime.environment(runtime.Cuda(nvcc, ""))["cache_name"] for nvcc in ("", "/cuda/bin/nvcc")]
+    assert len(set(names)) == 2
