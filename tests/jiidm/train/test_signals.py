@@ -58,4 +58,4 @@ def test_a_lock_that_is_waited_for_is_not_given_up_for_a_signal():
         timer.start(), later.start()
         read = ctypes.CDLL(None, use_errno=True).read
         assert read(reader, ctypes.create_string_buffer(1), 1) == 1  # -1 where a signal interrupts it
-    assert signals.asked
+    assert signals.asked_of_any()
