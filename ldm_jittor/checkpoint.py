@@ -220,8 +220,8 @@ def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
 
     A training that diverged leaves the latter.
     """
-    shapes = {name: _shown(value.shape) for name, value in module.named_parameters()}
-    faults = mismatches({name: _shown(array.shape) for name, array in arrays.items()}, shapes)
+    shapes = {name: shown(value.shape) for name, value in module.named_parameters()}
+    faults = mismatches({name: shown(array.shape) for name, array in arrays.items()}, shapes)
     faults += [f"{name} is not finite" for name in shapes if name in arrays and not np.isfinite(arrays[name]).all()]
     return faults
 
@@ -234,7 +234,8 @@ def mismatches(found: Mapping[str, str], expected: Mapping[str, str]) -> list[st
     return faults + [f"{name} is {found[name]}, not {expected[name]}" for name in both if found[name] != expected[name]]
 
 
-def _shown(shape: Sequence[int]) -> str:
+def shown(shape: Sequence[int]) -> str:
+    """A shape as messages have it."""
     return "x".join(map(str, shape)) or "a scalar"
 
 

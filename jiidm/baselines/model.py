@@ -60,8 +60,8 @@ def _options(config: Config) -> dict[str, Any]:
     """The settings that only this method's generator has."""
     gan = config.gan
     options: dict[str, dict[str, Any]] = {
-        "gaugan": {"spade_hidden": gan.spade_hidden},
-        "clade": {"distance_map": gan.distance_map},
+        "gaugan": {"spade_hidden": gan.spade_hidden, "upsamplings": gan.upsamplings},
+        "clade": {"upsamplings": gan.upsamplings, "distance_map": gan.distance_map},
         "sean": {
             "style_channels": gan.style_channels,
             "style_encoder_channels": gan.style_encoder_channels,

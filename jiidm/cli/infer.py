@@ -111,6 +111,8 @@ def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")
     config = override(config, overrides)
+    if config.is_gan and "config" not in model.metadata:
+        raise InputError(f"{model.path}: no model of this kit; `jiidm convert --config {config.name}` makes one of it")
     made_as = model.config.method if "config" in model.metadata else "iidm"
     if config.method != made_as:
         raise InputError(f"{model.path}: its method is {made_as}, and not {config.method}")

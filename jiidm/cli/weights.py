@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jiidm.cli import console, options
 from jiidm.errors import InputError
+
+if TYPE_CHECKING:
+    from jiidm.config.schema import Config
+
+GAN_NETWORKS = ("generator", "encoder")
 
 
 def add_convert(commands: Any) -> None:
@@ -21,6 +26,9 @@ def add_convert(commands: Any) -> None:
   jiidm convert unet_average.pkl vq.pkl model.safetensors        the released weights -> infer --checkpoint
   jiidm convert vq-f4.ckpt autoencoder.safetensors               of latent-diffusion -> train --autoencoder
   jiidm convert model.safetensors unet.safetensors --only unet   -> PyTorch's SDM, whose names it has
+  jiidm convert latest_net_G.pth latest_net_E.pth gaugan.safetensors --config gaugan
+  jiidm convert latest_net_G.pth sean.safetensors --config sean  of SPADE, CLADE, SEAN and SCGAN -> infer --checkpoint
+  jiidm convert gaugan.safetensors G.safetensors --only generator  -> PyTorch's SPADE, whose names it has
 A source is a .pkl of Jittor, a .pt, .pth or .ckpt of PyTorch, a diffusers folder or a .safetensors. Its names tell
 the layout. No code in it is run. Every name and shape has to fit the config: the one given, else the one in a source,
 else iidm.""",
@@ -28,23 +36,43 @@ else iidm.""",
     parser.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="file or diffusers folder")
     parser.add_argument("target", type=Path, metavar="DST", help="the .safetensors file to write")
     help = "write this network alone, under bare names"
-    parser.add_argument("--only", choices=("autoencoder", "unet"), help=help)
+    parser.add_argument("--only", choices=("autoencoder", "unet", *GAN_NETWORKS), help=help)
     options.add_config_options(parser)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
     options.start_jittor_on_cpu()
+    from jiidm.config.load import load_config
     from jiidm.model.convert import convert
 
-    target = arguments.target
-    faults = convert(arguments.sources, target, arguments.config, arguments.set, arguments.only)
-    if faults:
+    sources, target, only = arguments.sources, arguments.target, arguments.only
+    given = load_config(arguments.config, arguments.set) if arguments.config else None
+    if only in GAN_NETWORKS or (given and given.is_gan):
+        _convert_gan(arguments, given)
+    elif faults := convert(sources, target, arguments.config, arguments.set, only):
         for fault in faults:
             console.tell_error(fault)
         console.tell_error(f"{target}: not written, {len(faults)} names do not fit the config")
         return 2
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def _convert_gan(arguments: argparse.Namespace, config: Config | None) -> None:
+    """Published networks of a GAN to a model with --config; a network of a model to a published one with --only."""
+    from jiidm.baselines.convert import convert_gan, extract
+    from jiidm.model.convert import check_target
+    from jiidm.model.files import stored_config
+
+    sources, target, only = arguments.sources, arguments.target, arguments.only
+    check_target(target)
+    if only is None:
+        assert config is not None  # which is a GAN's
+        convert_gan(sources, target, config)
+    elif only not in GAN_NETWORKS or config is not None or arguments.set or len(sources) > 1:
+        raise InputError(f"--only {only}: takes a network out of one GAN of this kit, without --config and --set")
+    else:
+        extract(sources[0], target, stored_config(sources[0]), only)
 
 
 def add_average(commands: Any) -> None:

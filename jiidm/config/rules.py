@@ -10,7 +10,9 @@ Fault = tuple[str, str]
 """A key, and what is expected there."""
 Condition = tuple[str, Callable[[Config], bool]]
 """When a key has an effect, in words and as a test."""
-GAN_UNIT, OASIS_UNIT = 32, 64
+OASIS_UNIT = 64
+WITH_UPSAMPLINGS = ("gaugan", "clade")
+"""The GANs with the setting gan.upsamplings."""
 
 
 def faults(config: Config) -> Iterator[Fault]:
@@ -39,8 +41,10 @@ def images_fit_the_segmenter(config: Config) -> Iterator[Fault]:
 
 
 def images_fit_the_gan(config: Config) -> Iterator[Fault]:
-    if not all(side > 0 and side % GAN_UNIT == 0 for side in config.data.size):
-        yield "data.size", f"multiples of {GAN_UNIT}, as a generator doubles its first features five times"
+    times = config.gan.upsamplings if config.method in WITH_UPSAMPLINGS else 5
+    unit = 2**times
+    if not all(side > 0 and side % unit == 0 for side in config.data.size):
+        yield "data.size", f"multiples of {unit}, as a generator doubles its first features {times} times"
 
 
 def images_fit_the_discriminator(config: Config) -> Iterator[Fault]:
@@ -163,6 +167,7 @@ EFFECT_DEPENDS_ON: list[tuple[str, Condition]] = [
     *((name, _is_method("gaugan", "clade", "sean", "scgan")) for name in _OF_GANS),
     *((name, _is_method("gaugan", "clade", "scgan")) for name in _OF_THE_VAE),
     *((name, ("gan.use_vae is true", lambda config: config.gan.use_vae)) for name in _OF_THE_VAE[1:]),
+    ("gan.upsamplings", _is_method(*WITH_UPSAMPLINGS)),
     ("gan.distance_map", _is_method("clade")),
     ("gan.spade_hidden", _is_method("gaugan", "sean", "scgan")),
     *((name, _is_method("sean")) for name in ("gan.style_channels", "gan.style_encoder_channels")),

@@ -211,6 +211,8 @@ class GANConfig:
     """Whether a reference gives its style through GauGAN's encoder. Without it only sean's has a style."""
     sample_style: bool = False
     """Draw the style from the distribution that the encoder gives, as the released code does, or take its mean."""
+    upsamplings: Literal[5, 6] = 5
+    """How often a generator doubles its first features. 6 is GauGAN's variant "more", which CLADE has too."""
     distance_map: bool = False
     """CLADE's scales and shifts also depend on where in its region a pixel lies."""
     spade_hidden: int = at_least(1, default=128)

@@ -40,9 +40,7 @@ def convert(
     Returns everything in which names and shapes differ from the config; then nothing is written. Raises InputError or
     CheckpointError for what cannot be read, two networks of a kind, or a target that exists.
     """
-    if target.suffix != ".safetensors":
-        raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
-    check_absent(target)
+    check_target(target)
     named = None if config_name is None else configs.load_config(config_name, overrides)
     files = [ModelFile(source) for source in sources]
     parts = _collect(files)
@@ -61,6 +59,13 @@ def convert(
     if not faults:
         _save(target, parts, config)
     return faults
+
+
+def check_target(target: Path) -> None:
+    """Raises InputError for a file that exists, and for a name of another format."""
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: the file to write comes last, and its name ends in .safetensors")
+    check_absent(target)
 
 
 def check_absent(target: Path) -> None:

@@ -136,6 +136,8 @@ class ModelFile:
         except ValueError as error:
             raise CheckpointError(f"{self.path}: {error}") from None
         if not found:
+            if any(name.split(".")[-2:-1] == ["conv_img"] for name in arrays):
+                raise CheckpointError(f"{self.path}: a GAN's generator; `jiidm convert --config` makes a model of it")
             names = checkpoint.listed(list(arrays)) or "none"
             raise CheckpointError(f"{self.path}: holds neither an autoencoder nor a SPADE U-Net; its arrays: {names}")
         return found, others

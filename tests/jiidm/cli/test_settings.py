@@ -81,7 +81,8 @@ def with_another_value(config, key):
 
 def with_an_effect(key):
     """A config in which the key has an effect."""
-    small = configs.load_config("smoke"), configs.load_config("smoke_gaugan")
+    # a size that six upsamplings reach too
+    small = configs.load_config("smoke"), configs.load_config("smoke_gaugan", ["data.size=[128,128]"])
     if key == "method":  # the GANs are alternatives of the same size
         return small[1]
     others = [configs.override(small[0], ["schedule.kind=paper"])]
