@@ -34,13 +34,15 @@ def average(
     weights: Sequence[float],
     metadata: Mapping[str, Any],
     on_array: Callable[[int], object] | None = None,
+    finish: Callable[[str, np.ndarray], np.ndarray] = lambda name, mean: mean,
 ) -> None:
     """Write the weighted mean of safetensors files (IIDM's eq. 7) to `target`, which appears only when it is complete.
 
     It gets a checksum, and the checksums of the sources are compared, as `checkpoint.save` and `load` do.
 
     weights: one per file, as `normalised` gives them. Sums are taken in float64, and the stored dtype is kept. Integers
-    are no weights and have to be equal. `on_array(nbytes)` is called after each array.
+    are no weights and have to be equal. `on_array(nbytes)` is called after each array. `finish(name, mean)` gives what
+    is written in the place of a mean; it sees them in the order of the file, which is that of the names for each dtype.
     Raises CheckpointError where `common_layout` does, for integer arrays that differ, for NaN or infinity, and for a
     damaged file.
     """
@@ -51,7 +53,7 @@ def average(
     with atomic_path(target) as temporary, open(temporary, "wb") as file:
         file.write(_header(layout, metadata, "0" * 64))  # the place of the checksum, which is known in the end
         for name in sorted(layout, key=lambda name: layout[name]["data_offsets"]):
-            mean = _mean(name, readers, weights)
+            mean = finish(name, _mean(name, readers, weights))
             require_finite({name: mean}, f"{target}: not written")
             digests[name] = array_digest(mean)
             file.write(mean.tobytes())

@@ -40,7 +40,10 @@ LOADS_JITTOR = {
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials")),
     *(f"jiidm.experiments.selftest.{name}" for name in ("checks", "operators", "networks", "run")),
-    *(f"jiidm.baselines.{name}" for name in ("adversarial", "build", "convert", "cost", "losses", "model", "perceptual")),
+    *(
+        f"jiidm.baselines.{name}"
+        for name in ("adversarial", "build", "convert", "cost", "losses", "model", "perceptual")
+    ),
     *(f"jiidm.baselines.{name}" for name in ("pipeline", "run", "stage")),
     "jiidm.__main__",  # runs the command line
 }

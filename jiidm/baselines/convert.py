@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jittor import nn
 
-from jiidm.baselines.model import GAN, MEAN_CODES, save_gan
+from jiidm.baselines.model import GAN, MEAN_CODES, GANModel, save_gan
 from jiidm.classes import NUM_CLASSES
 from jiidm.config.schema import Config
 from jiidm.errors import InputError
@@ -46,12 +46,11 @@ def convert_gan(sources: Sequence[Path], target: Path, config: Config) -> None:
         raise InputError(
             f"{sources[0]}: {config.name} also needs the {absent[0]}, latest_net_{absent[0][0].upper()}.pth"
         )
-    model: Arrays = {}
     for kind, (path, arrays) in found.items():
-        model |= checkpoint.with_prefix(kind, _fitted(path, getattr(network, kind), arrays))
+        checkpoint.load_into(getattr(network, kind), _fitted(path, getattr(network, kind), arrays), str(path))
     origins = {kind: {"file": path.name, "sha256": sha256(path)} for kind, (path, _) in found.items()}
     codes = np.zeros((NUM_CLASSES, config.gan.style_channels), np.float32) if config.method == "sean" else None
-    save_gan(target, config, model, codes, {"converted_from": origins})
+    save_gan(target, GANModel(config, network, codes), {"converted_from": origins})
 
 
 def extract(source: Path, target: Path, config: Config, kind: str) -> None:
@@ -96,7 +95,7 @@ def _fitted(path: Path, network: nn.Module, arrays: Arrays) -> Arrays:
     ]
     if faults:
         raise CheckpointError(f"{path} does not fit the config: {checkpoint.listed(faults)}")
-    return {name: array.astype(np.float32) for name, array in arrays.items() if name not in unused}
+    return {name: array for name, array in arrays.items() if name not in unused}
 
 
 def _unused(network: nn.Module) -> Arrays:

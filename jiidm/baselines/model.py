@@ -104,17 +104,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.is_train = value
 
 
-def save_gan(
-    path: str | os.PathLike,
-    config: Config,
-    network: Mapping[str, np.ndarray],
-    mean_codes: np.ndarray | None,
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write a GAN's arrays, with its config and provenance, to one checkpoint."""
-    codes = {} if mean_codes is None else {MEAN_CODES: mean_codes}
-    metadata = {"config": configs.to_dict(config), "provenance": dict(provenance)}
-    checkpoint.save(path, {**network, **codes}, metadata)
+def save_gan(path: str | os.PathLike, model: GANModel, provenance: Mapping[str, Any]) -> None:
+    """Write a GAN, with its config and provenance, to one checkpoint."""
+    codes = {} if model.mean_codes is None else {MEAN_CODES: model.mean_codes}
+    metadata = {"config": configs.to_dict(model.config), "provenance": dict(provenance)}
+    checkpoint.save(path, {**checkpoint.state_dict(model.network), **codes}, metadata)
 
 
 def load_gan(file: ModelFile, config: Config | None = None) -> GANModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from jiidm.config.schema import Config
 from jiidm.model.files import MODEL_FILE
 from jiidm.system import ranks
 from jiidm.train import networks, settings, validation
+from jiidm.train.checkpoints import ranked
 from jiidm.train.data import generate, prepare
 from jiidm.train.lock import occupied
 from jiidm.train.loop import fit
 from jiidm.train.networks import Used
 from jiidm.train.run import provenance_of
 from jiidm.train.state import steps_done
-from ldm_jittor import checkpoint
+from ldm_jittor.files import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -31,42 +33,52 @@ CHANGEABLE = ("gan_training", "inference")
 """The run's history keeps changes in these sections."""
 
 
-def train_gan(config: Config, data: Path | None, folder: Path) -> Path:
+def train_gan(config: Config, data: Path | None, folder: Path, inception_file: Path | None = None) -> Path:
     """Train the GAN of a config in `folder`, or go on where an earlier call stopped. Returns the finished model's path.
 
-    Without `data` it generates landscapes. Raises InputError for faulty data, for a folder that holds another run or in
-    which another process trains, for other data than the run was started with, and as `fit` does.
+    Without `data` it generates landscapes. The weights in `inception_file` serve for distances of validation images, if
+    the config asks for any. The model is then the checkpoint of the smallest distance, else the last one.
+    Raises InputError for faulty data, for a folder that holds another run or in which another process trains, for other
+    data than the run was started with, and as `fit` does.
     """
     ranks.on_first(lambda: settings.claim(config, folder, SECTIONS))
     with occupied(folder):
-        return _train(config, data, folder)
+        return _train(config, data, folder, inception_file)
 
 
-def _train(config: Config, data: Path | None, folder: Path) -> Path:
+def _train(config: Config, data: Path | None, folder: Path, inception_file: Path | None) -> Path:
+    fd_network = validation.network_for(config, inception_file)
     perceptual_loss = load_perceptual(config.gan_training)
     root = data or ranks.first_then_others(lambda: generate(config, config.data.size, folder / "data"))
     train_pairs, validation_pairs, _ = ranks.first_then_others(lambda: prepare(config, root, folder))
-    perceptual, used = perceptual_loss or (None, None)
-    recorded = ranks.first_then_others(lambda: networks.record(folder, [used] if used else []))
+    perceptual, seen_by = perceptual_loss or (None, None)
+    distances = validation.distances_of(config, validation_pairs, folder, fd_network)
+    used = [*([seen_by] if seen_by else []), *([distances.used] if distances else [])]
+    recorded = ranks.first_then_others(lambda: networks.record(folder, used))
     provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
     if history := ranks.on_first(lambda: settings.keep(config, folder, steps_done(folder / STATE_FILE), CHANGEABLE)):
         provenance["settings_history"] = history
-    logger.info("%s: %s", config.name, _losses_in_words(config, used))
+    logger.info("%s: %s", config.name, _losses_in_words(config, seen_by))
 
     def show_samples(model: GANModel, picture: Path, on_step: Callable[[], None]) -> None:
         validation.sample_sheet(train_pairs, validation_pairs, GANPipeline(model), picture, on_step)
 
-    stage = GANStage(config, train_pairs, folder, provenance, show_samples, perceptual)
+    stage = GANStage(config, train_pairs, folder, provenance, show_samples, perceptual, distances)
     steps = fit(stage, folder)
-    path = folder / MODEL_FILE
-    ranks.on_first(lambda: _write_model(stage, path, {"steps": steps, **provenance}))
-    return path
+    ranks.on_first(lambda: _write_model(stage, folder, {"steps": steps, **provenance}))
+    return folder / MODEL_FILE
 
 
-def _write_model(stage: GANStage, path: Path, provenance: dict[str, Any]) -> None:
+def _write_model(stage: GANStage, folder: Path, provenance: dict[str, Any]) -> None:
+    """Write the run's model: the checkpoint of the smallest distance if there is one, else the last weights."""
+    path, best = folder / MODEL_FILE, ranked(folder)[:1] if stage.distances else []
+    if best and best[0].path.is_file():
+        logger.info("%s: the checkpoint of step %d, which has the smallest distance", path, best[0].step)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(best[0].path, temporary)
+        return
     with stage.final() as model:
-        arrays = checkpoint.state_dict(model.network)
-        save_gan(path, stage.config, arrays, model.mean_codes, provenance)
+        save_gan(path, model, provenance)
 
 
 def _losses_in_words(config: Config, perceptual: Used | None) -> str:

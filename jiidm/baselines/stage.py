@@ -13,8 +13,9 @@ import jittor as jt
 import numpy as np
 
 from jiidm.baselines.adversarial import GAMES
-from jiidm.baselines.losses import kl_divergence
-from jiidm.baselines.model import GAN, GANModel, discriminator_of, evaluating
+from jiidm.baselines.losses import kl_divergence, mean
+from jiidm.baselines.model import GAN, GANModel, discriminator_of, evaluating, save_gan
+from jiidm.baselines.pipeline import GANPipeline
 from jiidm.classes import NUM_CLASSES, one_hot
 from jiidm.config.schema import Config
 from jiidm.data.distance import distance_map
@@ -23,9 +24,10 @@ from jiidm.data.pairs import Pair
 from jiidm.model.gan.sean import Noise
 from jiidm.seeding import generator, normal
 from jiidm.system import ranks
-from jiidm.train.checkpoints import samples_path
+from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer
 from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.validation import Validation
 from ldm_jittor.ema import EMA
 from ldm_jittor.pixels import to_model
 
@@ -54,7 +56,8 @@ class GANStage(Stage):
 
     As published the discriminator's turn sees new fakes, with new noise, of the generator that has just been updated.
     They are made in training mode, so running statistics and spectral norms advance twice a step.
-    Every checkpoint_every steps `show_samples(model, picture, stop_if_asked)` is called.
+    Every checkpoint_every steps `show_samples(model, picture, stop_if_asked)` is called. Where `distances` are due, the
+    model is kept as `folder`/checkpoints/step_<n>.safetensors.
     """
 
     name, state_file, plot_file = "gan", STATE_FILE, "loss.png"
@@ -68,12 +71,13 @@ class GANStage(Stage):
         provenance: dict[str, Any],
         show_samples: Callable[[GANModel, Path, Callable[[], None]], None],
         perceptual: Callable[[jt.Var, jt.Var], jt.Var] | None = None,
+        distances: Validation | None = None,
     ):
         """perceptual: a loss of fake and real images [B,3,H,W] in [-1, 1]."""
         training = config.gan_training
         jt.set_global_seed(config.seed, different_seed_for_mpi=False)
         self.config, self.train, self.folder, self.provenance = config, train, folder, provenance
-        self.show_samples, self.perceptual = show_samples, perceptual
+        self.show_samples, self.perceptual, self.distances = show_samples, perceptual, distances
         self.max_steps, self.log_every = training.max_steps, training.log_every
         self.checkpoint_every = training.checkpoint_every
         self.network, self.discriminator = GAN(config), discriminator_of(config)
@@ -123,7 +127,7 @@ class GANStage(Stage):
             # a sum over the batch, while ranks average their losses
             terms["kl"] = ranks.size() * training.kl_weight * kl_divergence(*posterior)
         if auxiliary is not None:
-            terms["auxiliary"] = training.auxiliary_weight * jt.abs(auxiliary - real).mean()
+            terms["auxiliary"] = training.auxiliary_weight * mean(jt.abs(auxiliary - real))
         return {"loss": sum(terms.values()), **terms}
 
     def _reconstruct(
@@ -148,15 +152,38 @@ class GANStage(Stage):
     def _draw(self, numbers: range, shape: tuple[int, ...], *key: int | str) -> np.ndarray:
         return np.stack([normal(shape, self.config.seed, "gan", number, *key) for number in numbers])
 
+    def checkpoint_due(self, step: int) -> bool:
+        return super().checkpoint_due(step) or self._distance_due(step)
+
+    def begin(self, step: int) -> None:
+        if self.distances is not None:
+            self.distances.resume(step)
+
     def evaluated(self, step: int, logged: Container[str]) -> bool:
-        return samples_path(self.folder, step).exists() or not self.checkpoint_due(step)
+        distances = self.distances
+        if distances and distances.is_due(step) and (distances.score not in logged or distances.taken(step) is None):
+            return False
+        return samples_path(self.folder, step).exists() or not self.due(step, self.checkpoint_every)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Show sample images."""
+        """Show sample images. Where a distance is due, keep the model."""
         if self.checkpoint_due(step):
             with self.final() as model:
-                self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
+                if self.due(step, self.checkpoint_every):
+                    self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
+                if self._distance_due(step):
+                    save_gan(checkpoint_path(self.folder, step), model, {**self.provenance, "steps": step})
         return {}
+
+    def evaluate_together(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+        """Take the distance of the model's images, to which each rank brings some."""
+        if self.distances is None or not self._distance_due(step):
+            return {}
+        with self.final() as model:
+            return {self.distances.score: self.distances.take(GANPipeline(model), step, stop_if_asked)}
+
+    def _distance_due(self, step: int) -> bool:
+        return self.distances is not None and self.distances.is_due(step)
 
     @contextlib.contextmanager
     def final(self) -> Iterator[GANModel]:

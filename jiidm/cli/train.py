@@ -83,8 +83,8 @@ def _train(arguments: argparse.Namespace) -> int | None:
     _warn_of_given_data(arguments)
     if arguments.autoencoder:
         options.warn_unused(arguments.set, "--autoencoder", ("autoencoder_training",))
-    if config.is_gan:
-        _refuse_for_gans(config, arguments)
+    if config.is_gan and arguments.autoencoder:
+        raise InputError(f"--autoencoder: {config.name} is a {config.method}, which does not use it")
     if config.is_gan:
         trained = ["gan_training"]
     else:
@@ -99,7 +99,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
     if config.is_gan:
         from jiidm.baselines.run import train_gan
 
-        path = train_gan(config, arguments.data, folder)
+        path = train_gan(config, arguments.data, folder, arguments.inception)
     else:
         from jiidm.experiments.released import hooks_for
         from jiidm.train.run import train
@@ -121,13 +121,6 @@ def _starts_ranks(arguments: argparse.Namespace, config: Config, trained: Sequen
     for key, value, expected in batches_fit_ranks(config, trained, count):
         raise InputError(f"{key}: {value}, expected {expected}")
     return count > 1 and not ranks.started_by_mpi()
-
-
-def _refuse_for_gans(config: Config, arguments: argparse.Namespace) -> None:
-    """Raises InputError for options of the diffusion model."""
-    for option in ("autoencoder", "inception"):
-        if getattr(arguments, option):
-            raise InputError(f"--{option}: {config.name} is a {config.method}, which does not use it")
 
 
 def _train_segmenter(arguments: argparse.Namespace) -> int | None:

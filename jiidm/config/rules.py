@@ -139,7 +139,7 @@ def _is_linear(config: Config) -> bool:
 
 
 def _takes_distances(config: Config) -> bool:
-    return bool(config.diffusion_training.distance_every)
+    return bool(config.main_training.distance_every)
 
 
 def _has_perceptual_loss(config: Config) -> bool:
@@ -186,7 +186,8 @@ EFFECT_DEPENDS_ON: list[tuple[str, Condition]] = [
     ("schedule.slope", ("schedule.kind is paper", lambda config: config.schedule.kind == "paper")),
     *((name, ("schedule.kind is linear", _is_linear)) for name in ("schedule.beta_start", "schedule.beta_end")),
     *(
-        (f"diffusion_training.{name}", ("diffusion_training.distance_every is set", _takes_distances))
+        (f"{section}.{name}", (f"{section}.distance_every is set", _takes_distances))
+        for section in ("diffusion_training", "gan_training")
         for name in ("distance_images", "keep_best")
     ),
     (

@@ -262,6 +262,10 @@ class GANTraining:
     log_every: int = at_least(1, default=100)
     checkpoint_every: int = at_least(1, default=5000)
     """Steps between two saved states, and two sheets of sample images."""
+    distance_every: int | None = at_least(0, default=None)
+    """As diffusion_training.distance_every. With distances the model is the checkpoint of the smallest one."""
+    distance_images: int = at_least(2, default=200)
+    keep_best: int = at_least(2, default=2)
 
 
 @dataclass(frozen=True)
@@ -285,6 +289,11 @@ class Config:
     @property
     def is_gan(self) -> bool:
         return self.method != "iidm"
+
+    @property
+    def main_training(self) -> DiffusionTraining | GANTraining:
+        """The section that trains what generates images."""
+        return self.gan_training if self.is_gan else self.diffusion_training
 
     @property
     def has_vae(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from jiidm.config import load as configs
@@ -14,6 +15,8 @@ from jiidm.config.schema import Config
 from jiidm.errors import InputError
 from jiidm.model.files import ModelFile
 from ldm_jittor import averaging, checkpoint
+
+POWER_ITERATIONS = 50
 
 
 def write_mean(
@@ -43,9 +46,43 @@ def write_mean(
             progress.update(size)
         metadata["provenance"] = {**(provenance or _common_provenance(files)), "average_of": parts}
         try:
-            averaging.average(sources, target, weights, metadata, progress.update)
+            averaging.average(sources, target, weights, metadata, progress.update, SpectralVectors())
         except OSError as error:
             raise InputError(f"{target}: cannot be written ({error.strerror})") from None
+
+
+class SpectralVectors:
+    """Gives each mean of GANs' weights the singular vectors that its spectral norm needs.
+
+    They lie beside a weight as `weight_u` and `weight_v`. The mean of several weights' vectors is too short for the
+    mean weight, so the norm would leave it too large. Other arrays pass.
+    """
+
+    def __init__(self):
+        self._found: dict[str, np.ndarray] = {}
+
+    def __call__(self, name: str, mean: np.ndarray) -> np.ndarray:
+        stem, separator, last = name.rpartition("weight_")
+        if separator and last == "orig":
+            self._found = {stem: mean}
+        elif separator and last == "u":
+            u, v = singular_vectors(self._found.pop(stem), mean)
+            self._found = {f"{stem}v": v.astype(mean.dtype)}
+            return u.astype(mean.dtype)
+        elif separator and last == "v":
+            return self._found.pop(f"{stem}v")
+        return mean
+
+
+def singular_vectors(weight: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first singular vectors [O] and [C*K*K] of a weight [O,C,K,K], by power iterations that start at u [O]."""
+    matrix = weight.reshape(len(weight), -1).astype(np.float64)
+    for _ in range(POWER_ITERATIONS):
+        v = u @ matrix
+        v /= np.linalg.norm(v)
+        u = matrix @ v
+        u /= np.linalg.norm(u)
+    return u, v
 
 
 def _common_metadata(files: Sequence[ModelFile]) -> dict[str, Any]:

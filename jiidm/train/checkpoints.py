@@ -80,7 +80,7 @@ def average_best(
     """
     path, count = folder / LIST_FILE, len(weights)
     if not path.is_file():
-        raise InputError(f"{folder}: no {LIST_FILE}, which training with diffusion_training.distance_every writes")
+        raise InputError(f"{folder}: no {LIST_FILE}, which training with distance_every writes")
     best = ranked(folder)[:count]
     if len(best) < count:
         raise InputError(f"{path}: {len(best)} checkpoints are listed, {count} were to be averaged")

@@ -16,6 +16,7 @@ from jiidm.config.schema import Config
 from jiidm.data.latents import LatentDataset
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
+from jiidm.pipeline import Pipeline
 from jiidm.seeding import generator, normal
 from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
@@ -134,7 +135,8 @@ class DiffusionStage(Stage):
         if self.distances is None or not self.distances.is_due(step):
             return {}
         with self._averaged() as model:
-            return {self.distances.score: self.distances.take(model, step, stop_if_asked)}
+            pipeline = Pipeline(model._replace(config=self.distances.config))
+            return {self.distances.score: self.distances.take(pipeline, step, stop_if_asked)}
 
     def _validation_due(self, step: int) -> bool:
         return self.due(step, self.config.diffusion_training.validate_every)

@@ -14,11 +14,7 @@ import numpy as np
 from jiidm.config.schema import Config
 from jiidm.data.identity import claim
 from jiidm.data.latents import LatentDataset, encode_dataset
-from jiidm.data.pairs import Pair
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version
-from jiidm.errors import InputError
-from jiidm.evaluate.score import load_fd_network
-from jiidm.evaluate.statistics import Network
 from jiidm.model.files import MODEL_FILE, Model, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks, Pipeline
 from jiidm.system import ranks
@@ -30,10 +26,8 @@ from jiidm.train.data import generate, prepare
 from jiidm.train.diffusion import STATE_FILE, DiffusionStage
 from jiidm.train.lock import occupied
 from jiidm.train.loop import fit
-from jiidm.train.networks import Used
 from jiidm.train.segmenter import SEGMENTER_FILE, train_segmenter
 from jiidm.train.state import steps_done
-from jiidm.train.validation import Validation
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
 
@@ -80,12 +74,12 @@ def _train(
     inception_file: Path | None,
     hooks: Hooks,
 ) -> Path:
-    fd_network = _load_fd_network(config, inception_file)
+    fd_network = validation.network_for(config, inception_file)
     ranks.on_first(lambda: _check_autoencoder(autoencoder_file, folder))
     root = data or ranks.first_then_others(lambda: generate(config, config.data.size, folder / "data"))
     train_pairs, validation_pairs, hashes = ranks.first_then_others(lambda: prepare(config, root, folder))
-    distances = _distances(config, validation_pairs, folder, fd_network, hooks)
-    used = [Used("validation", fd_network[1].name, fd_network[1].sha256)] if distances and fd_network else []
+    distances = validation.distances_of(config, validation_pairs, folder, fd_network, hooks=hooks)
+    used = [distances.used] if distances else []
     recorded = ranks.first_then_others(lambda: networks.record(folder, used))
     provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
     if history := ranks.on_first(
@@ -156,28 +150,6 @@ def _claim_autoencoder(folder: Path, weights: str | None) -> None:
     """weights: the file's SHA-256, or None for one that is still to be trained."""
     advice = "give the same file again, or choose another --run folder"
     claim(folder / AUTOENCODER_RECORD, {"autoencoder": weights}, advice)
-
-
-def _load_fd_network(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
-    """The name and the network of the distance that training takes, if it takes any."""
-    if config.diffusion_training.distance_every:
-        return load_fd_network(inception_file)
-    if inception_file:
-        raise InputError(f"{inception_file}: no distance is taken; set diffusion_training.distance_every")
-    return None
-
-
-def _distances(
-    config: Config, pairs: list[Pair], folder: Path, fd_network: tuple[str, Network] | None, hooks: Hooks
-) -> Validation | None:
-    if fd_network is None:
-        return None
-    if len(pairs) < 2:
-        logger.info("validation: no distance to the photos is taken of a single image")
-        return None
-    distances = Validation(config, pairs, folder, *fd_network, hooks)
-    logger.info("validation: %s", distances.describe())
-    return distances
 
 
 def provenance_of(num_images: int, data: Path | None) -> dict[str, Any]:

@@ -24,15 +24,16 @@ from jiidm.data.pairs import Pair, pair_references
 from jiidm.data.references import next_of_each
 from jiidm.errors import InputError
 from jiidm.evaluate.metrics import frechet_distance, gaussian
+from jiidm.evaluate.score import load_fd_network
 from jiidm.evaluate.statistics import BATCH, Network
 from jiidm.inference.infer import CAPTIONS, CAPTIONS_WITH_START, Generates
-from jiidm.model.files import Model
-from jiidm.pipeline import PLAIN, Hooks, Input, Pipeline
+from jiidm.pipeline import Input
 from jiidm.report.sheets import contact_sheet
 from jiidm.seeding import generator
 from jiidm.system import ranks
 from jiidm.system.shards import Shard
 from jiidm.train.checkpoints import check_comparable, forget_distances_after, read_distances, record_distance
+from jiidm.train.networks import Used
 
 logger = logging.getLogger(__name__)
 
@@ -83,16 +84,17 @@ class Validation:
         folder: Path,
         score: str,
         network: Network,
-        hooks: Hooks = PLAIN,
+        **options: Any,
     ):
-        """pairs: two or more. hooks: those of `Pipeline.stream`."""
-        self.config, self.folder, self.training = affordable(config), folder, config.diffusion_training
-        self.score, self.network, self.hooks = score, network, hooks
+        """pairs: two or more. options: further ones of the pipeline's `stream`."""
+        self.config, self.folder, self.training = affordable(config), folder, config.main_training
+        self.score, self.network, self.options = score, network, options
         self.every = self.training.distance_every or self.training.max_steps
         count = min(self.training.distance_images, len(pairs))
         self.pairs = pairs[:count]
         order = generator(config.seed, "validation references").permutation(count)
         self.references = next_of_each(order.tolist())
+        self.used = Used("validation", network.name, network.sha256)
         self.made_with = {
             "score": score,
             "network": network.sha256,
@@ -102,9 +104,11 @@ class Validation:
 
     def describe(self) -> str:
         """The measurement in one line."""
+        measured = f"{self.score} every {self.every} steps, of {len(self.pairs)} validation masks"
+        if self.config.is_gan:
+            return measured
         counts = "+".join(str(round_.num_steps) for round_ in self.config.inference.rounds)
-        images = len(self.pairs)
-        return f"{self.score} every {self.every} steps, of {images} validation masks in {counts} sampling steps"
+        return f"{measured} in {counts} sampling steps"
 
     def is_due(self, step: int) -> bool:
         """Whether a distance belongs to this step."""
@@ -125,7 +129,7 @@ class Validation:
             check_comparable(self.folder, kept[0], self.made_with)
         forget_distances_after(self.folder, step)
 
-    def take(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
+    def take(self, pipeline: Generates, step: int, on_step: Callable[[], None]) -> float:
         """Measure the distance of a step's model and put it on the list, unless it is there.
 
         All ranks do this together. Others than 0 may get NaN.
@@ -133,19 +137,18 @@ class Validation:
         taken = self.taken(step)
         if ranks.from_first(taken is not None):
             return math.nan if taken is None else taken
-        distance = self.measure(model, step, on_step)
+        distance = self.measure(pipeline, step, on_step)
         if not ranks.is_first():
             return distance
         record_distance(self.folder, {"step": step, "distance": distance, **self.made_with}, self.training.keep_best)
         logger.info("step %d: %s %.4g", step, self.score, distance)
         return distance
 
-    def measure(self, model: Model, step: int, on_step: Callable[[], None]) -> float:
-        """The distance of the images that `model` generates, a part of them on each rank.
+    def measure(self, pipeline: Generates, step: int, on_step: Callable[[], None]) -> float:
+        """The distance of the images that a pipeline with `self.config` generates, a part of them on each rank.
 
         `on_step` is called after each sampling step, and may raise. Ranks other than 0 get NaN.
         """
-        pipeline = Pipeline(model._replace(config=self.config))
         inputs = [
             Input(pair.stem, pair.label, self.pairs[self.references[i]].image) for i, pair in enumerate(self.pairs)
         ]
@@ -157,7 +160,7 @@ class Validation:
                 progress.update()
                 on_step()
 
-            results = pipeline.stream(own, seed=self.config.seed, hooks=self.hooks, on_step=advance)
+            results = pipeline.stream(own, seed=self.config.seed, on_step=advance, **self.options)
             while batch := list(itertools.islice(results, pipeline.batch_size)):
                 features.append(self.network.features(np.stack([result.image for result in batch])))
         found = ranks.interleave(np.concatenate(features), len(inputs))
@@ -173,6 +176,32 @@ class Validation:
         return gaussian(np.concatenate(features))
 
 
+def network_for(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:
+    """The name and the network of the distance that training takes, if it takes any. Raises InputError for weights that
+    would not be used.
+    """
+    if config.main_training.distance_every:
+        return load_fd_network(inception_file)
+    if inception_file:
+        section = "gan_training" if config.is_gan else "diffusion_training"
+        raise InputError(f"{inception_file}: no distance is taken; set {section}.distance_every")
+    return None
+
+
+def distances_of(
+    config: Config, pairs: Sequence[Pair], folder: Path, network: tuple[str, Network] | None, **options: Any
+) -> Validation | None:
+    """The measurement of a run that takes distances and has the pairs for it. It says what it will measure."""
+    if network is None:
+        return None
+    if len(pairs) < 2:
+        logger.info("validation: no distance to the photos is taken of a single image")
+        return None
+    distances = Validation(config, pairs, folder, *network, **options)
+    logger.info("validation: %s", distances.describe())
+    return distances
+
+
 def affordable(config: Config) -> Config:
     """The config under `--fast`, or as it is where that saves nothing or does not apply."""
     try:
@@ -183,6 +212,9 @@ def affordable(config: Config) -> Config:
 
 def _sampling_digest(config: Config) -> str:
     """A digest of all settings that decide the images."""
-    settings = sampling(config)
-    settings.pop("jpeg_quality")  # no file is written
+    if config.is_gan:
+        settings: dict[str, Any] = {"sample_style": config.gan.sample_style}
+    else:
+        settings = sampling(config)
+        settings.pop("jpeg_quality")  # no file is written
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

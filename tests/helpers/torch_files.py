@@ -88,6 +88,6 @@ def write_legacy(path: Path, tree: Any, storages: Mapping[str, np.ndarray], litt
 
 def save(path: Path, state: Mapping[str, np.ndarray], **beside: Any) -> None:
     """What `torch.save({"state_dict": state, **beside}, path)` writes; without `beside` the state itself."""
-    storages = {str(number): np.ascontiguousarray(array) for number, array in enumerate(state.values())}
+    storages = {str(number): np.asarray(array, order="C") for number, array in enumerate(state.values())}
     tensors = {name: contiguous(key, array) for name, (key, array) in zip(state, storages.items())}
     write_zip(path, {"state_dict": tensors, **beside} if beside else tensors, storages)

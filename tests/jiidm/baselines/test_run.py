@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from networks import Brightness
 from PIL import Image
 from runs import kill_at, records_of, steps_of
 
@@ -17,7 +18,8 @@ from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.data.images import load_image
 from jiidm.model.files import ModelFile
-from jiidm.train import loop
+from jiidm.train import loop, validation
+from jiidm.train.checkpoints import ranked
 from ldm_jittor import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -81,6 +83,31 @@ def test_finished_run_trains_no_more(trained, config, landscapes, tmp_path, monk
     monkeypatch.setattr(loop, "_update", lambda *_: pytest.fail("trained again"))
     train_gan(config, landscapes, folder)
     assert (folder / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+
+
+def test_distances_rank_checkpoints_and_the_best_is_the_model(config, landscapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "load_fd_network", lambda file: ("fd", Brightness()))
+    config = configs.override(config, ["gan_training.distance_every=2", "gan_training.distance_images=3"])
+    folder = tmp_path / "gan"
+    train_gan(config, landscapes, folder)
+    best, other = ranked(folder)
+    assert {best.step, other.step} == {2, 4} == set(steps_of(folder / "gan.jsonl", "fd"))
+    assert (folder / "model.safetensors").read_bytes() == best.path.read_bytes() != other.path.read_bytes()
+    provenance = ModelFile(folder / "model.safetensors").metadata["provenance"]
+    assert provenance["networks"] == [{"use": "validation", "name": "brightness", "sha256": 64 * "b"}]
+    assert provenance["steps"] == best.step
+
+    mean = tmp_path / "mean.safetensors"
+    assert cli.main(["average", "--best", "2", str(folder), "--out", str(mean)]) == 0
+    arrays, sources = checkpoint.load(mean).arrays, [checkpoint.load(entry.path).arrays for entry in ranked(folder)]
+    stems = [name.removesuffix("orig") for name in arrays if name.endswith(".weight_orig")]
+    for stem in stems:
+        weight = np.mean([source[f"{stem}orig"] for source in sources], axis=0)
+        np.testing.assert_allclose(arrays[f"{stem}orig"], weight, atol=1e-6)
+        u, v = arrays[f"{stem}u"], arrays[f"{stem}v"]
+        matrix = weight.reshape(len(weight), -1)
+        assert u @ matrix @ v == pytest.approx(np.linalg.svd(matrix, compute_uv=False)[0], rel=1e-2), stem
+    assert len(stems) > 10 and load_gan(ModelFile(mean))
 
 
 def test_infer_paints_and_a_second_call_does_nothing(model, inputs, tmp_path, caplog):
@@ -152,7 +179,10 @@ def test_diffusion_model_is_refused_where_a_gan_is_configured(smoke_model, input
             "a gaugan, and not a diffusion model",
         ),
         (["train", "--config", "smoke_gaugan", "--autoencoder", "MODEL"], "--autoencoder: smoke_gaugan is a gaugan"),
-        (["train", "--config", "smoke_gaugan", "--inception", "MODEL"], "--inception: smoke_gaugan is a gaugan"),
+        (
+            ["train", "--config", "smoke_gaugan", "--inception", "MODEL"],
+            "no distance is taken; set gan_training.distance_every",
+        ),
     ],
 )
 def test_commands_of_the_diffusion_model_refuse_a_gan(model, landscapes, tmp_path, monkeypatch, refusal, command, told):

@@ -13,7 +13,6 @@ from jiidm.config import load as configs
 from jiidm.data.images import load_image
 from jiidm.data.pairs import find_pairs
 from jiidm.errors import InputError
-from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Result
 from jiidm.size import Size
 from jiidm.train import validation
@@ -29,13 +28,13 @@ class DarkPainter:
     calls: list = []
     batch_size = 2
 
-    def __init__(self, model):
-        self.config = model.config
+    def __init__(self, config):
+        self.config = config
 
     def num_steps(self, inputs):
         return len(inputs) * len(self.config.inference.rounds)
 
-    def stream(self, inputs, *, seed, hooks, on_step):
+    def stream(self, inputs, *, seed, on_step, hooks=None):
         for given in inputs:
             for spec in self.config.inference.rounds:
                 for _ in range(spec.num_steps):
@@ -48,7 +47,6 @@ class DarkPainter:
 @pytest.fixture
 def painted(monkeypatch):
     """What the painter was asked for, (name, reference, rounds, hooks) of each image."""
-    monkeypatch.setattr(validation, "Pipeline", DarkPainter)
     monkeypatch.setattr(DarkPainter, "calls", [])
     return DarkPainter.calls
 
@@ -67,30 +65,30 @@ def record(distances, step, distance):
     record_distance(distances.folder, {"step": step, "distance": distance, **distances.made_with}, 2)
 
 
-def measure(distances, smoke_model, on_step=lambda: None):
-    return distances.measure(load_model(smoke_model), 3, on_step)
+def measure(distances, on_step=lambda: None):
+    return distances.measure(DarkPainter(distances.config), 3, on_step)
 
 
-def test_the_distance_is_that_of_the_painted_to_the_masks_own_photos(smoke, smoke_model, pairs, tmp_path, painted):
+def test_the_distance_is_that_of_the_painted_to_the_masks_own_photos(smoke, pairs, tmp_path, painted):
     """The painter darkens the references, the first five photos in another order: closed form, with scipy's root."""
     photos = [load_image(pair.image) for pair in pairs[:5]]
     features = [[image.mean(axis=(0, 1)) for image in images] for images in (photos, [p // 2 for p in photos])]
     (mu, sigma), (other_mu, other_sigma) = ((np.mean(c, axis=0), np.cov(np.transpose(c))) for c in features)
     expected = ((mu - other_mu) ** 2).sum() + np.trace(sigma + other_sigma - 2 * sqrtm(sigma @ other_sigma).real)
-    assert measure(make(smoke, pairs, tmp_path), smoke_model) == pytest.approx(expected, rel=1e-3)
+    assert measure(make(smoke, pairs, tmp_path)) == pytest.approx(expected, rel=1e-3)
 
 
-def test_every_mask_gets_another_ones_photo_and_every_photo_is_used(smoke, smoke_model, pairs, tmp_path, painted):
-    measure(make(smoke, pairs, tmp_path), smoke_model)
+def test_every_mask_gets_another_ones_photo_and_every_photo_is_used(smoke, pairs, tmp_path, painted):
+    measure(make(smoke, pairs, tmp_path))
     assert [name for name, *_ in painted] == [pair.stem for pair in pairs[:5]]
     photos = [load_image(pair.image, SIZE).tobytes() for pair in pairs[:5]]
     given = [photos.index(reference.tobytes()) for _, reference, *_ in painted]
     assert sorted(given) == list(range(5)) and all(mask != photo for mask, photo in enumerate(given))
 
 
-def test_what_other_habits_the_rounds_have_is_handed_on(smoke, smoke_model, pairs, tmp_path, painted):
+def test_what_other_habits_the_rounds_have_is_handed_on(smoke, pairs, tmp_path, painted):
     hooks = Hooks()
-    measure(Validation(smoke, pairs, tmp_path, "fd", Brightness(), hooks), smoke_model)
+    measure(Validation(smoke, pairs, tmp_path, "fd", Brightness(), hooks=hooks))
     assert {found for *_, found in painted} == {hooks}
 
 
@@ -109,12 +107,12 @@ def test_painted_as_by_fast_where_there_is_such(name, steps):
     assert [spec.num_steps for spec in validation.affordable(configs.load_config(name)).inference.rounds] == steps
 
 
-def test_it_stops_between_two_sampling_steps(smoke, smoke_model, pairs, tmp_path, painted):
+def test_it_stops_between_two_sampling_steps(smoke, pairs, tmp_path, painted):
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(make(smoke, pairs, tmp_path), smoke_model, stop)
+        measure(make(smoke, pairs, tmp_path), stop)
     assert painted == []
 
 
