@@ -23,12 +23,14 @@ from jiidm.data.images import (
     resize_image,
     warn_of_palettes,
 )
+from jiidm.data.references import own_mask
 from jiidm.errors import InputError
 from jiidm.size import Size
 from jiidm.system import runtime
 
 if TYPE_CHECKING:
-    from jiidm.pipeline import Pipeline
+    from jiidm.inference.infer import Generates
+    from jiidm.model.files import ModelFile
 
 ImageLike: TypeAlias = str | os.PathLike | Image.Image | np.ndarray
 
@@ -40,7 +42,7 @@ class IIDMPipeline:
     image = pipe("mask.png", "photo.jpg", seed=1)
     """
 
-    def __init__(self, pipeline: Pipeline, device: str):
+    def __init__(self, pipeline: Generates, device: str):
         """device: "cpu" or "cuda", for which Jittor was prepared. Use `from_pretrained` instead as a rule."""
         self._pipeline = pipeline
         self.device = device
@@ -52,7 +54,7 @@ class IIDMPipeline:
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike | None = None, device: str = "auto") -> IIDMPipeline:
-        """Load a model: a file, the folder of a finished training run, or, without a path, the one that ships.
+        """Load IIDM or a GAN: a file, the folder of a finished training run, or, without a path, the model that ships.
 
         device: "cpu", "cuda", or "auto" for CUDA where it works. It is chosen before Jittor is loaded. So a process
         that has loaded Jittor without CUDA cannot use CUDA. Raises InputError for a path or device that is not there,
@@ -62,15 +64,14 @@ class IIDMPipeline:
             raise InputError(f"{path}: no such file or folder")
         chosen = runtime.prepare(device)
         runtime.use_device(chosen.device)
-        from jiidm.model.files import MODEL_FILE, SHIPPED, load_model
-        from jiidm.pipeline import Pipeline
+        from jiidm.model.files import MODEL_FILE, SHIPPED, ModelFile
 
         source = SHIPPED if path is None else Path(path)
         if source.is_dir():
             source /= MODEL_FILE
         if not source.is_file():
             raise InputError(f"{source}: no such file; a training run writes it when it has finished")
-        return cls(Pipeline(load_model(source)), chosen.device)
+        return cls(_load_pipeline(ModelFile(source)), chosen.device)
 
     def __call__(
         self,
@@ -85,16 +86,18 @@ class IIDMPipeline:
 
         mask: a PNG's path, a PIL image of mode L or P, or uint8 [h,w]; class ids 0-28. reference: a photo's path, a PIL
         image or uint8 RGB [h,w,3], of any size. rounds: take the place of the model's own; each is a Round or a mapping
-        as in YAML.
-        reference_mask: is checked like a mask; IIDM itself does not use it. name: the noise belongs to it and the seed.
-        Without it the stem of the mask's path counts, or "". So `pipe(mask_path, photo_path, seed=s)` gives what `jiidm
-        infer --seed s` gives before JPEG.
+        as in YAML. A GAN has none and refuses them.
+        reference_mask: the reference's own mask, given as `mask` is. SEAN takes each class's style under it; without it
+        labels/ beside the photo's imgs/ has the mask, or else a segmenter predicts it. Other models only check it.
+        name: the noise belongs to it and the seed. Without it the stem of the mask's path counts, or "". So
+        `pipe(mask_path, photo_path, seed=s)` gives what `jiidm infer --seed s` gives before JPEG.
         Raises InputError, before anything is computed, that names the argument and its value.
         """
         mask_pixels = _read_mask(mask, "mask")
         photo = _read_photo(reference, "reference")
-        if reference_mask is not None:
-            _read_mask(reference_mask, "reference_mask")
+        reference_labels = self._reference_mask(reference, reference_mask)
+        if rounds is not None and self.config.is_gan:
+            raise InputError(f"rounds: {self.config.name} is a {self.config.method}, which has no rounds")
         config = self.config if rounds is None else with_rounds(self.config, rounds, "rounds")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise InputError(f"seed: {seed!r}, expected an integer")
@@ -107,11 +110,30 @@ class IIDMPipeline:
         from jiidm.pipeline import Input
 
         runtime.use_device(self.device)
-        inputs = [Input(name, mask_pixels, photo)]
-        [result] = self._pipeline.stream(
-            inputs, seed=int(seed), rounds=config.inference.rounds, hooks=hooks_for(config)
-        )
+        options = {} if config.is_gan else {"rounds": config.inference.rounds, "hooks": hooks_for(config)}
+        [result] = self._pipeline.stream([Input(name, mask_pixels, photo, reference_labels)], seed=int(seed), **options)
         return resize_image(result.image, Size(*mask_pixels.shape))
+
+    def _reference_mask(self, reference: ImageLike, given: ImageLike | None) -> np.ndarray | None:
+        """The reference's own mask, uint8 [h,w]: the given one, else for SEAN the one in the photo's data folder."""
+        if given is not None:
+            return _read_mask(given, "reference_mask")
+        if self.config.method == "sean" and isinstance(reference, (str, os.PathLike)):
+            path = own_mask(Path(reference).resolve())
+            return None if path is None else load_mask(path)
+        return None
+
+
+def _load_pipeline(file: ModelFile) -> Generates:
+    """The pipeline of the method that a model file was made by."""
+    if "config" in file.metadata and file.config.is_gan:
+        from jiidm.baselines.model import load_gan
+        from jiidm.baselines.pipeline import GANPipeline
+
+        return GANPipeline(load_gan(file))
+    from jiidm.pipeline import Pipeline
+
+    return Pipeline(file.load())
 
 
 def _read_mask(value: ImageLike, argument: str) -> np.ndarray:

@@ -32,6 +32,8 @@ class Input(NamedTuple):
     """uint8 [h,w] of class ids."""
     reference: Path | np.ndarray
     """uint8 RGB [h,w,3]."""
+    reference_mask: np.ndarray | None = None
+    """The reference's own mask, uint8 [h,w], which SEAN asks for. None: the one in its data folder, or a prediction."""
 
 
 class Result(NamedTuple):

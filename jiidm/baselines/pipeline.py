@@ -14,7 +14,7 @@ import numpy as np
 from jiidm.baselines.model import GANModel
 from jiidm.classes import one_hot
 from jiidm.data.distance import distance_map
-from jiidm.data.images import load_mask
+from jiidm.data.images import load_mask, resize_mask
 from jiidm.data.references import own_mask
 from jiidm.evaluate import segmenter
 from jiidm.evaluate.segmenter import Segmenter
@@ -29,8 +29,8 @@ class GANPipeline:
 
     How a reference enters: with a VAE its style code is the encoder's mean, or drawn where gan.sample_style is true.
     SEAN takes the mean feature of each class under the reference's own mask, and the mean over the training photos for
-    classes that the reference does not show. The mask is labels/<stem>.png beside the photo's imgs/, else what a
-    segmenter sees. Without either the reference has no effect.
+    classes that the reference does not show. The mask is the one given, else labels/<stem>.png beside the photo's
+    imgs/, else what a segmenter sees. Other GANs have no use for it. Without a VAE the reference has no effect.
     """
 
     def __init__(self, model: GANModel, load_segmenter: Callable[[], Segmenter] = segmenter.load):
@@ -93,24 +93,30 @@ class GANPipeline:
     def _style_codes(self, batch: Sequence[Input], references: Sequence[np.ndarray]) -> jt.Var:
         """SEAN's codes [B,classes,style_channels] of the references, each under its own mask."""
         assert self.model.mean_codes is not None  # a SEAN has them
-        masks = [self._mask_of(input_.reference, photo) for input_, photo in zip(batch, references)]
+        masks = [self._mask_of(input_, photo) for input_, photo in zip(batch, references)]
         segmaps = jt.array(np.stack(list(map(one_hot, masks))))
         codes = self.model.network.generator.style_codes(to_model(references), segmaps).numpy()
         return jt.array(np.where(codes.any(axis=2, keepdims=True), codes, self.model.mean_codes))
 
-    def _mask_of(self, source: Path | np.ndarray, photo: np.ndarray) -> np.ndarray:
+    def _mask_of(self, input_: Input, photo: np.ndarray) -> np.ndarray:
         """The mask of a reference, uint8 [H,W], at the photo's size."""
-        path = None if isinstance(source, np.ndarray) else own_mask(source)
+        if input_.reference_mask is not None:
+            return resize_mask(input_.reference_mask, self.config.data.size)
+        path = _own_mask(input_)
         if path is None:
             return self._segmenter().predict(photo[None])[0]
         return load_mask(path, self.config.data.size)
 
     def _tell_of_styles(self, inputs: Sequence[Input]) -> None:
         if self.config.method == "sean":
-            sources = [input_.reference for input_ in inputs]
-            without = [source for source in sources if isinstance(source, np.ndarray) or own_mask(source) is None]
+            without = [input_ for input_ in inputs if input_.reference_mask is None and _own_mask(input_) is None]
             if without:
                 told = "%d of %d references have no mask in labels/: %s predicts theirs"
-                logger.info(told, len(without), len(sources), self._segmenter().name)
+                logger.info(told, len(without), len(inputs), self._segmenter().name)
         elif not self.config.has_vae:
             logger.warning("%s has no VAE: the references have no effect", self.config.name)
+
+
+def _own_mask(input_: Input) -> Path | None:
+    """The file of a reference's mask, labels/<stem>.png beside the imgs/ that it is in."""
+    return None if isinstance(input_.reference, np.ndarray) else own_mask(input_.reference)

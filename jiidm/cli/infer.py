@@ -50,10 +50,10 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
 def run_infer(arguments: argparse.Namespace) -> None:
     """The effect of the command."""
     from jiidm.config.load import load_config
-    from jiidm.data.identity import made_by
+    from jiidm.data.identity import made_by, sha256
     from jiidm.inference.folder import OutputFolder
     from jiidm.inference.infer import generate_images
-    from jiidm.inference.inputs import check_inputs, reference_masks, write_demo_inputs
+    from jiidm.inference.inputs import check_inputs, with_reference_masks, write_demo_inputs
 
     if (arguments.masks is None) != (arguments.out is None):
         raise InputError("give MASKS, REFS.json and OUT, or none of them")
@@ -79,7 +79,9 @@ def run_infer(arguments: argparse.Namespace) -> None:
         jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
     identity = made_by(model.sha256, config, config.seed)
     if config.method == "sean":
-        identity["reference_masks"] = reference_masks(jobs)
+        from jiidm.evaluate import segmenter
+
+        jobs = with_reference_masks(jobs, sha256(segmenter.SHIPPED))
     # the demo has to show the model that is there now, so its earlier images may go
     folder.claim(identity, jobs, remake=demo)
 

@@ -105,7 +105,7 @@ class OutputFolder:
         if manifest and made_from != _made_from(jobs):
             self._write_manifest(manifest | {"made_from": _made_from(jobs)})
 
-    def _claim_inputs(self, jobs: Sequence[Job], made_from: Mapping[str, tuple[str, str]]) -> None:
+    def _claim_inputs(self, jobs: Sequence[Job], made_from: Mapping[str, tuple[str, ...]]) -> None:
         """Remove the images that were made from other files than those of their jobs."""
         images = [job for job in jobs if self.image(job.stem).exists()]
         if unknown := [job for job in images if job.stem not in made_from]:
@@ -113,8 +113,9 @@ class OutputFolder:
             logger.info("%s holds %s: keeping them as they are", self, told)
         if changed := _outdated(images, made_from):
             first = changed[0]
-            same_mask = made_from[first.stem][0] == first.made_from[0]
-            file = f"reference than {first.reference}" if same_mask else f"mask than {first.mask}"
+            files = f"mask than {first.mask}", f"reference than {first.reference}", f"mask of {first.reference}"
+            pairs = zip(files, made_from[first.stem], first.made_from)
+            file = next(file for file, before, now in pairs if before != now)
             told = f"{len(changed)} images made with other files, the first, {first.stem}.jpg, with another {file}"
             logger.info("%s holds %s: generating them again", self, told)
         for job in changed:
@@ -131,7 +132,7 @@ class OutputFolder:
             return {}
         try:
             manifest = read_json(path)
-            made_from = {stem: (mask, reference) for stem, (mask, reference) in manifest.get("made_from", {}).items()}
+            made_from = {stem: _hashes(entry) for stem, entry in manifest.get("made_from", {}).items()}
             return {**manifest, "made_by": renewed(manifest["made_by"]), "made_from": made_from}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: not a manifest of this kit; choose another output folder") from None
@@ -200,11 +201,20 @@ class OutputFolder:
         return image_fault(self.image(job.stem), job.size)
 
 
-def _outdated(jobs: Iterable[Job], made_from: Mapping[str, tuple[str, str]]) -> list[Job]:
-    return [job for job in jobs if made_from.get(job.stem, job.made_from) != job.made_from]
+def _outdated(jobs: Iterable[Job], made_from: Mapping[str, tuple[str, ...]]) -> list[Job]:
+    """Those whose files differ from the recorded ones. Scoring does not know of the references' own masks."""
+    recorded = [(job, made_from.get(job.stem, ())) for job in jobs]
+    return [job for job, before in recorded if any(old != new for old, new in zip(before, job.made_from))]
 
 
-def _made_from(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
+def _hashes(entry: Any) -> tuple[str, ...]:
+    """One image's record. Raises ValueError for anything else."""
+    if not isinstance(entry, list) or len(entry) not in (2, 3) or not all(isinstance(item, str) for item in entry):
+        raise ValueError("not the record of an image")
+    return tuple(entry)
+
+
+def _made_from(jobs: Iterable[Job]) -> dict[str, tuple[str, ...]]:
     return {job.stem: job.made_from for job in jobs}
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,8 +27,10 @@ class Job:
     mask: Path
     reference: Path
     size: Size
-    made_from: tuple[str, str]
-    """The SHA-256 of the mask's and of the reference's file."""
+    made_from: tuple[str, ...]
+    """The SHA-256 of the mask's and of the reference's file. Where the reference's own mask matters, also that file's,
+    or which segmenter predicts it."""
+    reference_mask: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -37,7 +38,8 @@ class Job:
 
     def check_unchanged(self) -> None:
         """Raises InputError where the files are no longer those of `made_from`."""
-        for path, before in zip((self.mask, self.reference), self.made_from):
+        own = [] if self.reference_mask is None else [self.reference_mask]
+        for path, before in zip((self.mask, self.reference, *own), self.made_from):
             require_unchanged(path, before)
 
 
@@ -56,18 +58,24 @@ def check_inputs(masks: Path, references: Path, data_root: Path | None) -> list[
     return jobs
 
 
-def reference_masks(jobs: Sequence[Job]) -> dict[str, int | str]:
-    """How many references have a mask of their own, labels/<stem>.png beside their imgs/, how many need the segmenter,
-    and a hash of those masks.
+def with_reference_masks(jobs: Sequence[Job], segmenter: str) -> list[Job]:
+    """The jobs of a model to which the references' own masks matter: labels/<stem>.png beside the imgs/ of each.
 
-    Raises InputError for the first such file that is no mask.
+    segmenter: the SHA-256 of the one that predicts the others. Raises InputError for the first such file that is no
+    mask.
     """
-    found = [mask for job in jobs if (mask := own_mask(job.reference))]
-    digest = hashlib.sha256()
-    for mask in dict.fromkeys(found):
+
+    @functools.cache  # many masks may share a reference
+    def checked(mask: Path) -> str:
         load_mask(mask)
-        digest.update(sha256(mask).encode())
-    return {"labels": len(found), "segmenter": len(jobs) - len(found), "sha256": digest.hexdigest()}
+        return sha256(mask)
+
+    found = []
+    for job in jobs:
+        mask = own_mask(job.reference)
+        third = f"segmenter {segmenter}" if mask is None else checked(mask)
+        found.append(replace(job, reference_mask=mask, made_from=(*job.made_from, third)))
+    return found
 
 
 def write_demo_inputs(run_folder: Path, size: Size) -> tuple[Path, Path]:

@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 from processes import run_python
+from tiny_gans import tiny
 
 import jiidm
 from jiidm import IIDMPipeline
+from jiidm.baselines.model import GAN, GANModel, save_gan
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.config.schema import Round
-from jiidm.data.images import save_jpeg
+from jiidm.data.images import load_mask, save_jpeg
+from jiidm.data.pairs import find_pairs
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.errors import InputError
+from jiidm.seeding import normal
 from jiidm.size import Size
 from jiidm.system import runtime
 from ldm_jittor import checkpoint
@@ -257,3 +261,42 @@ assert "jittor" in sys.modules
 """
         run = run_python(code, folder=tmp_path)
         assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.slow
+class TestGANs:
+    @pytest.fixture(scope="class")
+    def gans(self, tmp_path_factory):
+        """Files of an untrained GauGAN, and of a SEAN whose classes' styles show."""
+        folder = tmp_path_factory.mktemp("gans")
+        for method in ("gaugan", "sean"):
+            network = GAN(tiny(method))
+            for name, value in network.named_parameters():
+                if name.endswith(("fc.weight", "conv_gamma.weight", "conv_beta.weight")) or ".fc_mu" in name:
+                    value.assign(normal(tuple(value.shape), name))
+            codes = normal((29, 4), "codes") if method == "sean" else None
+            save_gan(folder / f"{method}.safetensors", GANModel(tiny(method), network, codes), {})
+        return folder
+
+    def test_same_call_and_same_images_as_infer(self, gans, inputs, tmp_path):
+        pipe = IIDMPipeline.from_pretrained(gans / "gaugan.safetensors", device="cpu")
+        # a batch of one, as the facade has it
+        command = inputs.command(tmp_path / "out", gans / "gaugan.safetensors", "--seed", 3, "--batch-size", 1)
+        assert cli.main(command) == 0
+        photo = inputs.references.parent / "imgs" / "photo1.jpg"
+        save_jpeg(tmp_path / "image.jpg", pipe(inputs.masks / "m1.png", photo, seed=3), 95)
+        assert (tmp_path / "image.jpg").read_bytes() == (tmp_path / "out" / "m1.jpg").read_bytes()
+
+    def test_rounds_are_refused_by_name(self, gans, pair):
+        pipe = IIDMPipeline.from_pretrained(gans / "gaugan.safetensors", device="cpu")
+        with pytest.raises(InputError, match="rounds: smoke_gaugan is a gaugan, which has no rounds"):
+            pipe(*pair, rounds=[{"start_timestep": 10, "num_steps": 2}])
+
+    def test_sean_sees_the_reference_under_its_own_mask(self, gans, landscapes):
+        pipe = IIDMPipeline.from_pretrained(gans / "sean.safetensors", device="cpu")
+        first, second = find_pairs(landscapes)[:2]
+        image = pipe(first.label, second.image)
+        np.testing.assert_array_equal(image, pipe(first.label, second.image, reference_mask=second.label))
+        other = np.zeros((48, 64), np.uint8)
+        assert not np.array_equal(image, pipe(first.label, second.image, reference_mask=other))
+        assert image.shape == load_mask(first.label).shape + (3,)

@@ -260,6 +260,17 @@ class TestMadeFrom:
         made = "1 images made with other files, the first, b.jpg, with"
         assert caplog.messages == [f"{out} holds {made} {told}: generating them again"]
 
+    def test_a_references_own_mask_counts_image_by_image_and_not_for_scoring(self, out, record, smoke, caplog):
+        caplog.set_level("INFO", "jiidm")
+        jobs = [dataclasses.replace(job, made_from=(*job.made_from, "own")) for job in JOBS]
+        OutputFolder(out).claim(record, jobs)  # of which nothing was recorded
+        assert OutputFolder(out).pending(jobs) == []
+        jobs[1] = dataclasses.replace(jobs[1], made_from=("b1", "b2", "segmenter 1"))
+        OutputFolder(out).claim(record, jobs)
+        assert OutputFolder(out).pending(jobs) == jobs[1:2]
+        assert "the first, b.jpg, with another mask of photo.jpg" in caplog.messages[-1]
+        assert OutputFolder(out).outdated(JOBS) == []
+
     def test_the_next_image_belongs_to_the_new_files_though_the_call_was_killed_before(self, out, record):
         jobs = [dataclasses.replace(job, made_from=("new", "new")) for job in JOBS]
         OutputFolder(out).claim(record, jobs)
@@ -284,7 +295,7 @@ class TestMadeFrom:
         OutputFolder(out).claim(record, jobs)
         assert OutputFolder(out).pending(jobs) == jobs
 
-    @pytest.mark.parametrize("made_from", [3, [], {"a": 3}, {"a": ["b"]}])
+    @pytest.mark.parametrize("made_from", [3, [], {"a": 3}, {"a": ["b"]}, {"a": list("bcde")}, {"a": [1, 2]}])
     def test_a_damaged_record_is_told(self, out, record, made_from):
         path = out / "_run" / "manifest.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"made_from": made_from}))

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from jiidm.data.identity import sha256
 from jiidm.data.images import load_mask, save_png
+from jiidm.data.pairs import find_pairs
 from jiidm.errors import InputError
 from jiidm.inference import inputs as module
-from jiidm.inference.inputs import check_inputs, write_demo_inputs
+from jiidm.inference.inputs import Job, check_inputs, with_reference_masks, write_demo_inputs
 from jiidm.size import Size
 
 
@@ -53,3 +57,20 @@ def test_demo_inputs_give_each_mask_another_ones_photo(tmp_path, monkeypatch):
     }
     jobs = check_inputs(masks, references, None)
     assert all(load_mask(job.mask).shape == (48, 64) and job.size == (48, 64) for job in jobs)
+
+
+def test_references_own_masks_are_known_one_by_one(landscapes, tmp_path):
+    shutil.copytree(landscapes, tmp_path / "data")
+    pairs = find_pairs(tmp_path / "data")
+    shutil.copy(pairs[1].image, tmp_path / "elsewhere.jpg")
+    photos = pairs[1].image, tmp_path / "elsewhere.jpg"
+    jobs = [Job(pairs[0].label, photo, Size(48, 64), ("m", "r")) for photo in photos]
+    own, predicted = with_reference_masks(jobs, "abc")
+    assert own.made_from == ("m", "r", sha256(pairs[1].label)) and own.reference_mask == pairs[1].label
+    assert predicted.made_from == ("m", "r", "segmenter abc") and predicted.reference_mask is None
+    pairs[1].label.write_bytes(b"no mask")
+    with pytest.raises(InputError, match=pairs[1].label.name):
+        with_reference_masks(jobs, "abc")
+    own = replace(own, made_from=(sha256(own.mask), sha256(own.reference), own.made_from[2]))
+    with pytest.raises(InputError, match=f"{pairs[1].label.name}: changed while it was in use"):
+        own.check_unchanged()
