@@ -93,6 +93,7 @@ def diffusion_alone(config: Config) -> Config:
 
 def _paper_config(model: ModelFile, config: Config) -> Config:
     """The model's own round; colours are transferred and images written as in the other rows."""
+    model.require_diffusion()
     path, stored = model.path, model.config
     if stored.schedule.kind != "paper":
         raise InputError(f"{path}: schedule.kind is {stored.schedule.kind}, expected paper")

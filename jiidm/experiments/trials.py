@@ -71,6 +71,7 @@ def configure(model: ModelFile, given: Config) -> Config:
 
     Raises InputError where `given` describes another model, and as `ModelFile.config` does.
     """
+    model.require_diffusion()
     stored = model.config
     for key, mine, theirs in (
         ("schedule", stored.schedule, given.schedule),

@@ -104,6 +104,11 @@ class ModelFile:
     def sha256(self) -> str:
         return sha256(self.path)
 
+    def require_diffusion(self) -> None:
+        """Raises InputError for a GAN of this kit."""
+        if "config" in self.metadata and self.config.is_gan:
+            raise InputError(f"{self.path}: a {self.config.method}, and not a diffusion model")
+
     def adapted(self, config: Config, kinds: Collection[str] = ("autoencoder", "unet")) -> Config:
         """`config` with what belongs to the file's networks but does not show in their weights.
 
@@ -128,8 +133,7 @@ class ModelFile:
 
         Raises CheckpointError when the file is unreadable or holds no network, and InputError for a GAN of this kit.
         """
-        if "config" in self.metadata and self.config.is_gan:
-            raise InputError(f"{self.path}: a {self.config.method}, and not a diffusion model")
+        self.require_diffusion()
         arrays = checkpoint.load(self.path).arrays
         try:
             found, others = networks(arrays)

@@ -87,7 +87,8 @@ def test_finished_run_trains_no_more(trained, config, landscapes, tmp_path, monk
 
 def test_distances_rank_checkpoints_and_the_best_is_the_model(config, landscapes, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "load_fd_network", lambda file: ("fd", Brightness()))
-    config = configs.override(config, ["gan_training.distance_every=2", "gan_training.distance_images=3"])
+    settings = ["data.validation_fraction=0.5", "gan_training.distance_every=2", "gan_training.distance_images=3"]
+    config = configs.override(config, settings)
     folder = tmp_path / "gan"
     train_gan(config, landscapes, folder)
     best, other = ranked(folder)
@@ -169,11 +170,16 @@ def test_diffusion_model_is_refused_where_a_gan_is_configured(smoke_model, input
     [
         (
             ["sweep", "--checkpoint", "MODEL", "--out", "OUT", "--config", "smoke"],
-            "model.safetensors: a model of another unet",
+            "model.safetensors: a gaugan, and not a diffusion model",
         ),
         (["sweep", "--out", "OUT", "--config", "smoke_gaugan"], "for the diffusion model only"),
         (["ablate", "--out", "OUT", "--config", "smoke_gaugan"], "for the diffusion model only"),
+        (["ablate", "--checkpoint", "MODEL", "--out", "OUT", "--config", "smoke"], "a gaugan, and not a diffusion"),
         (["schedule", "smoke_gaugan"], "smoke_gaugan is a gaugan, which has no rounds"),
+        (["data", "encode", "DATA", "OUT", "--checkpoint", "MODEL"], "a gaugan, and not a diffusion model"),
+        (["convert", "MODEL", "OUT.safetensors"], "a gaugan, and not a diffusion model"),
+        (["train", "DATA", "--config", "smoke_gaugan", "--set", "unet.model_channels=8"], "only where method is iidm"),
+        (["train", "DATA", "--config", "smoke", "--set", "gan_training.max_steps=8"], "only where method is gaugan"),
         (
             ["train", "DATA", "--config", "smoke", "--autoencoder", "MODEL", "--run", "OUT"],
             "a gaugan, and not a diffusion model",
@@ -187,8 +193,13 @@ def test_diffusion_model_is_refused_where_a_gan_is_configured(smoke_model, input
 )
 def test_commands_of_the_diffusion_model_refuse_a_gan(model, landscapes, tmp_path, monkeypatch, refusal, command, told):
     monkeypatch.chdir(tmp_path)
-    device = [] if command[0] == "schedule" else ["--device", "cpu"]
-    places = {"MODEL": model, "OUT": tmp_path / "out", "DATA": landscapes}
+    device = [] if command[0] in ("schedule", "convert") else ["--device", "cpu"]
+    places = {
+        "MODEL": model,
+        "OUT": tmp_path / "out",
+        "DATA": landscapes,
+        "OUT.safetensors": tmp_path / "o.safetensors",
+    }
     assert told in refusal([places.get(word, word) for word in command] + device)
 
 
