@@ -147,7 +147,7 @@ def answer(case: str, network: jt.Module) -> Answer:
 
 
 @pytest.fixture(scope="module")
-def answers() -> dict[str, tuple[Answer, dict[str, np.ndarray]]]:
+def answers(op_by_op) -> dict[str, tuple[Answer, dict[str, np.ndarray]]]:
     """Ours and PyTorch's, of all cases in one call: importing PyTorch takes seconds."""
     ours, questions = {}, {}
     for name, case in CASES.items():
