@@ -16,8 +16,6 @@ from jiidm.errors import InputError
 from jiidm.model.files import ModelFile
 from ldm_jittor import averaging, checkpoint
 
-POWER_ITERATIONS = 50
-
 
 def write_mean(
     sources: Sequence[Path],
@@ -66,7 +64,7 @@ class SpectralVectors:
         if separator and last == "orig":
             self._found = {stem: mean}
         elif separator and last == "u":
-            u, v = singular_vectors(self._found.pop(stem), mean)
+            u, v = singular_vectors(self._found.pop(stem))
             self._found = {f"{stem}v": v.astype(mean.dtype)}
             return u.astype(mean.dtype)
         elif separator and last == "v":
@@ -74,15 +72,12 @@ class SpectralVectors:
         return mean
 
 
-def singular_vectors(weight: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first singular vectors [O] and [C*K*K] of a weight [O,C,K,K], by power iterations that start at u [O]."""
+def singular_vectors(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first singular vectors [O] and [C*K*K] of a weight [O,C,K,K]."""
     matrix = weight.reshape(len(weight), -1).astype(np.float64)
-    for _ in range(POWER_ITERATIONS):
-        v = u @ matrix
-        v /= np.linalg.norm(v)
-        u = matrix @ v
-        u /= np.linalg.norm(u)
-    return u, v
+    u = np.linalg.eigh(matrix @ matrix.T)[1][:, -1]
+    v = u @ matrix
+    return u, v / np.linalg.norm(v)
 
 
 def _common_metadata(files: Sequence[ModelFile]) -> dict[str, Any]:

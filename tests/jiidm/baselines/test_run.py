@@ -107,7 +107,7 @@ def test_distances_rank_checkpoints_and_the_best_is_the_model(config, landscapes
         np.testing.assert_allclose(arrays[f"{stem}orig"], weight, atol=1e-6)
         u, v = arrays[f"{stem}u"], arrays[f"{stem}v"]
         matrix = weight.reshape(len(weight), -1)
-        assert u @ matrix @ v == pytest.approx(np.linalg.svd(matrix, compute_uv=False)[0], rel=1e-2), stem
+        assert u @ matrix @ v == pytest.approx(np.linalg.svd(matrix, compute_uv=False)[0], rel=1e-5), stem
     assert len(stems) > 10 and load_gan(ModelFile(mean))
 
 
