@@ -11,6 +11,7 @@ from jiidm.baselines.losses import mean
 from jiidm.config.schema import GANTraining
 from jiidm.model.files import SHIPPED, ModelFile, sha256
 from jiidm.model.gan.vgg import load_vgg19
+from jiidm.system import ranks
 from jiidm.train.networks import Used
 
 VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
@@ -33,8 +34,8 @@ class VGGLoss:
 class AutoencoderLoss:
     """Mean over an encoder's levels of the mean absolute difference of its features, in units of the photos' own.
 
-    A level's unit is the mean absolute deviation of the photos' features from their channels' means, so the levels
-    count alike whatever the autoencoder.
+    A level's unit is the mean absolute deviation of the features of all ranks' photos from their channels' means, so
+    the levels count alike whatever the autoencoder.
     """
 
     def __init__(self, features: Features):
@@ -44,8 +45,9 @@ class AutoencoderLoss:
         """fake, real [B,3,H,W] -> a scalar. The photo's features are held constant."""
         terms = []
         for ours, theirs in zip(self.features(fake), constant_features(self.features, real)):
-            deviation = theirs - theirs.mean(3, keepdims=True).mean(2, keepdims=True).mean(0, keepdims=True)
-            terms.append(mean(jt.abs(ours - theirs)) / mean(jt.abs(deviation)))
+            center = ranks.mean(theirs.mean(3).mean(2).mean(0)).reshape((1, -1, 1, 1))
+            deviation = ranks.mean(mean(jt.abs(theirs - center)))
+            terms.append(mean(jt.abs(ours - theirs)) / deviation)
         return sum(terms) / len(terms)
 
 
