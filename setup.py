@@ -25,7 +25,7 @@ setup(
     description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
     cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["jiidm*", "ldm_jittor*"]),
-    package_data={"jiidm": ["assets/*", "py.typed"], "ldm_jittor": ["kernels/*", "py.typed"]},
+    package_data={"jiidm": ["assets/*", "painter/static/*", "py.typed"], "ldm_jittor": ["kernels/*", "py.typed"]},
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
     install_requires=[
         "jittor==1.3.11.*",
@@ -40,7 +40,10 @@ setup(
         "packaging>=21",
     ],
     extras_require={
-        "dev": ["mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9", "setuptools>=64", "wheel"],
+        "dev": [
+            *("axe-playwright-python>=0.1.4", "playwright>=1.44"),  # the painter's tests in a browser
+            *("mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9", "setuptools>=64", "wheel"),
+        ],
         # CUDA without a system installation: a driver is all that a machine needs; see jiidm/system/newer_cuda.py
         "cuda": ["cuda-toolkit[nvcc,cccl,cublas,curand,cufft,cusparse]==13.0.*", "nvidia-cudnn-cu13==9.*"],
         # PyTorch and Jittor's oneDNN clash in one process: tests/parity/setup.sh makes these a venv.

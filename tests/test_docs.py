@@ -22,6 +22,7 @@ TWINS = [page for page in PAGES if page.name.endswith(".zh.md")]
 LAUNCHERS = {
     ("bash", "run_train.sh"): ["train"],
     ("bash", "run_infer.sh"): ["infer"],
+    ("bash", "run_paint.sh"): ["paint"],
     (".venv/bin/python", "-m", "jiidm"): [],
     ("jiidm",): [],
 }

@@ -104,20 +104,12 @@ def _method_of(model: ModelFile, config: Config) -> tuple[Callable[[], Generates
 
 def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[ModelFile, Config]:
     """The model file, and the config to run it with, whose seed is the noise's. It says which."""
-    from jiidm.config.load import fast, override
-    from jiidm.model.files import ModelFile, find_model
+    from jiidm.config.load import fast
 
-    model = ModelFile(arguments.checkpoint or find_model())  # a missing or foreign file is refused before anything else
-    config = model.adapted(given) if given else model.config
     overrides = list(arguments.set)
     if arguments.batch_size is not None:
         overrides.append(f"inference.batch_size={arguments.batch_size}")
-    config = override(config, overrides)
-    if config.is_gan and "config" not in model.metadata:
-        raise InputError(f"{model.path}: no model of this kit; `jiidm convert --config {config.name}` makes one of it")
-    made_as = model.config.method if "config" in model.metadata else "iidm"
-    if config.method != made_as:
-        raise InputError(f"{model.path}: its method is {made_as}, and not {config.method}")
+    model, config = options.open_model(arguments.checkpoint, given, overrides)
     config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
     if arguments.fast:
         config = fast(config)

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import jiidm
-from jiidm.cli import console, data, doctor, experiments, infer, leaderboard, scores, train, weights
+from jiidm.cli import console, data, doctor, experiments, infer, leaderboard, paint, scores, train, weights
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
 from jiidm.system import launch, ranks
@@ -103,6 +103,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     train.add_train(commands)
     infer.add_infer(commands)
+    paint.add_paint(commands)
     scores.add_score(commands)
     scores.add_submit(commands)
     scores.add_compare(commands)

@@ -14,6 +14,7 @@ from jiidm.system.shards import WHOLE, Shard, parse_shard
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
+    from jiidm.model.files import ModelFile
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,24 @@ def noise_seed(arguments: argparse.Namespace, config: Config) -> int:
         return arguments.seed
     is_given = arguments.config or any(assignment.partition("=")[0] == "seed" for assignment in arguments.set)
     return config.seed if is_given else 0
+
+
+def open_model(checkpoint: Path | None, given: Config | None, overrides: Sequence[str]) -> tuple[ModelFile, Config]:
+    """The model file, by default the run's that finished last or the shipped one, and the config to run it with.
+
+    Raises InputError for a config of another method, and CheckpointError for a file that is missing or foreign.
+    """
+    from jiidm.config.load import override
+    from jiidm.model.files import ModelFile, find_model
+
+    model = ModelFile(checkpoint or find_model())
+    config = override(model.adapted(given) if given else model.config, overrides)
+    if config.is_gan and "config" not in model.metadata:
+        raise InputError(f"{model.path}: no model of this kit; `jiidm convert --config {config.name}` makes one of it")
+    made_as = model.config.method if "config" in model.metadata else "iidm"
+    if config.method != made_as:
+        raise InputError(f"{model.path}: its method is {made_as}, and not {config.method}")
+    return model, config
 
 
 def add_dry_run_option(parser: argparse.ArgumentParser, help: str) -> None:

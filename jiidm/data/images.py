@@ -196,16 +196,22 @@ def warn_of_palettes(masks: Iterable[str | os.PathLike]) -> None:
     """
     foreign: dict[Path, list[Path]] = {}
     for path in map(Path, masks):
-        with contextlib.suppress(InputError), open_image(path, ("PNG",)) as image:
-            if _has_foreign_palette(image):
-                foreign.setdefault(path.parent, []).append(path)
+        if has_foreign_palette(path):
+            foreign.setdefault(path.parent, []).append(path)
     for first, *more in foreign.values():
         others = f" (and {len(more)} more there)" if more else ""
         order = ", ".join(f"{index} {name}" for index, name in enumerate(CLASS_NAMES[:3]))
         warn_once(f"{first}{others}: its palette is not this kit's; its numbers are taken as they are: {order}, ...")
 
 
-def _has_foreign_palette(image: Image.Image) -> bool:
+def has_foreign_palette(path: str | os.PathLike) -> bool:
+    """Whether a PNG shows its numbers in colours other than this kit's, or gray; False for what cannot be opened."""
+    with contextlib.suppress(InputError), open_image(path, ("PNG",)) as image:
+        return _is_foreign(image)
+    return False
+
+
+def _is_foreign(image: Image.Image) -> bool:
     if image.mode != "P":
         return False
     colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:NUM_CLASSES]
@@ -240,15 +246,29 @@ def _coarseness_by_quality() -> list[int]:
 
 
 def save_jpeg(path: str | os.PathLike, array: np.ndarray, quality: int = 95) -> None:
-    """Write uint8 RGB [H,W,3] as JPEG, atomically. Colour keeps full resolution (4:4:4)."""
+    """Write uint8 RGB [H,W,3] as `encode_jpeg` does, atomically."""
     with atomic_path(path) as temporary:
-        Image.fromarray(array).save(temporary, format="JPEG", quality=quality, subsampling=0)
+        temporary.write_bytes(encode_jpeg(array, quality))
+
+
+def encode_jpeg(array: np.ndarray, quality: int = 95) -> bytes:
+    """uint8 RGB [H,W,3] as a JPEG file. Colour keeps full resolution (4:4:4)."""
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="JPEG", quality=quality, subsampling=0)
+    return file.getvalue()
 
 
 def save_png(path: str | os.PathLike, array: np.ndarray) -> None:
     """Write uint8 RGB [H,W,3], or a mask [H,W], as PNG, atomically."""
     with atomic_path(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+        temporary.write_bytes(encode_png(array))
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """uint8 RGB [H,W,3], or a mask [H,W], as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG")
+    return file.getvalue()
 
 
 def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-SCRIPTS = ("run_train.sh", "run_infer.sh", "setup_env.sh", "tests/parity/setup.sh", ".ci/run")
+SCRIPTS = ("run_train.sh", "run_infer.sh", "run_paint.sh", "setup_env.sh", "tests/parity/setup.sh", ".ci/run")
 
 # A stand-in for Python: each call goes into $CALLS, `-m venv` makes a folder with a copy of itself, `-m pip`
 # takes $PIP_SECONDS, fails with $PIP_FAILS and else makes the command `jiidm`, which is another copy and shows its
@@ -37,7 +37,7 @@ def project(tmp_path):
     """A copy of the scripts and what they read."""
     folder = tmp_path / "my project"
     (folder / "jiidm" / "system").mkdir(parents=True)
-    for name in ("run_train.sh", "run_infer.sh", "setup_env.sh", "setup.py", "pyproject.toml"):
+    for name in ("run_train.sh", "run_infer.sh", "run_paint.sh", "setup_env.sh", "setup.py", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder / name)
     (folder / "ldm_jittor").mkdir()
     for name in (
@@ -82,7 +82,9 @@ def test_bash_can_parse_the_script(name):
     subprocess.run(["bash", "-n", PROJECT / name], check=True)
 
 
-@pytest.mark.parametrize(("script", "command"), [("run_train.sh", "train"), ("run_infer.sh", "infer")])
+@pytest.mark.parametrize(
+    ("script", "command"), [("run_train.sh", "train"), ("run_infer.sh", "infer"), ("run_paint.sh", "paint")]
+)
 def test_first_run_sets_up_and_hands_over_from_the_callers_folder(project, tmp_path, script, command):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -94,7 +96,7 @@ def test_first_run_sets_up_and_hands_over_from_the_callers_folder(project, tmp_p
     assert installs(lines) == 1 and sum("warm_up" in line for line in lines) == 1
 
 
-@pytest.mark.parametrize("script", ["run_train.sh", "run_infer.sh", "setup_env.sh"])
+@pytest.mark.parametrize("script", ["run_train.sh", "run_infer.sh", "run_paint.sh", "setup_env.sh"])
 @pytest.mark.parametrize("shell", ["sh", "bash --posix"])
 def test_any_shell_may_run_the_script(project, script, shell):
     bash(project / "setup_env.sh", env=environment(project))

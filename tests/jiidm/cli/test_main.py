@@ -85,7 +85,7 @@ def test_shipped_configs_are_those_in_the_folder():
 
 @pytest.mark.parametrize(
     "arguments, word",
-    [([], "COMMAND"), (["paint"], "'paint'"), (["infer", "--steps", "3"], "--steps"), (["submit", "out"], "masks")],
+    [([], "COMMAND"), (["draw"], "'draw'"), (["infer", "--steps", "3"], "--steps"), (["submit", "out"], "masks")],
 )
 def test_wrong_usage_is_refused_in_one_line(arguments, word, refusal):
     line = refusal(arguments)
