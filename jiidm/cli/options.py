@@ -84,18 +84,20 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def start_jittor(device: str) -> None:
     """Choose the device, say which, and import Jittor, which takes seconds."""
-    from jiidm.system import runtime
+    from jiidm.system import compiling, runtime
 
     chosen = runtime.prepare(device)
+    compiling.tell_in_one_line()
     print(f"device: {chosen.device}{f' ({chosen.note})' if chosen.note else ''}")
     runtime.use_device(chosen.device)
 
 
 def start_jittor_on_cpu() -> None:
     """For commands that only rewrite weights or read configs."""
-    from jiidm.system import runtime
+    from jiidm.system import compiling, runtime
 
     runtime.prepare("cpu")
+    compiling.tell_in_one_line()
     runtime.use_device("cpu")
 
 
