@@ -116,6 +116,7 @@ def _give_ctrl_c_back_to_python() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)
+        signal.siginterrupt(signal.SIGINT, False)  # cut short, Jittor's wait for its cache's lock would be a failure
 
 
 def _end_idle_compilers() -> None:

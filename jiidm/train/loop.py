@@ -49,6 +49,8 @@ def fit(stage: Stage, folder: Path) -> int:
         logged = log.values_of(first_step)
         if ranks.from_first(first_step > 0 and not stage.evaluated(first_step, logged)):
             _evaluate(stage, first_step, log, folder, signals, logged)
+        elif first_step and first_step >= stage.max_steps:
+            _draw_curves(stage, log, folder)  # an earlier call may have stopped before it did
 
         for step, batch in batches:
             done = step + 1
@@ -117,7 +119,12 @@ def _evaluate(
     measured = {name: value for name, value in values.items() if name not in logged}
     if measured:
         log.record(step, **measured)
-    if ranks.is_first() and (measured or step == stage.max_steps):
+    if measured or step == stage.max_steps:
+        _draw_curves(stage, log, folder)
+
+
+def _draw_curves(stage: Stage, log: RunLog, folder: Path) -> None:
+    if ranks.is_first():
         with contextlib.suppress(InputError):  # a log without losses yet has no curves
             plot_losses(log.path, folder / stage.plot_file)
 

@@ -97,6 +97,29 @@ class TestOutputs:
         assert f"model: {smoke_model} (smoke, 64x48)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_images_of_full_size_are_held_one_at_a_time(smoke_model, tmp_path):
+    """Four masks and photos of 12 megapixels: held until the sheet is drawn, they would take 430 MB more."""
+    size = Size(3000, 4000)
+    for name in ("labels", "imgs"):
+        (tmp_path / name).mkdir()
+    images.save_png(tmp_path / "labels" / "m0.png", (np.arange(12_000_000) % 29).astype(np.uint8).reshape(size))
+    images.save_jpeg(tmp_path / "imgs" / "photo.jpg", np.full((*size, 3), 120, np.uint8))
+    for number in range(1, 4):
+        shutil.copy(tmp_path / "labels" / "m0.png", tmp_path / "labels" / f"m{number}.png")
+    (tmp_path / "refs.json").write_text(json.dumps({f"m{number}.png": "photo.jpg" for number in range(4)}))
+    code = "import resource, sys; from jiidm.cli.main import main; assert main(sys.argv[1:]) == 0; "
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    given = ["infer", tmp_path / "labels", tmp_path / "refs.json", tmp_path / "out", "--checkpoint", smoke_model]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, given), "--device", "cpu"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    assert float(done.stdout.splitlines()[-1]) < 600, done.stderr  # MiB; 350 were seen
+
+
 class TestDecoding:
     """Masks and references are decoded once to check them, and once to use them."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 import signal
+from pathlib import Path
 
 import jittor as jt
 import numpy as np
@@ -209,6 +211,12 @@ class TestSaving:
         checkpoint.save(tmp_path / "game_state.safetensors", arrays, older)
         fit(Game(), tmp_path)
         assert_same_state(tmp_path, finished)
+
+    def test_a_run_that_was_killed_before_it_drew_its_last_curves_draws_them(self, finished, tmp_path):
+        folder = Path(shutil.copytree(finished, tmp_path / "run"))
+        (folder / "game_loss.png").write_bytes(b"of an earlier step")
+        fit(Game(), folder)
+        assert (folder / "game_loss.png").read_bytes() == (finished / "game_loss.png").read_bytes()
 
     def test_a_finished_run_takes_no_step(self, finished):
         before = (finished / "game_state.safetensors").read_bytes()
