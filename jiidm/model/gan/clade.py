@@ -9,7 +9,7 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
-from jiidm.model.gan.norms import BatchNorm
+from jiidm.model.gan.norms import BatchNorm, tanh
 from ldm_jittor import ops
 from ldm_jittor.layers import resize_nearest
 
@@ -85,4 +85,4 @@ class CLADEGenerator(Generator):
         distance map -> images [B,3,H,W] in [-1, 1]. Raises ValueError where one is missing or one too many."""
         if self.distance_map == (distance is None):
             raise ValueError("a CLADE with distance_map needs a distance, and one without has no use for it")
-        return jt.tanh(self.generate(segmap, z, segmap, distance))
+        return tanh(self.generate(segmap, z, segmap, distance))

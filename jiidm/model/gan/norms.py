@@ -1,4 +1,4 @@
-"""Norms without scale and shift of their own, and the activation that follows them: [B,C,H,W] -> [B,C,H,W]."""
+"""Norms without scale and shift of their own, and activations: [B,C,H,W] -> [B,C,H,W]."""
 
 from __future__ import annotations
 
@@ -12,6 +12,28 @@ from ldm_jittor import ops
 def leaky_relu(x: jt.Var) -> jt.Var:
     """The slope that all these networks use."""
     return nn.leaky_relu(x, 0.2)
+
+
+class _Tanh(jt.Function):
+    def execute(self, x: jt.Var) -> jt.Var:
+        self.y = jt.tanh(x)
+        return self.y
+
+    def grad(self, grad_y: jt.Var) -> jt.Var:
+        return grad_y * (1 - self.y * self.y)
+
+
+def tanh(x: jt.Var) -> jt.Var:
+    """tanh with a gradient from its result.
+
+    Jittor's own divides by cosh(x)^2, which is infinite from 45 on. Compiled with -Ofast the quotient is NaN.
+    """
+    return _Tanh()(x)
+
+
+class Tanh(nn.Module):
+    def execute(self, x: jt.Var) -> jt.Var:
+        return tanh(x)
 
 
 class BatchNorm(nn.Module):

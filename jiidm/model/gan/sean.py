@@ -8,7 +8,7 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
-from jiidm.model.gan.norms import BatchNorm, InstanceNorm
+from jiidm.model.gan.norms import BatchNorm, InstanceNorm, Tanh, tanh
 from jiidm.model.gan.spade import HIDDEN, MaskModulation
 from ldm_jittor import ops
 from ldm_jittor.layers import Conv2d, resize_nearest
@@ -32,7 +32,7 @@ class StyleEncoder(nn.Module):
             *normed(nn.ConvTranspose(4 * channels, 8 * channels, 3, stride=2, padding=1, output_padding=1)),
             nn.ReflectionPad2d(1),
             Conv2d(8 * channels, style_channels, 3),
-            nn.Tanh(),
+            Tanh(),
         )
 
     def execute(self, image: jt.Var, segmap: jt.Var) -> jt.Var:
@@ -145,4 +145,4 @@ class SEANGenerator(Generator):
 
         noise: how to draw the noise that the paper adds before every norm, in evaluation too; None adds none.
         """
-        return jt.tanh(self.generate(segmap, None, segmap, style_codes, noise))
+        return tanh(self.generate(segmap, None, segmap, style_codes, noise))

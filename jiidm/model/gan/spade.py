@@ -6,7 +6,7 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
-from jiidm.model.gan.norms import BatchNorm
+from jiidm.model.gan.norms import BatchNorm, tanh
 from ldm_jittor.layers import Conv2d, resize_nearest
 
 HIDDEN = 128
@@ -55,4 +55,4 @@ class SPADEGenerator(Generator):
 
     def execute(self, segmap: jt.Var, z: jt.Var | None = None) -> jt.Var:
         """segmap [B,classes,H,W] one-hot, z [B,256] with a VAE -> images [B,3,H,W] in [-1, 1]."""
-        return jt.tanh(self.generate(segmap, z, segmap))
+        return tanh(self.generate(segmap, z, segmap))

@@ -4,8 +4,11 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from jiidm.model.gan.norms import BatchNorm
+from jiidm.baselines import build_generator
+from jiidm.classes import one_hot
+from jiidm.model.gan.norms import BatchNorm, tanh
 from jiidm.model.gan.spectral_norm import SpectralConv2d
+from jiidm.seeding import normal
 
 
 def array(*shape, seed=0):
@@ -59,3 +62,24 @@ def test_the_vectors_of_a_spectral_norm_have_no_gradient():
     conv.train()
     assert conv.weight_u.is_stop_grad() and conv.weight_v.is_stop_grad()
     assert not conv.weight_orig.is_stop_grad()
+
+
+def test_gradient_of_tanh_where_it_is_flat():
+    """Jittor's own is NaN from 45 on, and SEAN's training ended there: its style encoder's features grow that large."""
+    values = np.concatenate([np.linspace(-3, 3, 50), [-1e4, -100, -60, -45, 45, 60, 100, 1e4] * 4]).astype(np.float32)
+    x = jt.array(values)
+    y = tanh(x)
+    gradient = jt.grad((y * jt.array(np.arange(len(values), dtype=np.float32))).sum(), x).numpy()
+    expected = np.arange(len(values)) * (1 - np.tanh(values.astype(np.float64)) ** 2)
+    np.testing.assert_allclose(y.numpy(), np.tanh(values), atol=1e-6)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_style_codes_keep_a_gradient_where_features_are_large():
+    generator = build_generator("sean", 29, (32, 32), 2, False, style_channels=8, style_encoder_channels=2)
+    last = generator.Zencoder.model[14]
+    last.weight.assign(last.weight * 1e4)
+    segmap = jt.array(one_hot(np.zeros((32, 32), np.uint8))[None])
+    codes = generator.style_codes(jt.array(normal((1, 3, 32, 32), "photo")), segmap)
+    gradients = jt.grad(codes.sum(), [value for _, value in generator.Zencoder.named_parameters()])
+    assert np.abs(codes.numpy()).max() > 0.5 and all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
