@@ -25,7 +25,10 @@ setup(
     description="Semantic landscape synthesis with the Image-to-Image Diffusion Model (IIDM) in Jittor",
     cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["jiidm*", "ldm_jittor*"]),
-    package_data={"jiidm": ["assets/*", "painter/static/*", "py.typed"], "ldm_jittor": ["kernels/*", "py.typed"]},
+    package_data={
+        "jiidm": ["assets/*", "assets/table1/*", "painter/static/*", "py.typed"],
+        "ldm_jittor": ["kernels/*", "py.typed"],
+    },
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13
     install_requires=[
         "jittor==1.3.11.*",

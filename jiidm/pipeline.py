@@ -36,6 +36,15 @@ class Input(NamedTuple):
     """The reference's own mask, uint8 [h,w], which SEAN asks for. None: the one in its data folder, or a prediction."""
 
 
+class RoundImages(NamedTuple):
+    """What a round began and ended with, uint8 RGB [H,W,3] each."""
+
+    transfer: tuple[np.ndarray, np.ndarray] | None
+    """Its input before and after colour transfer; None where it has none."""
+    image: np.ndarray
+    """Its result."""
+
+
 class Result(NamedTuple):
     """One generated image, and what it was generated from; everything at `config.data.size`."""
 
@@ -48,6 +57,8 @@ class Result(NamedTuple):
     """uint8 [H,W] of class ids."""
     reference: np.ndarray
     """uint8 RGB [H,W,3]."""
+    rounds: Sequence[RoundImages] | None = None
+    """Every round's images. None where they were not asked for."""
 
 
 class Hooks:
@@ -99,6 +110,7 @@ class Pipeline:
         rounds: Sequence[Round] | None = None,
         wanted: Container[str] | None = None,
         show_starts: Container[str] = (),
+        show_rounds: bool = False,
         from_noise: bool = False,
         hooks: Hooks = PLAIN,
         on_step: Callable[[], None] | None = None,
@@ -106,9 +118,10 @@ class Pipeline:
         """The results of `inputs`, in order; with `wanted` only those named there.
 
         Batches are cut from all inputs and generated whole, so a result is the same to the byte whichever are wanted.
-        rounds: take the place of the config's. show_starts: names whose result has its `start`. from_noise: the first
-        round starts from noise alone, as the plain diffusion model that the paper compares with; references then decide
-        colour transfers only. on_step is called after every denoising step of a batch.
+        rounds: take the place of the config's. show_starts: names whose result has its `start`. show_rounds: every
+        result has its `rounds`. from_noise: the first round starts from noise alone, as the plain diffusion model that
+        the paper compares with; references then decide colour transfers only. on_step is called after every denoising
+        step of a batch.
         Raises InputError for a file that is no mask or photo.
         """
         rounds = self.config.inference.rounds if rounds is None else rounds
@@ -117,12 +130,13 @@ class Pipeline:
             names = [input_.name for input_ in batch]
             chosen = [i for i, name in enumerate(names) if wanted is None or name in wanted]
             shown = any(names[i] in show_starts for i in chosen)
-            images, starts = self._generate(
-                masks, references, functools.partial(noise_of, seed, names), rounds, shown, from_noise, hooks, on_step
-            )
+            noise = functools.partial(noise_of, seed, names)
+            made: list[list[RoundImages]] | None = [] if show_rounds else None
+            images, starts = self._generate(masks, references, noise, rounds, shown, made, from_noise, hooks, on_step)
             for i in chosen:
                 start = starts[i] if starts is not None and names[i] in show_starts else None
-                yield Result(names[i], images[i], start, masks[i], references[i])
+                own = None if made is None else [each[i] for each in made]
+                yield Result(names[i], images[i], start, masks[i], references[i], own)
 
     def _generate(
         self,
@@ -131,11 +145,15 @@ class Pipeline:
         noise: Callable[[tuple[int, ...], int, int | str], jt.Var],
         rounds: Sequence[Round],
         with_starts: bool,
+        made: list[list[RoundImages]] | None,
         from_noise: bool,
         hooks: Hooks,
         on_step: Callable[[], None] | None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Algorithm 2 on one batch; images and, if asked for, decoded starts, uint8 RGB [B,H,W,3]."""
+        """Algorithm 2 on one batch; images and, if asked for, decoded starts, uint8 RGB [B,H,W,3].
+
+        made: gets each round's images, a list of the batch.
+        """
         space, unet, schedule = self.model.space, self.model.unet, self.model.schedule
         settings, latent_size = self.config.inference, self.config.latent_size
         callback = None if on_step is None else lambda *_: on_step()
@@ -147,9 +165,12 @@ class Pipeline:
             for number, round_ in enumerate(rounds):
                 if number > 0:
                     x = hooks.between_rounds(x)
+                transfers: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(masks)
                 if round_.color_transfer:
-                    images = zip(to_images(x), references)
-                    x = to_model(hooks.recolored([color_transfer(*pair, settings.color_space) for pair in images]))
+                    before = to_images(x)
+                    pairs = zip(before, references)
+                    after = hooks.recolored([color_transfer(*pair, settings.color_space) for pair in pairs])
+                    x, transfers = to_model(after), list(zip(before, after))
                 z0 = space.encode(x)
                 eps = noise(z0.shape, number, "start")
                 timesteps = schedule.timesteps(round_.start_timestep, round_.num_steps, round_.spacing)
@@ -167,6 +188,8 @@ class Pipeline:
                 )
                 x = space.decode(z)
                 x.sync()
+                if made is not None:
+                    made.append(list(map(RoundImages, transfers, to_images(x))))
         return to_images(x), starts
 
 

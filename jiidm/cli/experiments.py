@@ -44,7 +44,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     config, out = options.read_config(arguments, "ablate", UNUSED), arguments.out
     options.require_diffusion(config, "ablate")
     seed = options.noise_seed(arguments, config)
-    _prepare(out)
+    options.make_folder(out)
     options.start_jittor(arguments.device)
     from jiidm.experiments import ablation
     from jiidm.experiments import trials as experiment
@@ -77,7 +77,7 @@ def add_sweep(commands: Any) -> None:
 def _sweep(arguments: argparse.Namespace) -> None:
     config, out = options.read_config(arguments, "sweep", UNUSED), arguments.out
     options.require_diffusion(config, "sweep")
-    _prepare(out)
+    options.make_folder(out)
     options.start_jittor(arguments.device)
     from jiidm.experiments import sweep
     from jiidm.experiments import trials as experiment
@@ -130,13 +130,6 @@ def _add_shared_options(parser: options.Parser, count: int) -> argparse._Mutuall
     parser.add_argument("--real", type=Path, metavar="DIR", help="real photos (default: those of the masks)")
     options.add_evaluator_options(parser)
     return models
-
-
-def _prepare(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be the output folder ({error.strerror})") from None
 
 
 def _run(arguments: argparse.Namespace, config: Config) -> Path | None:

@@ -41,6 +41,8 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     parser.add_argument("--batch-size", type=int, metavar="N", help=help)
     help = "few steps a round (inference.fast_steps) for nearly the same images"
     parser.add_argument("--fast", action="store_true", help=help)
+    help = "also draw the paper's Figures 3, 4 and 7 of the first masks into OUT/_run, by generating them again"
+    parser.add_argument("--figures", action="store_true", help=help)
     options.add_seed_option(parser)
     options.add_shard_option(parser)
     options.add_dry_run_option(parser, "check the inputs, print the model's size and stop")
@@ -61,6 +63,8 @@ def run_infer(arguments: argparse.Namespace) -> None:
         raise InputError(f"--data {arguments.data}: goes with MASKS, REFS.json and OUT")
     if arguments.shard.count > 1 and not arguments.masks:
         raise InputError("--shard: goes with MASKS, REFS.json and OUT")
+    if arguments.figures and arguments.shard.count > 1:
+        raise InputError("--figures: goes without --shard; give the same command once more without it")
     options.refuse_unused(arguments.set, "infer", options.TRAINING_ONLY)
     if not arguments.fast:
         options.refuse_unused(arguments.set, "infer without --fast", ("inference.fast_steps",))
@@ -70,6 +74,8 @@ def run_infer(arguments: argparse.Namespace) -> None:
     jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     options.start_jittor(arguments.device)
     model, config = _choose_model(arguments, given)
+    if arguments.figures and config.is_gan:
+        raise InputError(f"--figures: {config.name} is a {config.method}, which has no rounds to show")
     if arguments.dry_run:
         options.print_footprint(config)
         return
@@ -87,6 +93,13 @@ def run_infer(arguments: argparse.Namespace) -> None:
 
     load_pipeline, more = _method_of(model, config)
     generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, shard=arguments.shard, **more)
+    if arguments.figures:
+        from jiidm.inference.figures import draw_figures
+        from jiidm.pipeline import Pipeline
+
+        pipeline = Pipeline(model.load(config))
+        figures = draw_figures(folder, jobs, pipeline, seed=config.seed, **more)
+        print(*(f"figure: {path}" for path in figures), sep="\n")
 
 
 def _method_of(model: ModelFile, config: Config) -> tuple[Callable[[], Generates], dict[str, Any]]:

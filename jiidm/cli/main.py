@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import jiidm
-from jiidm.cli import console, data, doctor, experiments, infer, leaderboard, paint, scores, train, weights
+from jiidm.cli import console, data, doctor, experiments, infer, leaderboard, paint, scores, table1, train, weights
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
 from jiidm.system import launch, ranks
@@ -23,7 +23,7 @@ EXIT_STATUSES = """exit status:
   0    done
   1    doctor found something to mend
   2    an input, a file or an option is wrong: one line on stderr says which, and nothing is half-written
-  130  Ctrl-C stopped it; train, infer, ablate and sweep go on when the same command is given again
+  130  Ctrl-C stopped it; train, infer, table1, ablate and sweep go on when the same command is given again
   143  SIGTERM did so, 138 SIGUSR1, 129 SIGHUP; a training run saves its state first
   141  whoever read the output closed it, as `| head` does
 Any other status, with a traceback, is a bug."""
@@ -108,6 +108,7 @@ def _parser() -> Parser:
     scores.add_submit(commands)
     scores.add_compare(commands)
     leaderboard.add_leaderboard(commands)
+    table1.add_table1(commands)
     experiments.add_ablate(commands)
     experiments.add_sweep(commands)
     experiments.add_schedule(commands)

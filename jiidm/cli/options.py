@@ -172,6 +172,14 @@ def open_model(checkpoint: Path | None, given: Config | None, overrides: Sequenc
     return model, config
 
 
+def make_folder(out: Path) -> None:
+    """Raises InputError where an experiment's output folder cannot be made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be the output folder ({error.strerror})") from None
+
+
 def add_dry_run_option(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--dry-run", action="store_true", help=help)
 

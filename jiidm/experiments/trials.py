@@ -1,27 +1,30 @@
-"""What `ablate` and `sweep` share: ways to generate images from the same masks, which the same networks score."""
+"""What `ablate`, `sweep` and `table1` share: ways to generate from the same masks, which the same networks score."""
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jiidm.baselines.model import load_gan
+from jiidm.baselines.pipeline import GANPipeline
 from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.data.identity import made_by
 from jiidm.errors import InputError
-from jiidm.evaluate import bootstrap
+from jiidm.evaluate import bootstrap, segmenter
 from jiidm.evaluate.metrics import total_score
 from jiidm.evaluate.score import Evaluators, examine
 from jiidm.experiments.released import hooks_for
 from jiidm.inference import scorecard
 from jiidm.inference.folder import OutputFolder
-from jiidm.inference.infer import generate_images
-from jiidm.inference.inputs import Job
-from jiidm.model.files import ModelFile
+from jiidm.inference.infer import Generates, generate_images
+from jiidm.inference.inputs import Job, with_reference_masks
+from jiidm.model.files import ModelFile, sha256
 from jiidm.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -35,8 +38,15 @@ class Trial(NamedTuple):
     config: Config
     from_noise: bool = False
 
-    def load_pipeline(self) -> Pipeline:
+    def load_pipeline(self) -> Generates:
+        if self.config.is_gan:
+            return GANPipeline(load_gan(self.model, self.config))
         return Pipeline(self.model.load(self.config))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the pipeline's `stream` takes besides."""
+        return {} if self.config.is_gan else {"hooks": hooks_for(self.config), "from_noise": self.from_noise}
 
 
 class Result(NamedTuple):
@@ -84,27 +94,43 @@ def configure(model: ModelFile, given: Config) -> Config:
     return configs.from_dict(configs.to_dict(stored) | sampling, given.name)
 
 
-def generate(trials: Sequence[Trial], jobs: Sequence[Job], out: Path, seed: int) -> None:
+def generate(
+    trials: Sequence[Trial],
+    jobs: Sequence[Job],
+    out: Path,
+    seed: int,
+    wrap: Callable[[Trial, Generates], Generates] = lambda trial, pipeline: pipeline,
+) -> None:
     """Generate every missing image of every trial in `out`/<its name>, an ordinary output folder.
 
+    wrap: what generates in a trial's pipeline's place.
     Raises InputError, before anything is generated, where a folder holds images that were made otherwise.
     """
     identities = [identity_of(trial, seed) for trial in trials]
     folders = [OutputFolder(out / trial.name) for trial in trials]
-    for folder, identity in zip(folders, identities):
-        folder.claim(identity, jobs)
-    for trial, folder, identity in zip(trials, folders, identities):
+    inputs = [_inputs_of(trial, jobs) for trial in trials]
+    for folder, identity, own in zip(folders, identities, inputs):
+        folder.claim(identity, own)
+    for trial, folder, identity, own in zip(trials, folders, identities, inputs):
         logger.info("%s:", trial.name)
         generate_images(
             folder,
-            jobs,
-            trial.load_pipeline,
+            own,
+            functools.partial(_load, trial, wrap),
             trial.model.path,
             identity,
             seed=seed,
-            hooks=hooks_for(trial.config),
-            from_noise=trial.from_noise,
+            **trial.options,
         )
+
+
+def _load(trial: Trial, wrap: Callable[[Trial, Generates], Generates]) -> Generates:
+    return wrap(trial, trial.load_pipeline())
+
+
+def _inputs_of(trial: Trial, jobs: Sequence[Job]) -> Sequence[Job]:
+    """The jobs, with the references' masks where they matter."""
+    return with_reference_masks(jobs, sha256(segmenter.SHIPPED)) if trial.config.method == "sean" else jobs
 
 
 def identity_of(trial: Trial, seed: int) -> dict[str, Any]:

@@ -79,3 +79,12 @@ def test_smoothing_keeps_a_constant_and_calms_noise():
     noise = np.random.default_rng(0).standard_normal(4000)
     # an exponential average with weight 1/n leaves 1/(2n-1) of the variance; here n = 100
     assert plots._smooth(noise)[500:].std() == pytest.approx((1 / 199) ** 0.5, rel=0.3)
+
+
+def test_dots_of_every_score_and_name(tmp_path):
+    dots = [plots.Dot(1.0, (0.5, 1.5), 2.0), plots.Dot(3.0, (2.9, 3.2), None)]
+    plots.plot_dots({"M": dots, "S": dots}, ["a", "b"], tmp_path / "dots.png")
+    plot = load_image(tmp_path / "dots.png")
+    halves = plot[:, : plot.shape[1] // 2], plot[:, plot.shape[1] // 2 :]
+    for half in halves:
+        assert count(half, (0x1F, 0x77, 0xB4)) > 50 and count(half, (0xFF, 0x7F, 0x0E)) > 10  # values, printed ones
