@@ -270,6 +270,8 @@ def test_yaml_that_is_nested_too_deeply_is_refused(tmp_path):
         ("iidm", "diffusion_training.keep_best=3", None),
         ("iidm", "inference.color_space=lalphabeta", None),
         ("demo_paper", "inference.color_space=lalphabeta", "a round has color_transfer"),
+        ("gaugan", "inference.rounds.0.clip_x0=2", "method is iidm"),
+        ("sean", "inference.rounds.0.guidance_rescale=0.7", "method is iidm"),
     ],
 )
 def test_set_refuses_what_would_do_nothing(name, assignment, condition):
