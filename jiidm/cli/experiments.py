@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jiidm.cli import options
+from jiidm.cli import options, report
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path
 
@@ -48,6 +48,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     options.start_jittor(arguments.device)
     from jiidm.experiments import ablation
     from jiidm.experiments import trials as experiment
+    from jiidm.experiments.report import write_report
 
     single, averaged, notes = _ablated_models(arguments, config)
     painted = ablation.trials(config, single, averaged, arguments.paper)
@@ -61,6 +62,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     text = ablation.describe(results, notes + caveats)
     _save(out, "ablation", ablation.as_json(results, painted, seed), text)
     print(f"{text}\n\nside by side: {ablation.picture(results, jobs, out)}")
+    report.tell(write_report(out))
 
 
 def add_sweep(commands: Any) -> None:
@@ -81,6 +83,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
     options.start_jittor(arguments.device)
     from jiidm.experiments import sweep
     from jiidm.experiments import trials as experiment
+    from jiidm.experiments.report import write_report
     from jiidm.model import files as model
 
     run = _run(arguments, config)
@@ -94,6 +97,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
     _save(out, "sweep", sweep.as_json(points, config, chosen), text)
     sweep.plot(points, evaluators.fd_name, chosen, out / "sweep.png")
     print(f"{text}\n\nplot: {out / 'sweep.png'}")
+    report.tell(write_report(out))
 
 
 def add_schedule(commands: Any) -> None:

@@ -13,7 +13,20 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import jiidm
-from jiidm.cli import console, data, doctor, experiments, infer, leaderboard, paint, scores, table1, train, weights
+from jiidm.cli import (
+    console,
+    data,
+    doctor,
+    experiments,
+    infer,
+    leaderboard,
+    paint,
+    report,
+    scores,
+    table1,
+    train,
+    weights,
+)
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
 from jiidm.system import launch, ranks
@@ -105,6 +118,7 @@ def _parser() -> Parser:
     infer.add_infer(commands)
     paint.add_paint(commands)
     scores.add_score(commands)
+    report.add_report(commands)
     scores.add_submit(commands)
     scores.add_compare(commands)
     leaderboard.add_leaderboard(commands)

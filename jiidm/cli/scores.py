@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jiidm.cli import console, options
+from jiidm.cli import console, options, report
 from jiidm.errors import InputError
 from jiidm.size import CHALLENGE_SIZE
 
@@ -62,6 +62,7 @@ def run_score(arguments: argparse.Namespace, jittor_runs: bool = False) -> Findi
     from jiidm.inference import scorecard
     from jiidm.inference.folder import OutputFolder
     from jiidm.inference.inputs import check_inputs
+    from jiidm.inference.report import write_report
 
     # inputs are checked before Jittor is loaded
     jobs = check_inputs(arguments.masks, arguments.refs, arguments.data)
@@ -92,6 +93,7 @@ def run_score(arguments: argparse.Namespace, jittor_runs: bool = False) -> Findi
     with writing(arguments.out):
         measured = add_further(examined, arguments.out, perceptual)
         path = scorecard.save(arguments.out, card)
+        page = write_report(arguments.out, jobs)
     print(_measured_table(measured))
     for name, reason in card["absent"].items():
         print(f"{name} is absent: {reason}")
@@ -100,6 +102,7 @@ def run_score(arguments: argparse.Namespace, jittor_runs: bool = False) -> Findi
     if "nearest" in card:
         print(f"the images nearest to real photos: {arguments.out / '_run' / 'nearest.jpg'}")
     print(f"per image and class, and with what: {path}")
+    report.tell(page)
     return card, measured
 
 

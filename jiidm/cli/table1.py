@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jiidm.cli import options
+from jiidm.cli import options, report
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path
 
@@ -55,6 +55,7 @@ def _table1(arguments: argparse.Namespace) -> None:
     from jiidm.evaluate import statistics
     from jiidm.experiments import held_out, table1, table1_report
     from jiidm.experiments.impartial import refuse_partial
+    from jiidm.experiments.report import write_report
 
     models = table1.find_models(given) if data or given else table1.shipped_models()
     trials = table1.trials(models)
@@ -74,6 +75,7 @@ def _table1(arguments: argparse.Namespace) -> None:
     table1_report.plot(rows, out / "table1.png")
     figures = [table1_report.figure_5(rows, jobs, out), table1_report.figure_6(rows, jobs, out)]
     print(f"{text}\n\nside by side: {figures[0]}\nclose-ups: {figures[1]}\nplot: {out / 'table1.png'}")
+    report.tell(write_report(out))
 
 
 def _data_and_models(arguments: argparse.Namespace) -> tuple[Path | None, list[Path]]:

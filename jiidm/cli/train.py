@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jiidm.cli import options
+from jiidm.cli import options, report
 from jiidm.errors import InputError
 from jiidm.system import launch, ranks
 
@@ -105,6 +105,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
         from jiidm.train.run import train
 
         path = train(config, arguments.data, folder, arguments.autoencoder, arguments.inception, hooks_for(config))
+    _report(folder)
     print(f"trained model: {path}\nuse it with: bash run_infer.sh MASKS REFS.json OUT --checkpoint {path}")
     return None
 
@@ -134,8 +135,16 @@ def _train_segmenter(arguments: argparse.Namespace) -> int | None:
     from jiidm.train.run import train_segmenter_run
 
     path = train_segmenter_run(config, arguments.data, folder)
+    _report(folder)
     print(f"trained segmenter: {path}\nuse it with: jiidm score OUT ... --segmenter {path}")
     return None
+
+
+def _report(folder: Path) -> None:
+    from jiidm.train.report import write_report
+
+    if page := ranks.on_first(lambda: write_report(folder)):
+        report.tell(page)
 
 
 def _warn_of_given_data(arguments: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ def write_leaderboard(
     paths = folder / JSON_FILE, folder / PAGE
     with atomic_path(paths[0]) as temporary:
         temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    html.write_page(paths[1], "Scores beside the paper's Table 1", _parts(record, card, folder))
+    html.write_page(paths[1], "Scores beside the paper's Table 1", out.resolve().name, _sections(record, card, folder))
     return paths
 
 
@@ -83,39 +83,43 @@ def _score(name: str, card: Mapping[str, Any], measured: Mapping[str, Measured])
     return {"value": None, "filled_by": ", ".join(missing)}
 
 
-def _parts(record: Mapping[str, Any], card: Mapping[str, Any], folder: Path) -> list[str]:
+def _sections(record: Mapping[str, Any], card: Mapping[str, Any], folder: Path) -> list[html.Block]:
     recomputed = record["paper_t_recomputed"]
     rows = [
         [name, *(f"{value:.2f}" for value in row), f"{recomputed[name]:.2f}"] for name, row in PAPER_TABLE_1.items()
     ]
     ours = ["this run", *(_cell(record["scores"][name]) for name in SCORES), ""]
-    parts = [
-        html.paragraph("M, A, S and T in percent; FID as it is, the smaller the better. In brackets: 95 % intervals."),
-        html.table([*rows, ours], ["method", *SCORES, "T recomputed"], marked=[len(rows)]),
-        html.paragraph(
-            "The paper's rows are as printed. The last column computes T from the printed parts by the paper's Eq. 8."
-            f" IIDM's row is printed as {PAPER_TABLE_1['IIDM'][-1]} and computes to {recomputed['IIDM']:.2f}."
-        ),
-    ]
-    if empty := [[name, found["filled_by"]] for name, found in record["scores"].items() if found["value"] is None]:
-        parts += [html.heading("What is missing"), html.table(empty, ["score", "filled by"])]
-    parts += [html.paragraph(warning) for warning in card["warnings"]]
+    empty = [[name, found["filled_by"]] for name, found in record["scores"].items() if found["value"] is None]
     further = [[name, _cell(found, 5), found["of"]] for name, found in record["further"].items()]
-    parts += [html.heading("Measured besides"), html.table(further, ["score", "value", "of"])]
     classes = [
         [name, found["pixels"], *("-" if found[key] is None else found[key] for key in ("accuracy", "IoU"))]
         for name, found in card["classes"].items()
     ]
-    parts += [html.heading("Classes"), html.table(classes, ["class", "pixels in the masks", "accuracy %", "IoU %"])]
-    parts += [html.heading("What of the organisers' setting is not public"), html.table(UNKNOWN, ["score", "unknown"])]
     times = [[stage, f"{seconds:.1f}"] for stage, seconds in record["seconds"].items()]
-    parts += [html.heading("Time"), html.table(times, ["stage", "seconds"])]
     hashes = [[key, value] for key, value in _flat({key: record[key] for key in ("outputs", "made_by", "made_with")})]
-    parts += [html.heading("What it came from"), html.table(hashes, ["what", "value"])]
-    for name, caption in (("contact_sheet.jpg", "reference, mask, image"), ("nearest.jpg", "the closest real photos")):
-        if (folder / name).exists():
-            parts.append(html.picture(folder / name, caption))
-    return parts
+    pictures = [("contact_sheet.jpg", "reference, mask, image"), ("nearest.jpg", "the closest real photos")]
+    shown = [html.figure(folder / name, text, plot=True) for name, text in pictures if (folder / name).exists()]
+    return [
+        html.section(
+            "Table 1",
+            html.paragraph(
+                "M, A, S and T in percent; FID as it is, the smaller the better. In brackets: 95 % intervals."
+            ),
+            html.table([*rows, ours], ["method", *SCORES, "T recomputed"], marked=[len(rows)]),
+            html.paragraph(
+                "The paper's rows are as printed. The last column computes T from the printed parts by the paper's "
+                f"Eq. 8. IIDM's row is printed as {PAPER_TABLE_1['IIDM'][-1]} and computes to {recomputed['IIDM']:.2f}."
+            ),
+            *(html.paragraph(warning) for warning in card["warnings"]),
+        ),
+        *([html.section("What is missing", html.table(empty, ["score", "filled by"]))] if empty else []),
+        html.section("Measured besides", html.table(further, ["score", "value", "of"])),
+        html.section("Classes", html.table(classes, ["class", "pixels in the masks", "accuracy %", "IoU %"])),
+        html.section("What of the organisers' setting is not public", html.table(UNKNOWN, ["score", "unknown"])),
+        html.section("Time", html.table(times, ["stage", "seconds"])),
+        html.section("What it came from", html.table(hashes, ["what", "value"])),
+        *([html.section("Images", *shown)] if shown else []),
+    ]
 
 
 def _cell(found: Mapping[str, Any], digits: int = 2) -> str:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from jiidm.config.load import to_yaml
 from jiidm.config.schema import Config
 from jiidm.data.folders import list_folder
-from jiidm.data.identity import differing, renewed, require_same
+from jiidm.data.identity import differing, renewed, require_same, sha256
 from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
 from jiidm.inference.inputs import Job
@@ -29,7 +29,7 @@ from ldm_jittor.temporaries import leftovers
 logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "_run"
-MANIFEST = "manifest.json"
+MANIFEST, INPUTS = "manifest.json", "inputs.json"
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
@@ -152,6 +152,26 @@ class OutputFolder:
             require_same(self.path, self._manifest().get("made_by", identity), identity, "choose another output folder")
             self._write_manifest(manifest)
         self._write_text("config.yaml", to_yaml(config))
+
+    def note_inputs(self, jobs: Sequence[Job]) -> None:
+        """Write where the masks and references lie, as `_run/inputs.json`, for reports."""
+        found = {job.stem: [str(job.mask.resolve()), str(job.reference.resolve())] for job in jobs}
+        self._write_text(INPUTS, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+    def noted_inputs(self) -> dict[str, tuple[Path, Path]]:
+        """Mask and reference by stem, as `note_inputs` has written them, if both are still what they were.
+
+        Empty where nothing is noted. Raises InputError for a file that is no such note.
+        """
+        path, made_from = self.run_folder / INPUTS, self._manifest().get("made_from", {})
+        if not path.exists():
+            return {}
+        try:
+            noted = {stem: (Path(mask), Path(reference)) for stem, (mask, reference) in read_json(path).items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a note of masks and references ({error})") from None
+        there = {stem: files for stem, files in noted.items() if all(file.is_file() for file in files)}
+        return {s: files for s, files in there.items() if tuple(map(sha256, files)) == tuple(made_from.get(s, ()))}
 
     def check_claim(self, identity: Mapping[str, Any], jobs: Sequence[Job]) -> None:
         """Raises InputError where another process has claimed the folder for other images since `write_manifest`."""

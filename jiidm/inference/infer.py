@@ -77,9 +77,12 @@ def generate_images(
     own = {input_.name for batch in shard.of(batches(inputs, pipeline.batch_size, None)) for input_ in batch}
     missing = {job.stem: job for job in pending if job.stem in own}
     folder.write_manifest(identity, jobs, model_path, config)
-    starts = folder.run_folder / "starts"
+    folder.note_inputs(jobs)
+    starts, rounds = folder.run_folder / "starts", folder.run_folder / "rounds"
     if not config.is_gan:
-        starts.mkdir(exist_ok=True)
+        for made in (starts, rounds):
+            made.mkdir(exist_ok=True)
+        options = {"show_rounds": True, **options}
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
     seen = {}
     steps = pipeline.num_steps(inputs, wanted=missing)
@@ -99,6 +102,8 @@ def generate_images(
                 seen[result.name] = result.reference, colorize(result.mask)
             if result.start is not None:
                 save_jpeg(starts / f"{result.name}.jpg", result.start)
+                for number, earlier in enumerate((result.rounds or ())[:-1], start=1):
+                    save_jpeg(rounds / f"{result.name}.{number}.jpg", earlier.image)
             folder.write(result.name, image, config.inference.jpeg_quality)
     if shard.count > 1:
         left = len(folder.pending(jobs))

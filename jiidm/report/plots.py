@@ -14,6 +14,8 @@ import numpy as np
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path
 
+_SHOWN_BY_LOSSES = ("step", "loss", "val_loss", "FID", "fd_seg")
+
 
 def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> None:
     """Draw a training log, lines of {"step": ..., "loss": ..., "val_loss": ...}, as a PNG.
@@ -30,8 +32,9 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
     axes = figure.add_subplot(xlabel="training step", ylabel="loss")
     steps, losses = _series(records, "loss")
     if len(steps):
+        marker = "." if len(steps) == 1 else None  # a line of one point cannot be seen
         axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="training, every record")
-        axes.plot(steps, _smooth(losses), color="tab:blue", linewidth=1.8, label="training, smoothed")
+        axes.plot(steps, _smooth(losses), color="tab:blue", linewidth=1.8, marker=marker, label="training, smoothed")
     validation_steps, validation_losses = _series(records, "val_loss")
     if len(validation_steps):
         axes.plot(validation_steps, validation_losses, "o", color="tab:orange", markersize=5, label="validation")
@@ -148,3 +151,50 @@ def _smooth(values: np.ndarray) -> np.ndarray:
         weight = decay * weight + (1 - decay)
         smooth[index] = average / weight
     return smooth
+
+
+def plot_terms(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> bool:
+    """Draw every value of a training log that `plot_losses` leaves out, each on axes of its own, as a PNG.
+
+    Returns whether there is any. Raises InputError as `plot_losses` does.
+    """
+    records = _read_log(Path(jsonl_path))
+    names = dict.fromkeys(name for record in records for name in record)
+    shown = [name for name in names if name not in _SHOWN_BY_LOSSES and len(_series(records, name)[0])]
+    _plot_grid(png_path, [(name, *_series(records, name)) for name in shown])
+    return bool(shown)
+
+
+def plot_distributions(values: Mapping[str, Sequence[float]], png_path: str | os.PathLike) -> None:
+    """Draw a histogram of each score as a PNG, with a line at its mean."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(values), 3), dpi=140, layout="constrained")
+    for axes, (name, numbers) in zip(figure.subplots(1, len(values), squeeze=False)[0], values.items()):
+        mean = float(np.mean(numbers))
+        axes.hist(numbers, bins=min(30, max(5, len(numbers) // 5)), color="tab:blue", alpha=0.75)
+        axes.axvline(mean, color="tab:orange", linewidth=2, label=f"mean {mean:.2f}")
+        axes.set(xlabel=name, ylabel="images")
+        axes.legend(fontsize=8)
+    with atomic_path(png_path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    from matplotlib.figure import Figure
+
+    if not curves:
+        return
+    columns = min(3, len(curves))
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows), dpi=120, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, steps, values) in zip(panels, curves):
+        axes.plot(steps, values, color="tab:blue", alpha=0.3, linewidth=0.8)
+        axes.plot(steps, _smooth(values), color="tab:blue", linewidth=1.6, marker="." if len(steps) == 1 else None)
+        axes.set_title(name, fontsize=10)
+        axes.grid(alpha=0.3)
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    with atomic_path(png_path) as temporary:
+        figure.savefig(temporary, format="png")

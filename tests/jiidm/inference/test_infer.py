@@ -74,6 +74,9 @@ class TestOutputs:
         assert manifest["made_by"]["seed"] == 0 and manifest["made_by"]["size"] == [64, 48]
         assert configs.load_config(run / "config.yaml") == smoke
         assert sorted(path.name for path in (run / "starts").iterdir()) == [f"{stem}.jpg" for stem in STEMS]
+        assert sorted(path.name for path in (run / "rounds").iterdir()) == [f"{stem}.1.jpg" for stem in STEMS]
+        noted = {stem: files[0].name for stem, files in OutputFolder(painted).noted_inputs().items()}
+        assert noted == {stem: f"{stem}.png" for stem in STEMS}
 
     def test_the_contact_sheet_shows_four_columns(self, painted):
         with Image.open(painted / "_run" / "contact_sheet.jpg") as sheet:
