@@ -24,26 +24,31 @@ bench: ## the demo model against PyTorch: a guided step, a training step, the wh
 	$(PYTHON) -m benchmarks.speed.pipeline --count 8
 
 # The embedded Table 1 from nothing: data, six trainings, images, scores. About 90 minutes on two cores: two trainings at
-# a time, on one thread each. A call that was stopped goes on. docs/experiments.md has the result.
+# a time, on one thread each. A call that was stopped goes on. Other sizes, for a trial: docs/experiments.md.
 TABLE1 := runs/table1
+CONFIGS := table1_%
+COUNT := 2000
+SIZE := 256x192
+MASKS := 200
 ROWS := sean scgan gaugan clade iidm
+config = $(subst %,$(1),$(CONFIGS))
 
 table1:
-	$(PYTHON) -m jiidm data synth $(TABLE1)/data --count 2000 --size 256x192
+	$(PYTHON) -m jiidm data synth $(TABLE1)/data --count $(COUNT) --size $(SIZE)
 	mkdir -p $(TABLE1)/half
 	OMP_NUM_THREADS=1 $(MAKE) -j2 $(addprefix train-,judge $(ROWS))
 	$(PYTHON) -m jiidm table1 $(ROWS:%=$(TABLE1)/half/%.safetensors) jiidm/assets/demo.safetensors \
-		--segmenter $(TABLE1)/half/judge.safetensors --out $(TABLE1)/table
+		--segmenter $(TABLE1)/half/judge.safetensors --count $(MASKS) --out $(TABLE1)/table
 
 train-judge: # the segmenter that scores; it sees other landscapes than the rows
-	$(PYTHON) -m jiidm train segmenter --config table1_judge --run $(TABLE1)/judge
+	$(PYTHON) -m jiidm train segmenter --config $(call config,judge) --run $(TABLE1)/judge
 	$(PYTHON) -m jiidm export $(TABLE1)/judge/segmenter.safetensors $(TABLE1)/half/judge.safetensors
 
 train-iidm: # DM's U-Net, too
-	$(PYTHON) -m jiidm train $(TABLE1)/data --config table1_iidm --run $(TABLE1)/iidm \
+	$(PYTHON) -m jiidm train $(TABLE1)/data --config $(call config,iidm) --run $(TABLE1)/iidm \
 		--autoencoder jiidm/assets/demo.safetensors
 	$(PYTHON) -m jiidm export $(TABLE1)/iidm/model.safetensors $(TABLE1)/half/iidm.safetensors
 
 train-%:
-	$(PYTHON) -m jiidm train $(TABLE1)/data --config table1_$* --run $(TABLE1)/$*
+	$(PYTHON) -m jiidm train $(TABLE1)/data --config $(call config,$*) --run $(TABLE1)/$*
 	$(PYTHON) -m jiidm export $(TABLE1)/$*/model.safetensors $(TABLE1)/half/$*.safetensors
