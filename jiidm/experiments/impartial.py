@@ -18,7 +18,7 @@ def refuse_partial(models: Sequence[ModelFile], evaluators: Evaluators) -> None:
     """Raises InputError for the first model that one of the evaluators took part in, as its provenance tells."""
     scorers = {"M": evaluators.segmenter, evaluators.fd_name: evaluators.fd_network, "A": evaluators.aesthetic}
     for model in models:
-        for used in networks_of(model):
+        for used in networks_of(model) or ():
             for score, network in scorers.items():
                 if network is not None and same_weights(used.sha256) == same_weights(network.sha256):
                     did = DID.get(used.use, f"took part in its training ({used.use})")
@@ -26,8 +26,8 @@ def refuse_partial(models: Sequence[ModelFile], evaluators: Evaluators) -> None:
                     raise InputError(f"{told}; score with one that took no part (--segmenter, --inception)")
 
 
-def networks_of(model: ModelFile) -> list[Used]:
-    """The networks that took part in a model's training, beside its own.
+def networks_of(model: ModelFile) -> list[Used] | None:
+    """The networks that took part in a model's training, beside its own. None where the file does not tell.
 
     Models of before there was a list tell of fd_seg in `average_of`: the shipped segmenter gave that.
     """
@@ -36,7 +36,7 @@ def networks_of(model: ModelFile) -> list[Used]:
         return _listed(model, provenance["networks"])
     if any("fd_seg" in part for part in provenance.get("average_of", [])):
         return [Used("validation", f"segmenter ({segmenter.SHIPPED.name})", sha256(segmenter.SHIPPED))]
-    return []
+    return None
 
 
 def _listed(model: ModelFile, entries: Iterable[dict[str, str]]) -> list[Used]:

@@ -121,7 +121,7 @@ def rows(
 def facts_of(trial: Trial) -> dict[str, Any]:
     """Model, size, parameters that paint, GFLOP of an image, how the reference enters, networks that took part."""
     costs = network_costs(trial.config)
-    used = [f"{used.use}: {used.name}" for used in networks_of(trial.model)]
+    used = networks_of(trial.model)
     return {
         "model": trial.model.path.name,
         "sha256": trial.model.sha256,
@@ -129,7 +129,7 @@ def facts_of(trial: Trial) -> dict[str, Any]:
         "parameters": sum(cost.parameters for name, cost in costs.items() if name != "discriminator"),
         "gflop": round(image_gflop(trial.config), 2),
         "reference": reference_of(trial),
-        "networks": ", ".join(used) or "none",
+        "networks": "not told" if used is None else ", ".join(f"{each.use}: {each.name}" for each in used) or "none",
     }
 
 

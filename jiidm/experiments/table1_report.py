@@ -45,7 +45,8 @@ def describe(rows: Sequence[Row], notes: Sequence[str]) -> str:
         *(f"{note}\n" for note in notes),
         f"{len(card['images'])} masks; in brackets {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals, "
         f"{bootstrap.RESAMPLES} resamples of the images.",
-        f"M by {judge}, the Frechet distance by the features of {distance}. Neither took part in a row's training.\n",
+        f"M by {judge}, the Frechet distance by the features of {distance}. Neither took part in training, as far "
+        "as the model files tell.\n",
         table(_cells(rows, scores), ("method", *scores, *(f"paper's {score}" for score in SCORES))),
         "",
         table([_facts(row) for row in rows], ("method", *FACTS)),

@@ -63,4 +63,5 @@ def test_the_shipped_segmenter_chose_the_shipped_models_checkpoints():
 def test_provenance_that_is_no_list_of_networks_is_told(model):
     with pytest.raises(InputError, match="provenance.networks"):
         networks_of(model({"networks": [{"hash": "x"}]}))
+    assert networks_of(model({})) is None
     assert networks_of(model(used("validation", Redness))) == [Used("validation", "it", "a" * 64)]
