@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,15 +81,6 @@ def cache(tmp_path, monkeypatch) -> Path:
     """The kit's cache in place of the user's: features of real photos."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "jiidm"
-
-
-@pytest.fixture(scope="module")
-def op_by_op() -> Iterator[None]:
-    """Jittor runs every operator alone. Where many networks are built, compiling what it would fuse takes minutes."""
-    import jittor as jt
-
-    with jt.flag_scope(lazy_execution=0):
-        yield
 
 
 @pytest.fixture(scope="session")

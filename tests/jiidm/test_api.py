@@ -264,7 +264,6 @@ assert "jittor" in sys.modules
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("op_by_op")
 class TestGANs:
     @pytest.fixture(scope="class")
     def gans(self, tmp_path_factory):

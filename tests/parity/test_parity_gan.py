@@ -13,6 +13,7 @@ from gan_weights import draw
 from oracle import ask, assert_close, weights
 
 from jiidm.baselines import build_discriminator, build_encoder, build_generator
+from jiidm.baselines.model import evaluating
 
 SIZE = (64, 96)
 NOISES = [(2, 1, 2 << min(level, 5), 3 << min(level, 5)) for level in (0, 0, 1, 1, 1, 1, *np.repeat(range(2, 6), 3))]
@@ -132,22 +133,31 @@ class Answer(NamedTuple):
 
 
 def answer(case: str, network: jt.Module) -> Answer:
-    network.eval()
-    with jt.no_grad():
-        evaluated = [output.numpy() for output in run(network, case, inputs_of(CASES[case]))]
-    network.train()
+    with evaluating(network):  # Jittor's own eval() would stop gradients
+        evaluated, _, _ = differentiated(case, network)
+    trained, gradients, directions = differentiated(case, network)
+    buffers = {name: value.numpy() for name, value in network.named_parameters() if value.is_stop_grad()}
+    return Answer(evaluated, trained, buffers, gradients, directions)
+
+
+def differentiated(case: str, network: jt.Module) -> tuple[list[np.ndarray], dict[str, np.ndarray], list[np.ndarray]]:
+    """Outputs, gradients of their product with directions, and these.
+
+    Everything is computed at once and in both modes alike: Jittor fuses operators by what is asked for, and each new
+    combination is compiled, which takes a second.
+    """
     outputs = run(network, case, inputs_of(CASES[case]))
     directions = [np.random.default_rng(4).standard_normal(o.shape).astype(np.float32) for o in outputs]
     loss = sum((output * jt.array(direction)).sum() for output, direction in zip(outputs, directions))
     learned = {name: value for name, value in network.named_parameters() if not value.is_stop_grad()}
-    gradients = dict(zip(learned, jt.grad(loss, list(learned.values()))))
-    trained = [output.numpy() for output in outputs]
-    buffers = {name: value.numpy() for name, value in network.named_parameters() if value.is_stop_grad()}
-    return Answer(evaluated, trained, buffers, {n: value.numpy() for n, value in gradients.items()}, directions)
+    gradients = jt.grad(loss, list(learned.values()))
+    jt.sync([*outputs, *gradients])
+    named = {name: gradient.numpy() for name, gradient in zip(learned, gradients)}
+    return [output.numpy() for output in outputs], named, directions
 
 
 @pytest.fixture(scope="module")
-def answers(op_by_op) -> dict[str, tuple[Answer, dict[str, np.ndarray]]]:
+def answers() -> dict[str, tuple[Answer, dict[str, np.ndarray]]]:
     """Ours and PyTorch's, of all cases in one call: importing PyTorch takes seconds."""
     ours, questions = {}, {}
     for name, case in CASES.items():

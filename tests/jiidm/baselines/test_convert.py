@@ -15,8 +15,6 @@ from jiidm.config import load as configs
 from jiidm.model.files import ModelFile
 from ldm_jittor import checkpoint
 
-pytestmark = pytest.mark.usefixtures("op_by_op")
-
 CASES = {
     **{method: tiny(method) for method in OPTIONS},
     "gaugan, no VAE": tiny("gaugan", "gan.use_vae=false"),

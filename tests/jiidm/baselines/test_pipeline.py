@@ -20,7 +20,7 @@ from jiidm.size import Size
 from ldm_jittor import checkpoint
 from ldm_jittor.pixels import to_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("op_by_op")]
+pytestmark = pytest.mark.slow
 
 SKY_EVERYWHERE = SimpleNamespace(name="a segmenter", predict=lambda images: np.ones(images.shape[:3], np.uint8))
 

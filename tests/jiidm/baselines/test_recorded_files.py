@@ -16,7 +16,7 @@ from jiidm.baselines.model import load_gan
 from jiidm.config import load as configs
 from jiidm.model.files import ModelFile
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("op_by_op")]
+pytestmark = pytest.mark.slow
 
 RECORDED = Path(__file__).resolve().parents[4] / "shared" / "data" / "golden_gan"
 SIZE = (96, 128)

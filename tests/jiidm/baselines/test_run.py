@@ -22,7 +22,7 @@ from jiidm.train import loop, validation
 from jiidm.train.checkpoints import ranked
 from ldm_jittor import checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("op_by_op")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from jiidm.train.stage import sample_index
 from ldm_jittor import checkpoint
 from ldm_jittor.pixels import to_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("op_by_op")]
+pytestmark = pytest.mark.slow
 
 CANCELLED = (".conv_0.bias", ".noise_var", ".Spade.", ".blending_", ".dist_conv_b.")
 """Names of parameters whose gradient may be none: a batch norm cancels the first, the rest begins as a factor of 0."""

@@ -11,7 +11,7 @@ from gan_weights import draw
 
 from jiidm.baselines import build_discriminator, build_encoder, build_generator
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("op_by_op")]
+pytestmark = pytest.mark.slow
 
 RECORDED = Path(__file__).resolve().parents[5] / "shared" / "data" / "golden_gan"
 SIZE = (96, 128)
