@@ -22,8 +22,6 @@ def add_table1(commands: Any) -> None:
         _table1,
         "Compare methods as the paper's Table 1 does: the same masks and references, the same networks score.",
         """examples:
-  jiidm table1                                     the embedded table, from the stored scores of its images
-  jiidm table1 --out table1                        paint and score the embedded table again, by the models that ship
   jiidm table1 DATA                                every finished run in runs/
   jiidm table1 DATA runs/gaugan runs/iidm/model.safetensors --inception W.pth --aesthetic N.pth
   jiidm table1 runs/a runs/b --out table1          on landscapes generated afresh
@@ -59,7 +57,7 @@ def _table1(arguments: argparse.Namespace) -> None:
 
     models = table1.find_models(given) if data or given else table1.shipped_models()
     trials = table1.trials(models)
-    evaluators = _evaluators(arguments, table1.JUDGE)
+    evaluators = _evaluators(arguments, table1.default_judge())
     refuse_partial(models, evaluators)
     pairs = table1.held_out_pairs(data, models) if data else None
     jobs = held_out.lay_out(out, arguments.count, models[0].config.data.size, pairs)
@@ -91,7 +89,7 @@ def _data_and_models(arguments: argparse.Namespace) -> tuple[Path | None, list[P
 
 
 def _evaluators(arguments: argparse.Namespace, judge: Path) -> Any:
-    """As `options.load_evaluators`, but with a segmenter, and its features, that took part in no training."""
+    """As `options.load_evaluators`, but `judge` scores by default, and gives the features of the Frechet distance."""
     if arguments.segmenter is None:
         arguments.segmenter = judge
     evaluators = options.load_evaluators(arguments)

@@ -11,7 +11,7 @@ import numpy as np
 from jiidm.baselines.cost import image_gflop, network_costs
 from jiidm.data.pairs import IMAGE_FOLDER, Pair, find_pairs, read_split
 from jiidm.errors import InputError
-from jiidm.evaluate import bootstrap
+from jiidm.evaluate import bootstrap, segmenter
 from jiidm.evaluate.score import Evaluators
 from jiidm.experiments import trials as experiment
 from jiidm.experiments.ablation import diffusion_alone
@@ -32,6 +32,11 @@ STORED = SHIPPED / "scores.json"
 NAMES = {"sean": "SEAN", "scgan": "SCGAN", "gaugan": "GauGAN", "clade": "CLADE", "iidm": "IIDM"}
 """The paper's names of the methods, in its order."""
 DM = "DM"
+
+
+def default_judge() -> Path:
+    """The segmenter that scores where none is named: `JUDGE`, else the shipped one, which may have taken part."""
+    return JUDGE if JUDGE.is_file() else segmenter.SHIPPED
 
 
 class Row(NamedTuple):
@@ -60,7 +65,9 @@ def find_models(given: Sequence[Path]) -> list[ModelFile]:
 def shipped_models() -> list[ModelFile]:
     """The embedded rows, and the demo model as one more. Raises InputError where the rows did not ship."""
     if missing := [name for name in SHIPPED_ROWS if not (SHIPPED / f"{name}.safetensors").is_file()]:
-        raise InputError(f"{SHIPPED}: {missing[0]}.safetensors did not ship; give DATA and MODELS")
+        raise InputError(
+            f"{SHIPPED}: {missing[0]}.safetensors is not there; `make table1` makes it, or give DATA and MODELS"
+        )
     return [ModelFile(SHIPPED / f"{name}.safetensors") for name in SHIPPED_ROWS] + [ModelFile(files.SHIPPED)]
 
 
@@ -174,7 +181,9 @@ def read(path: Path) -> tuple[list[Row], list[str]]:
         stored = read_json(path)
         return list(_rows_of(stored)), list(stored["notes"])
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give DATA and MODELS") from None
+        raise InputError(
+            f"{path}: no embedded table is there; `make table1` makes it, or give DATA and MODELS"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a table of `jiidm table1` ({error})") from None
 

@@ -17,6 +17,7 @@ from jiidm.cli import main as cli
 from jiidm.cli import table1 as command
 from jiidm.data.images import load_image
 from jiidm.errors import InputError
+from jiidm.evaluate import segmenter
 from jiidm.evaluate.score import Evaluators
 from jiidm.experiments import table1, table1_report
 from jiidm.experiments.ablation import DM_SETTINGS
@@ -155,8 +156,16 @@ class TestCommand:
         assert not list(out.glob("*/*"))
 
 
+def test_the_shipped_segmenter_scores_until_a_judge_ships(monkeypatch, tmp_path):
+    judge = tmp_path / "judge.safetensors"
+    monkeypatch.setattr(table1, "JUDGE", judge)
+    assert table1.default_judge() == segmenter.SHIPPED
+    judge.touch()
+    assert table1.default_judge() == judge
+
+
 def test_a_file_that_is_no_table_is_told(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no embedded table is there; `make table1` makes it"):
         table1.read(tmp_path / "absent.json")
     (tmp_path / "other.json").write_text('{"rows": 3}')
     with pytest.raises(InputError, match=r"other\.json: not a table of"):
