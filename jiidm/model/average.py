@@ -96,9 +96,16 @@ def _common_metadata(files: Sequence[ModelFile]) -> dict[str, Any]:
 
 
 def _common_provenance(files: Sequence[ModelFile]) -> dict[str, Any]:
-    """What the provenances of all files say alike, such as their data."""
-    first, *others = (file.metadata.get("provenance", {}) for file in files)
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    """What the provenances of all files say alike, such as their data; and every network that took part in any's
+    training.
+    """
+    found = [file.metadata.get("provenance", {}) for file in files]
+    first, *others = found
+    common = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    used: list[dict[str, str]] = []
+    for entry in (entry for provenance in found for entry in provenance.get("networks", [])):
+        used += [entry] if entry not in used else []
+    return {**common, "networks": used} if used else common
 
 
 def _meaning(file: ModelFile) -> dict[str, Any]:

@@ -46,6 +46,15 @@ def test_two_models_and_their_weights(models, tmp_path, smoke):
     }
 
 
+def test_a_mean_lists_the_networks_of_all(models, tmp_path):
+    a, b = ({"use": "validation", "name": name, "sha256": name * 64} for name in "ab")
+    for path, networks in zip(models, ([a], [a, b])):
+        stored = checkpoint.load(path)
+        checkpoint.save(path, stored.arrays, {**stored.metadata, "provenance": {"networks": networks}})
+    assert average(*models, "--out", tmp_path / "mean.safetensors") == 0
+    assert load_model(tmp_path / "mean.safetensors").provenance["networks"] == [a, b]
+
+
 @pytest.fixture
 def trained(models, tmp_path) -> Path:
     """A run folder with three checkpoints: the weights once, twice, three times; the second is the worst."""
