@@ -53,10 +53,18 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
         return findings
     from jiidm.experiments.leaderboard import write_leaderboard
 
-    manifest = json.loads((arguments.out / "_run" / "manifest.json").read_text(encoding="utf-8"))
-    model = {key: manifest[key] for key in ("model_file", "made_by")}
+    model = _made_by(arguments.out)
     seconds = {"images, those that were missing": made - start, "scores": time.monotonic() - made}
     with scores.writing(arguments.out):
         record, page = write_leaderboard(arguments.out, *findings, model, seconds)
     print(f"the page: {page}; its figures: {record}")
     return 0
+
+
+def _made_by(out: Path) -> dict[str, Any]:
+    """What made the images, as far as the folder records it: images from elsewhere may have been there before."""
+    path = out / "_run" / "manifest.json"
+    if not path.exists():
+        return {"unknown": "the images were there before, and nothing is recorded of them"}
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    return {key: manifest[key] for key in ("model_file", "made_by")}

@@ -95,6 +95,10 @@ def run_score(arguments: argparse.Namespace, jittor_runs: bool = False) -> Findi
         path = scorecard.save(arguments.out, card)
         page = write_report(arguments.out, jobs)
     print(_measured_table(measured))
+    if arguments.inception:
+        print(
+            f"FID, KID, precision, recall: images reach Inception's size as in {arguments.fid_resize or 'pytorch-fid'}"
+        )
     for name, reason in card["absent"].items():
         print(f"{name} is absent: {reason}")
     for warning in card["warnings"]:

@@ -26,7 +26,7 @@ HEAD_WIDTH = 64
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 _PATCHES = "vision_model.embeddings.patch_embedding.weight"
-_FILES = ("model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+_FILES = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
 
 
 class Tower(NamedTuple):
@@ -129,7 +129,7 @@ class MLP(nn.Module):
 
 
 def load(path: str | os.PathLike) -> ImageTower:
-    """Read an image tower: Hugging Face's CLIP (a file or folder, whole or the tower alone), OpenAI's or open_clip's.
+    """Read an image tower: Hugging Face's CLIP (a file or folder, whole or the tower alone), or OpenAI's names.
 
     The shapes tell its sizes. Raises CheckpointError for an unreadable file and for one of another network.
     """

@@ -67,7 +67,9 @@ def _draw_sheet(rows, captions: Sequence[str], labels: Sequence[str] | None) -> 
     column = max(widest_caption, *(tile.width for row in tiles for tile in row))
     label_height = _TEXT_HEIGHT if labels else 0
     heights = [label_height + max(tile.height for tile in row) + _GAP for row in tiles]
-    sheet = Image.new("RGB", (_GAP + len(captions) * (column + _GAP), _TEXT_HEIGHT + _GAP + sum(heights)), "white")
+    widest_label = max((math.ceil(font.getlength(label)) for label in labels or ()), default=0)
+    width = max(_GAP + len(captions) * (column + _GAP), widest_label + 2 * _GAP)
+    sheet = Image.new("RGB", (width, _TEXT_HEIGHT + _GAP + sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
     for index, caption in enumerate(captions):
         draw.text((_GAP + index * (column + _GAP), 2), caption, fill="black", font=font)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from networks import Brightness, Redness
 
@@ -34,9 +35,11 @@ def record(tmp_path):
 
 
 def test_the_page_has_t_its_parts_and_where_they_came_from(command, landscapes, tmp_path, capsys):
-    assert main([*command, "--real", str(landscapes)]) == 0
+    given = ["--real", str(landscapes), "--inception", "weights.pth", "--fid-resize", "clean"]
+    assert main([*command, *given]) == 0
     found, page = record(tmp_path), (tmp_path / "out" / "_run" / "leaderboard.html").read_text()
-    assert "leaderboard.html" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "leaderboard.html" in printed and "Inception's size as in clean" in printed and "95 % interval" in printed
     values = {name: score["value"] for name, score in found["scores"].items()}
     expected = total_score(values["M"], values["A"], values["FID"], values["S"])
     assert values["T"] == pytest.approx(expected, abs=1e-3) and f"{values['T']:.2f} [" in page
@@ -67,6 +70,14 @@ def test_a_second_call_keeps_the_images(command, tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jpg")}
     assert main(command) == 0
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.jpg")} == before
+
+
+def test_images_from_elsewhere_are_said_to_be_of_unknown_origin(command, inputs, tmp_path):
+    (tmp_path / "out").mkdir()
+    for mask in inputs.masks.iterdir():
+        images.save_jpeg(tmp_path / "out" / f"{mask.stem}.jpg", np.zeros((48, 64, 3), np.uint8))
+    assert main(command) == 0
+    assert record(tmp_path)["made_by"].keys() == {"unknown"}
 
 
 def test_options_that_do_not_go_together_are_refused_before_images_are_made(command, tmp_path, refusal):

@@ -90,3 +90,9 @@ def test_sample_grid_is_nearly_square(tmp_path, number, columns, shape):
     grid = load_image(tmp_path / "g.png")
     assert grid.shape[:2] == (shape[0] * 34 - 4, shape[1] * 44 - 4)
     assert count(grid, RED) == number * 40 * 30
+
+
+def test_a_label_longer_than_the_row_is_drawn_whole(tmp_path):
+    contact_sheet([[flat(RED)]], tmp_path / "s.png", ["x"], ["a name that is a good deal longer than the tile"])
+    dark = np.flatnonzero((load_image(tmp_path / "s.png").max(axis=2) < 160).any(axis=0))
+    assert 250 < dark.max() < load_image(tmp_path / "s.png").shape[1] - 2
