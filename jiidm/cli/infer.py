@@ -33,6 +33,14 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     parser.add_argument("masks", nargs="?", type=Path, help="folder of 8-bit label PNGs, classes 0-28")
     parser.add_argument("references", nargs="?", type=Path, help='JSON {"<mask>.png": "<image>.jpg"}')
     parser.add_argument("out", nargs="?", type=Path, help="output folder (default: out)")
+    add_generation_options(parser)
+    options.add_shard_option(parser)
+    options.add_dry_run_option(parser, "check the inputs, print the model's size and stop")
+    options.add_device_option(parser)
+
+
+def add_generation_options(parser: argparse.ArgumentParser) -> None:
+    """What decides the images, and how they are made: `leaderboard` has these too."""
     help = "model (default: last finished run, else shipped)"
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
     options.add_config_options(parser)
@@ -44,9 +52,6 @@ Images that are there already are kept, so an interrupted call goes on. OUT/_run
     help = "also draw the paper's Figures 3, 4 and 7 of the first masks into OUT/_run, by generating them again"
     parser.add_argument("--figures", action="store_true", help=help)
     options.add_seed_option(parser)
-    options.add_shard_option(parser)
-    options.add_dry_run_option(parser, "check the inputs, print the model's size and stop")
-    options.add_device_option(parser)
 
 
 def run_infer(arguments: argparse.Namespace) -> None:

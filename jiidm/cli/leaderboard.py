@@ -28,18 +28,13 @@ Images that are there already are kept, as in `jiidm infer`.""",
     parser.add_argument("masks", type=Path, help="folder of 8-bit label PNGs, classes 0-28")
     parser.add_argument("references", type=Path, help='JSON {"<mask>.png": "<image>.jpg"}')
     parser.add_argument("out", type=Path, help="output folder")
-    options.add_data_option(parser)
     help = "folder of real photos, or a data folder, that FID compares with"
     parser.add_argument("--real", type=Path, metavar="DIR", help=help)
-    help = "model (default: last finished run, else shipped)"
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help=help)
-    options.add_config_options(parser)
-    options.add_seed_option(parser)
-    parser.add_argument("--fast", action="store_true", help="few steps a round (inference.fast_steps)")
+    infer.add_generation_options(parser)
     options.add_evaluator_options(parser)
     options.add_perceptual_option(parser)
     options.add_device_option(parser)
-    parser.set_defaults(batch_size=None, shard=WHOLE, dry_run=False)
+    parser.set_defaults(shard=WHOLE, dry_run=False)
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
