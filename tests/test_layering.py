@@ -39,6 +39,7 @@ LOADS_JITTOR = {
     *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter", "report")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials", "orderings", "impartial")),
+    "jiidm.experiments.leaderboard",
     *(f"jiidm.experiments.{name}" for name in ("table1", "table1_report", "speed")),
     *(f"jiidm.experiments.selftest.{name}" for name in ("checks", "operators", "networks", "run")),
     *(

@@ -6,25 +6,14 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jiidm.evaluate.further import Measured
 from jiidm.evaluate.metrics import total_score
+from jiidm.experiments.orderings import PAPER_TABLE_1, SCORES
 from jiidm.report import html
 from ldm_jittor.files import atomic_path
 
-if TYPE_CHECKING:
-    from jiidm.evaluate.further import Measured
-
-SCORES = ("M", "A", "FID", "S", "T")
-PAPER_TABLE_1 = {
-    "SEAN": (76.03, 47.72, 75.36, 68.38, 35.82),
-    "SCGAN": (87.74, 49.14, 56.13, 30.66, 45.06),
-    "GauGAN": (89.54, 49.59, 43.39, 54.42, 54.96),
-    "CLADE": (92.09, 50.98, 40.63, 48.14, 57.18),
-    "DM": (91.01, 49.12, 35.41, 27.90, 55.79),
-    "IIDM": (94.15, 50.43, 30.75, 63.76, 65.27),
-}
-"""M, A, FID, S and T as printed."""
 OPTIONS = {
     "M": "--segmenter",
     "A": "--aesthetic (with --clip for LAION's)",

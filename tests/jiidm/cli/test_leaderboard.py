@@ -13,7 +13,7 @@ from jiidm.cli.main import main
 from jiidm.data import images
 from jiidm.evaluate.metrics import total_score
 from jiidm.evaluate.score import Evaluators
-from jiidm.experiments.leaderboard import PAPER_TABLE_1
+from jiidm.experiments.orderings import PAPER_TABLE_1
 from jiidm.size import Size
 
 pytestmark = pytest.mark.usefixtures("cache")
