@@ -1,7 +1,7 @@
 # Shortcuts for people who work on the kit. Each is one command that also works alone.
 PYTHON := .venv/bin/python
 
-.PHONY: setup test test-all lint bench table1
+.PHONY: setup test test-all lint bench ranks table1
 
 setup: ## the environment with what the tests need, and PyTorch in one of its own
 	bash setup_env.sh --dev
@@ -22,6 +22,9 @@ bench: ## the demo model against PyTorch: a guided step, a training step, the wh
 	$(PYTHON) -m benchmarks.speed.step --size demo
 	$(PYTHON) -m benchmarks.speed.train_step --size demo
 	$(PYTHON) -m benchmarks.speed.pipeline --count 8
+
+ranks: ## every stage on 1, 2 and 4 ranks: losses of 50 steps, and final weights
+	$(PYTHON) -m benchmarks.quality.ranks --steps 50 --ranks 2 4
 
 # The embedded Table 1 from nothing: data, six trainings, images, scores. About 90 minutes on two cores: two trainings at
 # a time, on one thread each. A call that was stopped goes on. Other sizes, for a trial: docs/experiments.md.

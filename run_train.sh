@@ -2,6 +2,7 @@
 # Trains the model (Algorithm 1). On first use it sets up .venv beside this file (about 5 minutes, once).
 #   bash run_train.sh                     the embedded demo on generated landscapes
 #   bash run_train.sh DATA [--config ...] your data: DATA/imgs/*.jpg and DATA/labels/*.png
+#   bash run_train.sh DATA --ranks 4      in four processes, one a GPU (needs Open MPI)
 # All arguments go to `python -m jiidm train`; --help lists them.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi # sh run_train.sh
 set -euo pipefail

@@ -27,7 +27,6 @@ def add_doctor(commands: Any) -> None:
     help = "instead let N ranks reduce a number, and tell what each of them computes on"
     which.add_argument("--ranks", type=int, metavar="N", help=help)
     options.add_device_option(parser)
-    parser.set_defaults(on_ranks=True)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -62,7 +61,7 @@ def _report_ranks(arguments: argparse.Namespace) -> int:
     if not ranks.started_by_mpi():
         if arguments.ranks < 1:
             raise InputError(f"--ranks {arguments.ranks}: must be 1 or more")
-        return launch.run_ranks(arguments.ranks, arguments.argv)
+        return launch.run_ranks(arguments.ranks, arguments.words)
     from jiidm.system import rank_report, runtime
 
     chosen = runtime.prepare("auto").device

@@ -29,7 +29,7 @@ from jiidm.cli import (
 )
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
-from jiidm.system import launch, ranks
+from jiidm.system import ranks
 from ldm_jittor.errors import CheckpointError
 
 EXIT_STATUSES = """exit status:
@@ -50,11 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     A rank that fails among others ends its process at once. Python would wait for them, who wait for this one.
     """
     console.fill_closed_streams()
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] in (["train"], ["doctor"]):
+        ranks.join_srun()
+    elif ranks.size() > 1:
+        console.tell_error(f"mpirun has started {ranks.size()} ranks, which only train takes; see --shard")
+        return 2
     if ranks.size() == 1:
-        return _main(argv)
+        return _main(words)
     console.keep_to_first_rank()
     try:
-        status = _main(argv)
+        status = _main(words)
     except Exception:
         traceback.print_exc()
         status = 1
@@ -64,16 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(words: list[str]) -> int:
     try:
         with console.showing_log(), _forgiving_stdout():
-            arguments = _parser().parse_args(argv)
-            arguments.argv = sys.argv[1:] if argv is None else list(argv)
-            launch.check_start()
-            if ranks.size() > 1 and not arguments.on_ranks:
-                raise InputError(
-                    f"this command takes no ranks, of which mpirun has started {ranks.size()}; see --shard"
-                )
+            arguments = _parser().parse_args(words)
+            arguments.words = words
             return arguments.run(arguments) or 0
     except (InputError, CheckpointError) as error:
         console.tell_error(error)

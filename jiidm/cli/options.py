@@ -59,7 +59,7 @@ def add_command(
     parser = commands.add_parser(
         name, help=help, description=help, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.set_defaults(run=run, on_ranks=False)
+    parser.set_defaults(run=run)
     return parser
 
 

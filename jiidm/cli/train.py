@@ -47,7 +47,10 @@ A run that was interrupted goes on when the same command is given again.
     )
     help = "weights of the FID Inception-v3, which then ranks the checkpoints (default: fd_seg, which needs none)"
     parser.add_argument("--inception", type=Path, metavar="FILE", help=help)
-    options.add_dry_run_option(parser, "build the networks, print their size and stop")
+    options.add_dry_run_option(
+        parser,
+        "print the networks' size and stop; with --ranks N also time three steps, and predict an epoch on 1 to 8",
+    )
     _add_segmenter(parser)
 
 
@@ -73,7 +76,6 @@ def _add_shared_options(parser: options.Parser, default_folder: str) -> None:
     parser.add_argument("--run", dest="folder", type=Path, help=help)
     help = "train in N processes of this machine, by Open MPI; for several machines see docs/distributed.md"
     parser.add_argument("--ranks", type=int, metavar="N", help=help)
-    parser.set_defaults(on_ranks=True)
     options.add_device_option(parser)
 
 
@@ -89,11 +91,17 @@ def _train(arguments: argparse.Namespace) -> int | None:
         trained = ["gan_training"]
     else:
         trained = ["diffusion_training", *([] if arguments.autoencoder else ["autoencoder_training"])]
+    if arguments.dry_run and arguments.ranks is not None:
+        options.require_diffusion(config, "train --dry-run --ranks")
     if _starts_ranks(arguments, config, trained):
-        return launch.run_ranks(arguments.ranks, arguments.argv)
+        return launch.run_ranks(arguments.ranks, arguments.words)
     options.start_jittor(arguments.device)
     if arguments.dry_run:
         options.print_footprint(config)
+        if arguments.ranks is not None or ranks.started_by_mpi():
+            from jiidm.train.forecast import forecast
+
+            print(forecast(config))
         return None
     launch.start_watchdog()
     if config.is_gan:
@@ -114,6 +122,7 @@ def _starts_ranks(arguments: argparse.Namespace, config: Config, trained: Sequen
     """Whether this process has to start those that train. Raises InputError for batches that they cannot share."""
     from jiidm.config.rules import batches_fit_ranks
 
+    launch.check_start()
     asked = arguments.ranks
     count = ranks.size() if ranks.started_by_mpi() else asked or 1
     if asked is not None and asked != count or count < 1:
@@ -129,7 +138,7 @@ def _train_segmenter(arguments: argparse.Namespace) -> int | None:
     folder = arguments.folder or Path("runs") / f"{config.name}_segmenter"
     _warn_of_given_data(arguments)
     if _starts_ranks(arguments, config, ["segmenter"]):
-        return launch.run_ranks(arguments.ranks, arguments.argv)
+        return launch.run_ranks(arguments.ranks, arguments.words)
     options.start_jittor(arguments.device)
     launch.start_watchdog()
     from jiidm.train.run import train_segmenter_run

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 MPICC_PATH = "mpicc_path"  # Jittor's environment variable
 _PR_SET_PDEATHSIG = 1
+_STARTED_BY = ("SLURM_STEP_NUM_TASKS",), ("PMI_SIZE", "MPI_LOCALNRANKS")
+"""How many processes srun has started, and MPICH."""
 
 
 def run_ranks(count: int, arguments: Sequence[str]) -> int:
@@ -78,20 +80,26 @@ def require_open_mpi() -> None:
 
 
 def check_start(environment: Mapping[str, str] = os.environ) -> None:
-    """Raises InputError where another launcher has started this process beside others: each would be a rank 0."""
+    """Raises InputError where another launcher has started this process beside others: each would be a rank 0.
+
+    The first of them tells. The others raise SystemExit with the same status.
+    """
     if ranks.SIZE in environment:
         if ranks.size() > 1:
             require_open_mpi()
         return
-    told = "each process would train alone"
-    if _count(environment, "SLURM_STEP_NUM_TASKS") > 1:
-        tasks = environment["SLURM_STEP_NUM_TASKS"]
-        raise InputError(f"srun has started {tasks} tasks without Open MPI, {told}; use mpirun within the job")
-    if _count(environment, "PMI_SIZE") > 1 or _count(environment, "MPI_LOCALNRANKS") > 1:
-        raise InputError(f"the mpirun of MPICH or its kin has started this, and {told}; use that of Open MPI")
+    srun, mpich = (any(_number(environment, name) > 1 for name in names) for names in _STARTED_BY)
+    if not (srun or mpich):
+        return
+    if _number(environment, "SLURM_PROCID") or _number(environment, "PMI_RANK"):
+        raise SystemExit(2)
+    told = "and each process would train alone"
+    if srun:
+        raise InputError(f"srun has started this without PMIx, {told}; use srun --mpi=pmix, or mpirun within the job")
+    raise InputError(f"the mpirun of MPICH or its kin has started this, {told}; use that of Open MPI")
 
 
-def _count(environment: Mapping[str, str], name: str) -> int:
+def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name, "")
     return int(value) if value.isdigit() else 0
 

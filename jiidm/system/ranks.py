@@ -23,6 +23,13 @@ RANK, SIZE = "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"
 _thread = threading.local()  # loading ahead, in a thread of its own, goes on for all ranks while the first is alone
 
 
+def join_srun() -> None:
+    """Give the tasks of `srun --mpi=pmix` the names by which Jittor, as under mpirun, knows Open MPI's ranks."""
+    given = os.environ
+    if "PMIX_RANK" in given and SIZE not in given and int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        given[SIZE], given[RANK] = given["SLURM_STEP_NUM_TASKS"], given["SLURM_PROCID"]
+
+
 def started_by_mpi() -> bool:
     """Whether Open MPI has started this process."""
     return SIZE in os.environ

@@ -100,15 +100,23 @@ def use_device(device: str) -> None:
 
 def _import_jittor() -> Any:
     if "jittor" not in sys.modules:
+        os.register_at_fork(after_in_child=spare_worker)
         forget_moved_tools()
     try:
         import jittor
-
-        jittor.in_mpi = False  # its optimizer would reduce at every micro-batch; ours does so once a step
     except SystemExit:  # with status 0
         told = "Jittor's tools were of another version or compiler, and are compiled again"
         raise InputError(f"{jittor_cache()}: {told}; give the same command once more") from None
     return jittor
+
+
+def spare_worker() -> None:
+    """Keep one of Jittor's compiling workers alive: Jittor ends them by SIGTERM, and itself where one dies otherwise.
+
+    A terminal that closes sends SIGHUP to a process and its children. Slurm and mpirun do so with SIGUSR1.
+    """
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _give_ctrl_c_back_to_python() -> None:

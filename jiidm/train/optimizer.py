@@ -47,7 +47,11 @@ class Optimizer:
 
     def backward(self, loss: jt.Var) -> None:
         """Add the gradients of a scalar to those of the step."""
-        self._adamw.backward(loss)
+        in_mpi, jt.in_mpi = jt.in_mpi, False  # else Jittor reduces here, at every micro-batch
+        try:
+            self._adamw.backward(loss)
+        finally:
+            jt.in_mpi = in_mpi
         jt.sync(self._group["grads"])
 
     def average_over_ranks(self) -> None:

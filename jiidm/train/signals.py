@@ -10,6 +10,7 @@ from typing import Any
 
 from jiidm.errors import Stopped
 from jiidm.system import ranks
+from jiidm.system.runtime import spare_worker
 
 STOPPING = (
     signal.SIGINT,  # Ctrl-C: exit status 130
@@ -51,8 +52,7 @@ class DeferredSignals:
         for number in self._former:
             signal.signal(number, self._note)
             signal.siginterrupt(number, False)  # Jittor takes a lock that a signal interrupts for a fault
-        # Jittor's compiling workers are forked in here, and have to end by SIGTERM at once
-        os.register_at_fork(after_in_child=self._restore)
+        os.register_at_fork(after_in_child=self._leave_to_worker)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -68,6 +68,12 @@ class DeferredSignals:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}
+
+    def _leave_to_worker(self) -> None:
+        """Jittor's compiling workers are forked in here, and have to end by SIGTERM at once."""
+        if self._former:
+            self._restore()
+            spare_worker()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted = number

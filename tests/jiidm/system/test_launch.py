@@ -41,12 +41,22 @@ def test_launchers_whose_processes_would_train_apart_are_refused():
     launch.check_start({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "8"})  # a batch script's own step
     launch.check_start({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "2"})  # mpirun's daemons are a step
     for environment, told in (
-        ({"SLURM_STEP_NUM_TASKS": "4"}, "srun has started 4 tasks"),
-        ({"PMI_SIZE": "4", "PMI_RANK": "2"}, "MPICH"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "srun has started this without PMIx"),
+        ({"PMI_SIZE": "4", "PMI_RANK": "0"}, "MPICH"),
         ({"MPI_LOCALNRANKS": "2"}, "MPICH"),
     ):
         with pytest.raises(InputError, match=told):
             launch.check_start(environment)
+    for environment in ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, {"PMI_SIZE": "4", "PMI_RANK": "2"}):
+        with pytest.raises(SystemExit, match="2"):  # the first tells
+            launch.check_start(environment)
+
+
+def test_tasks_that_srun_starts_with_pmix_are_ranks(monkeypatch):
+    given = {"PMIX_RANK": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
+    monkeypatch.setattr(ranks.os, "environ", given)
+    ranks.join_srun()
+    assert (ranks.rank(), ranks.size()) == (1, 2)
 
 
 def test_every_rank_takes_its_part_of_a_batch(monkeypatch):

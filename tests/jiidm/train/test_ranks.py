@@ -12,7 +12,7 @@ from runs import ctrl_c_at
 from jiidm.config import load as configs
 from jiidm.config.load import load_config
 from jiidm.train import loop
-from jiidm.train.run import train
+from jiidm.train.run import train, train_segmenter_run
 from ldm_jittor import checkpoint
 
 pytestmark = [pytest.mark.slow, needs_open_mpi]
@@ -47,6 +47,14 @@ def test_batch_norm_looks_at_all_ranks(tmp_path):
     finish(start("train", "--config", "smoke_gaugan", "--run", tmp_path / "two", "--device", "cpu", *given, ranks=2))
     agrees(tmp_path / "two" / "gan.jsonl", tmp_path / "one" / "gan.jsonl")
     assert relative_difference(*(tmp_path / name / "model.safetensors" for name in ("one", "two"))) <= ROUNDING
+
+
+def test_the_segmenters_batch_norm_too(smoke, tmp_path):
+    train_segmenter_run(configs.override(smoke, ["segmenter.max_steps=2"]), None, tmp_path / "one")
+    command = ["train", "segmenter", "--config", "smoke", "--run", tmp_path / "two", "--device", "cpu"]
+    finish(start(*command, "--set", "segmenter.max_steps=2", ranks=2))
+    agrees(tmp_path / "two" / "segmenter.jsonl", tmp_path / "one" / "segmenter.jsonl")
+    assert relative_difference(*(tmp_path / name / "segmenter.safetensors" for name in ("one", "two"))) <= ROUNDING
 
 
 def test_killed_then_stopped_then_on_one_rank_then_on_four(finished, smoke, tmp_path, monkeypatch):

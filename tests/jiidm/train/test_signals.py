@@ -23,6 +23,9 @@ with DeferredSignals() as signals:
         time.sleep(20)
         os._exit(0)
     time.sleep(0.2)
+    os.kill(child, signal.SIGUSR1)  # as mpirun does, which means its parent
+    os.kill(child, signal.SIGHUP)
+    time.sleep(0.2)
     os.kill(child, signal.SIGTERM)
     _, status = os.waitpid(child, 0)
     print(os.WTERMSIG(status), signals.asked_of_any())
