@@ -118,7 +118,7 @@ def test_infer_paints_and_a_second_call_does_nothing(model, inputs, tmp_path, ca
     assert load_image(tmp_path / "out" / "m1.jpg").shape == (64, 96, 3)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"m0.jpg", "m1.jpg", "m2.jpg", "_run"}
     run_files = {path.name for path in (tmp_path / "out" / "_run").iterdir()}
-    assert run_files == {"manifest.json", "config.yaml", "contact_sheet.jpg"}
+    assert run_files == {"manifest.json", "config.yaml", "contact_sheet.jpg", "inputs.json"}
     made_by = json.loads((tmp_path / "out" / "_run" / "manifest.json").read_text())["made_by"]
     assert (made_by["method"], made_by["seed"]) == ("gaugan", 0) and "unet" not in made_by
     assert cli.main(command) == 0
