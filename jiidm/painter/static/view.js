@@ -13,7 +13,7 @@ export class View {
     this.cursor = null; // {x, y, size, square}, in pixels of the mask
     this.zoom = 1;
     this.left = this.top = 0; // the mask's place, in pixels of the canvas
-    this.asked = false;
+    this.asked = this.stale = false;
     this.zoomed = () => {};
     new ResizeObserver(() => this.fitCanvas()).observe(canvas.parentElement);
   }
@@ -28,10 +28,16 @@ export class View {
       this.fitCanvas();
       this.fit();
     }
-    const words = new Uint32Array(this.pixels.data.buffer);
-    for (let i = 0; i < words.length; i++) words[i] = this.colors[mask.ids[i]];
-    this.picture.getContext("2d").putImageData(this.pixels, 0, 0);
+    this.stale = true;
     this.draw();
+  }
+
+  // Colours the picture by the mask's ids, once a frame at most.
+  color() {
+    const words = new Uint32Array(this.pixels.data.buffer), {ids} = this.mask;
+    for (let i = 0; i < words.length; i++) words[i] = this.colors[ids[i]];
+    this.picture.getContext("2d").putImageData(this.pixels, 0, 0);
+    this.stale = false;
   }
 
   // Gives the canvas the width of its frame and the mask's proportions.
@@ -117,6 +123,7 @@ export class View {
 
   drawNow() {
     const {context, canvas, picture, scale} = this;
+    if (this.stale) this.color();
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     const area = [this.left, this.top, picture.width * scale, picture.height * scale];
