@@ -18,6 +18,7 @@ from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
 from jiidm.size import Size
+from jiidm.system.threads import follow_load
 from ldm_jittor.denoiser import Denoiser, Settings
 from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
@@ -126,6 +127,7 @@ class Pipeline:
         """
         rounds = self.config.inference.rounds if rounds is None else rounds
         for batch in batches(inputs, self.batch_size, wanted):
+            follow_load()
             masks, references = read_inputs(batch, self.config.data.size)
             names = [input_.name for input_ in batch]
             chosen = [i for i, name in enumerate(names) if wanted is None or name in wanted]
@@ -156,7 +158,12 @@ class Pipeline:
         """
         space, unet, schedule = self.model.space, self.model.unet, self.model.schedule
         settings, latent_size = self.config.inference, self.config.latent_size
-        callback = None if on_step is None else lambda *_: on_step()
+
+        def callback(*_: object) -> None:
+            follow_load()
+            if on_step is not None:
+                on_step()
+
         segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
         x, starts = to_model(references), None
         with jt.no_grad():

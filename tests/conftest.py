@@ -20,9 +20,9 @@ from jiidm.data.synthetic.dataset import landscape, write_dataset
 from jiidm.size import Size
 from jiidm.system import runtime
 
-runtime.prepare("cpu")
 # tiny arrays gain nothing from threads, and OpenMP's threads wait busily: beside another program sixty times as long
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+runtime.prepare("cpu")
 
 # one mask of the smoke model's own size, others larger; with the smoke config's batches of two the last one is partial
 MASK_SIZES = {"m0": Size(48, 64), "m1": Size(64, 96), "m2": Size(48, 64)}

@@ -19,6 +19,7 @@ from jiidm.data.references import own_mask
 from jiidm.evaluate import segmenter
 from jiidm.evaluate.segmenter import Segmenter
 from jiidm.pipeline import Input, Result, batches, noise_of, read_inputs
+from jiidm.system.threads import follow_load
 from ldm_jittor.pixels import to_images, to_model
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class GANPipeline:
         todo = batches(inputs, self.batch_size, wanted)
         self._tell_of_styles([input_ for batch in todo for input_ in batch])
         for batch in todo:
+            follow_load()
             masks, references = read_inputs(batch, self.config.data.size)
             with jt.no_grad():
                 images = self._generate(batch, masks, references, seed)

@@ -18,6 +18,7 @@ from jiidm.errors import InputError
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from jiidm.system.shards import WHOLE, Shard
+from jiidm.system.threads import follow_load
 from ldm_jittor.autoencoder import VQModel
 from ldm_jittor.files import load_npz, save_npz
 from ldm_jittor.pixels import to_model
@@ -61,6 +62,7 @@ def encode_dataset(
             wanted = missing.intersection(pair.stem for pair in batch)
             if not wanted:
                 continue
+            follow_load()
             images = [load_image(pair.image, size) for pair in batch]
             with jt.no_grad():
                 encoded = autoencoder.encode(to_model(images + [image[:, ::-1] for image in images])).numpy()

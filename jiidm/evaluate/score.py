@@ -25,6 +25,7 @@ from jiidm.inference.inputs import Job
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from jiidm.system.shards import Shard
+from jiidm.system.threads import follow_load
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def _run(out: Path, batches: Sequence[Sequence[Job]], evaluators: Evaluators, wi
     found = Findings()
     with StepBar(total=sum(map(len, batches)), desc="scoring", unit="image") as progress:
         for _, batch in load_ahead(lambda step: _load(out, batches[step]), range(len(batches))):
+            follow_load()
             predictions = evaluators.segmenter.predict(batch.images)
             for stem, mask, prediction, similarity in zip(batch.stems, batch.masks, predictions, batch.similarities):
                 accuracy = metrics.pixel_accuracy(prediction, mask)

@@ -25,12 +25,14 @@ from typing import Any
 from jiidm.errors import InputError
 from jiidm.system import newer_cuda, ranks
 from jiidm.system.cache import check_home, forget_moved_tools, jittor_cache
+from jiidm.system.threads import watch_load
 
 logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda")
 # Jittor's environment variables that a user may have set.
 NVCC_PATH, CC_PATH, PYTHON_CONFIG_PATH = "nvcc_path", "cc_path", "python_config_path"
+SPIN_COUNT = "GOMP_SPINCOUNT"
 # What Jittor 1.3.11 links with on CUDA; the "infer" library tells cuDNN 8, which it knows, from cuDNN 9.
 CUDA_LIBRARIES = ("cublas", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops_infer")
 CAPABILITY_ATTRIBUTES = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
@@ -76,6 +78,7 @@ def prepare(device: str = "auto") -> Runtime:
         raise InputError(f"--device cuda: {cuda.reason}")
     check_home()
     os.environ.update(environment(cuda))
+    watch_load()
     return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason)
 
 
@@ -185,6 +188,9 @@ def environment(cuda: Cuda) -> dict[str, str]:
         # Jittor imports PyTorch first where it is installed; nothing here uses both in one process.
         "FIX_TORCH_ERROR": "0",
     }
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # OpenMP's threads wait busily for some tenths of a millisecond, and not for 5, before they sleep
+        defaults[SPIN_COUNT] = "10000"
     config = python_config()
     if config:
         defaults[PYTHON_CONFIG_PATH] = str(config)

@@ -16,6 +16,7 @@ from jiidm.data.prefetch import load_ahead
 from jiidm.errors import InputError
 from jiidm.report.plots import plot_losses
 from jiidm.system import ranks
+from jiidm.system.threads import keep_threads
 from jiidm.train.log import RunLog, SilentLog
 from jiidm.train.signals import DeferredSignals
 from jiidm.train.stage import Stage
@@ -37,6 +38,7 @@ def fit(stage: Stage, folder: Path) -> int:
     All ranks call this with their shares of the batches. They take the same steps, and rank 0 writes. See that their
     states agree whenever one is loaded or saved: InputError.
     """
+    keep_threads()  # a resumed run rounds as the whole one
     path = folder / stage.state_file
     jt.sync_all()  # weights are drawn in the order of the layers, not in that in which somebody reads them
     first_step, skipped_steps, window = ranks.first_then_others(lambda: _resume(stage, path))
