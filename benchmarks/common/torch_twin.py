@@ -22,6 +22,7 @@ MODULES = {
     "encode": "torch_autoencoder",
     "decode": "torch_autoencoder",
     "pipeline": "torch_pipeline",
+    "generator": "torch_generator",
 }
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--profile", default="default", help="pipeline: default or fast")
     parser.add_argument("--timesteps", type=json.loads, help="pipeline: every round's, as JSON")
     parser.add_argument("--count", type=int, default=20, help="pipeline: images")
+    parser.add_argument("--generator", help="generator: one of benchmarks.common.gans.CASES")
     parser.add_argument("out")
     arguments = parser.parse_args()
     task = getattr(importlib.import_module(f"benchmarks.common.{MODULES[arguments.task]}"), arguments.task)

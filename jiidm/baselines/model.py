@@ -18,6 +18,7 @@ from jiidm.config.schema import Config
 from jiidm.errors import InputError
 from jiidm.model.files import ModelFile
 from jiidm.model.gan.sean import Noise
+from jiidm.model.gan.spectral_norm import fold_spectral_norms
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 
@@ -126,4 +127,5 @@ def load_gan(file: ModelFile, config: Config | None = None) -> GANModel:
     network = GAN(config)
     checkpoint.load_into(network, arrays, str(file.path))
     network.eval()
+    fold_spectral_norms(network)
     return GANModel(config, network, None if codes is None else codes.astype(np.float32))

@@ -36,18 +36,30 @@ class SpectralConv2d(nn.Module):
         self.bias = jt.zeros((out_channels,)) if bias else None
         self.weight_u = _unit(jt.randn((out_channels,))).stop_grad()
         self.weight_v = _unit(jt.randn((fan_in,))).stop_grad()
+        self.is_folded = False
 
     def execute(self, x: jt.Var) -> jt.Var:
         return ops.conv2d(x, self.weight(), self.bias, self.stride, self.padding)
 
     def weight(self) -> jt.Var:
         """The normalised weight [O,C,K,K]."""
+        if self.is_folded:
+            return self.weight_orig
         matrix = self.weight_orig.reshape((self.weight_orig.shape[0], -1))
         if self.is_training():
             self.weight_v.update(_unit(jt.matmul(self.weight_u.unsqueeze(0), matrix).squeeze(0)))
             self.weight_u.update(_unit(jt.matmul(matrix, self.weight_v.unsqueeze(1)).squeeze(1)))
         sigma = (jt.matmul(self.weight_u.unsqueeze(0), matrix).squeeze(0) * self.weight_v).sum()
         return self.weight_orig / sigma
+
+
+def fold_spectral_norms(network: nn.Module) -> None:
+    """Divide the weights now, and not in every forward, in a network that is neither trained nor saved any more."""
+    for _, module in network.named_modules():
+        if isinstance(module, SpectralConv2d):
+            module.eval()
+            module.weight_orig.assign(module.weight().detach())
+            module.is_folded = True
 
 
 def _unit(vector: jt.Var) -> jt.Var:

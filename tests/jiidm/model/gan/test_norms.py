@@ -3,11 +3,12 @@
 import jittor as jt
 import numpy as np
 import pytest
+from jittor import nn
 
 from jiidm.baselines import build_generator
 from jiidm.classes import one_hot
 from jiidm.model.gan.norms import BatchNorm, tanh
-from jiidm.model.gan.spectral_norm import SpectralConv2d
+from jiidm.model.gan.spectral_norm import SpectralConv2d, fold_spectral_norms
 from jiidm.seeding import normal
 
 
@@ -83,3 +84,13 @@ def test_style_codes_keep_a_gradient_where_features_are_large():
     codes = generator.style_codes(jt.array(normal((1, 3, 32, 32), "photo")), segmap)
     gradients = jt.grad(codes.sum(), [value for _, value in generator.Zencoder.named_parameters()])
     assert np.abs(codes.numpy()).max() > 0.5 and all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+def test_folded_spectral_norms_change_no_bit_of_the_result():
+    x, network = jt.array(array(2, 3, 6, 5)), nn.Sequential(SpectralConv2d(3, 4, 3, padding=1), SpectralConv2d(4, 2, 1))
+    network.eval()
+    before, weight = network(x).numpy(), network[0].weight_orig.numpy()
+    fold_spectral_norms(network)
+    assert not np.allclose(network[0].weight_orig.numpy(), weight)
+    np.testing.assert_array_equal(network(x).numpy(), before)
+    np.testing.assert_array_equal(network(x).numpy(), before)
