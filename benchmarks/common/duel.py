@@ -117,7 +117,7 @@ def _mean_seconds(work: Work) -> float:
 
 
 def _start(command: list[str]) -> subprocess.Popen:
-    environment = {"OMP_NUM_THREADS": str(os.cpu_count()), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **os.environ}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=PROJECT)
 
