@@ -72,7 +72,8 @@ def watch_load() -> None:
 def follow_load() -> None:
     """Choose the number of threads for what comes next. Call this between steps, as often as you like.
 
-    An image is the same to the bit with any number: see `ldm_jittor/kernels/conv2d.h`.
+    The number does not change a convolution's bits: see `ldm_jittor/kernels/conv2d.h`. It may change those of
+    attention over many tokens where there are 8 CPUs or more.
     """
     if _count is not None:
         _count.follow(time.monotonic())
