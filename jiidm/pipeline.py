@@ -19,7 +19,7 @@ from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
 from jiidm.size import Size
 from jiidm.system.threads import follow_load
-from ldm_jittor.denoiser import Denoiser, Settings
+from ldm_jittor.denoiser import Denoiser
 from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
 
@@ -186,8 +186,14 @@ class Pipeline:
                     z = eps
                 if number == 0 and with_starts:
                     starts = to_images(space.decode(z))
+                rounds_own = denoiser.with_settings(
+                    guidance_scale=round_.guidance_scale,
+                    guidance_rescale=round_.guidance_rescale,
+                    clip_x0=round_.clip_x0,
+                    dynamic_thresholding_ratio=round_.dynamic_thresholding_ratio,
+                )
                 z = SAMPLERS[round_.sampler](
-                    denoiser.with_settings(**{name: getattr(round_, name) for name in Settings._fields}),
+                    rounds_own,
                     z,
                     timesteps,
                     noise=functools.partial(noise, z.shape, number),

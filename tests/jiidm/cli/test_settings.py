@@ -64,10 +64,10 @@ def with_another_value(config, key):
     candidates = {
         bool: [not value],
         int: [value + n for n in (1, -1, 32)] + [2 * value, value // 2] if type(value) is int else [],
-        float: [value / 2, value * 2] if type(value) is float else [],
+        float: [value / 2, value * 2, 0.5] if type(value) is float else [],
         str: words,
         list: [[2 * n for n in value], value[:1]] if isinstance(value, list) else [],
-        type(None): [75, [9, 9]],
+        type(None): [75, [9, 9], 0.5],
     }[type(value)]
     for candidate in candidates:
         try:
@@ -85,6 +85,8 @@ def with_an_effect(key):
     small = configs.load_config("smoke"), configs.load_config("smoke_gaugan", ["data.size=[128,128]"])
     if key == "method":  # the GANs are alternatives of the same size
         return small[1]
+    if key.endswith(".dynamic_thresholding_ratio"):  # it goes with a bound
+        return configs.override(small[0], [key.replace("dynamic_thresholding_ratio", "clip_x0") + "=2"])
     others = [configs.override(small[0], ["schedule.kind=paper"])]
     others += [configs.override(small[1], [f"method={method}"]) for method in ("clade", "sean", "scgan")]
     return next(config for config in (*small, *others) if without_effect(config, key) is None)
