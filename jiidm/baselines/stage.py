@@ -156,7 +156,7 @@ class GANStage(Stage):
         return super().checkpoint_due(step) or self._distance_due(step)
 
     def begin(self, step: int) -> None:
-        if self.distances is not None:
+        if self.distances is not None and ranks.is_first():
             self.distances.resume(step)
 
     def evaluated(self, step: int, logged: Container[str]) -> bool:
