@@ -1,7 +1,7 @@
 # Shortcuts for people who work on the kit. Each is one command that also works alone.
 PYTHON := .venv/bin/python
 
-.PHONY: setup test test-all lint bench ranks table1
+.PHONY: setup test test-all lint bench ranks table1 trust
 
 setup: ## the environment with what the tests need, and PyTorch in one of its own
 	bash setup_env.sh --dev
@@ -17,6 +17,14 @@ lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+
+trust: ## what docs/reliability.md promises, in its long form: hours; a stopped one goes on
+	$(PYTHON) -m benchmarks.trust.kills
+	$(PYTHON) -m benchmarks.trust.writes
+	$(PYTHON) -m benchmarks.trust.hostile
+	$(PYTHON) -m benchmarks.trust.shared
+	$(PYTHON) -m benchmarks.trust.disk
+	$(PYTHON) -m benchmarks.trust.memory
 
 bench: ## the demo model against PyTorch: a guided step, a training step, the whole pipeline
 	$(PYTHON) -m benchmarks.speed.step --size demo

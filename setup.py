@@ -44,6 +44,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            "hypothesis>=6.100",
             *("axe-playwright-python>=0.1.4", "playwright>=1.44"),  # the painter's tests in a browser
             *("mypy==2.4.*", "pytest>=8", "ruff==0.17.*", "scipy>=1.9", "setuptools>=64", "wheel"),
         ],
