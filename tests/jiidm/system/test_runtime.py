@@ -14,7 +14,7 @@ import pytest
 from processes import run_python
 
 from jiidm.errors import InputError
-from jiidm.system import runtime
+from jiidm.system import ranks, runtime
 
 
 @pytest.fixture(autouse=True)
@@ -279,3 +279,13 @@ def test_jittors_idle_compilers_are_ended(monkeypatch):
 def test_what_is_compiled_for_the_cpu_and_for_cuda_lies_apart():
     names = [runtime.environment(runtime.Cuda(nvcc, ""))["cache_name"] for nvcc in ("", "/cuda/bin/nvcc")]
     assert len(set(names)) == 2
+
+
+def test_mpi_is_on_under_mpirun_only(monkeypatch):
+    """Elsewhere Jittor would compile it, and with CUDA download NCCL for it."""
+    for started, expected in ((False, "0"), (True, "1")):
+        if started:
+            monkeypatch.setenv(ranks.SIZE, "2")
+        for inherited in ("0", "1"):
+            monkeypatch.setenv("use_mpi", inherited)
+            assert runtime.environment(runtime.Cuda("", ""))["use_mpi"] == expected
