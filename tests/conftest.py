@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder in MARKED_FOLDERS:
             item.add_marker(folder)
+
+
+def pytest_runtest_setup() -> None:
+    """Where a test has imported Jittor by itself, the tests after it may still end processes of theirs by a signal."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

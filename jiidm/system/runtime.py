@@ -88,7 +88,7 @@ def use_device(device: str) -> None:
     Raises InputError where Jittor was imported without CUDA, or asks for another start.
     """
     jt = _import_jittor()
-    _give_ctrl_c_back_to_python()
+    _give_signals_back_to_python()
     _end_idle_compilers()
     _flush_subnormals()
 
@@ -122,12 +122,18 @@ def spare_worker() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _give_ctrl_c_back_to_python() -> None:
-    """Jittor's own handler, installed on import, ends the process at once: nothing is saved or cleaned up."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, handler)
-        signal.siginterrupt(signal.SIGINT, False)  # cut short, Jittor's wait for its cache's lock would be a failure
+def _give_signals_back_to_python() -> None:
+    """Jittor's own handlers, installed on import, end the process at once: nothing is saved or cleaned up.
+
+    One does so at Ctrl-C, the other where a signal has ended a child, whoever's it was.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGCHLD):
+        handler = signal.getsignal(number)
+        if handler is not None:
+            signal.signal(number, handler)
+            signal.siginterrupt(number, False)  # cut short, Jittor's wait for its cache's lock would be a failure
 
 
 def _end_idle_compilers() -> None:

@@ -289,3 +289,12 @@ def test_mpi_is_on_under_mpirun_only(monkeypatch):
         for inherited in ("0", "1"):
             monkeypatch.setenv("use_mpi", inherited)
             assert runtime.environment(runtime.Cuda("", ""))["use_mpi"] == expected
+
+
+def test_a_child_that_a_signal_ends_does_not_end_its_parent():
+    script = (
+        "import subprocess; from jiidm.system import runtime; runtime.use_device(runtime.prepare('cpu').device)\n"
+        "child = subprocess.Popen(['sleep', '60']); child.kill(); print(child.wait())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1:] == ["-9"], done.stderr
