@@ -47,11 +47,12 @@ def told(capsys) -> str:
 
 
 def test_infer_keeps_the_images_that_it_has_made(inputs, smoke_model, tmp_path, disk_of, capsys):
-    disk_of(5)  # manifest, config, a start and its image, a start
+    disk_of(8)  # manifest, config, inputs; a start, a round and their image; a start, a round
     assert cli.main(inputs.command(tmp_path / "out", smoke_model)) == 2
     assert str(tmp_path / "out" / "m1.jpg") in told(capsys)
     names = {path.name for path in files_of(tmp_path / "out")}
-    assert names == {"manifest.json", "config.yaml", "m0.jpg", "m1.jpg"}  # the latter in _run/starts
+    made = {"m0.jpg", "m1.jpg", "m0.1.jpg", "m1.1.jpg"}  # the latter three in _run
+    assert names == {"manifest.json", "config.yaml", "inputs.json", *made}
     assert not (tmp_path / "out" / "m1.jpg").exists()
     assert load_image(tmp_path / "out" / "m0.jpg").shape == (48, 64, 3)
 
