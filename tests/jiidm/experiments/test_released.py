@@ -72,9 +72,10 @@ def test_recolored_images_go_through_another_jpeg():
 
 
 def test_training_is_given_them_for_its_validation(tmp_path, monkeypatch):
-    from jiidm.train import run
+    from jiidm.train import report, run
 
     given = []
+    monkeypatch.setattr(report, "write_report", lambda folder: None)
     monkeypatch.setattr(run, "train", lambda *args, **named: given.extend([*args, *named.values()]) or tmp_path)
     command = ["train", "--config", "iidm_released", "--run", str(tmp_path / "run"), "--device", "cpu"]
     assert cli.main(command) == 0
