@@ -17,6 +17,7 @@ def painter_process(smoke_model, landscapes, tmp_path_factory) -> Iterator[subpr
     """`jiidm paint`, with masks and photos of one's own. Ctrl-C ends it with status 0."""
     command = [sys.executable, "-m", "jiidm", "paint", "--checkpoint", smoke_model, "--no-browser", "--device", "cpu"]
     command += ["--masks", landscapes / "labels", "--data", landscapes]
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored
     process = subprocess.Popen(
         list(map(str, command)),
         cwd=tmp_path_factory.mktemp("painter"),
@@ -24,6 +25,7 @@ def painter_process(smoke_model, landscapes, tmp_path_factory) -> Iterator[subpr
         stdout=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, former)
     yield process
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
