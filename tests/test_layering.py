@@ -37,7 +37,7 @@ LOADS_JITTOR = {
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score", "further")),
     *(f"jiidm.evaluate.{name}" for name in ("clip", "laion", "label", "lpips")),
     *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
-    *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter", "report", "forecast")),
+    *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter", "report", "forecast", "ranked_stage")),
     *(f"jiidm.experiments.{name}" for name in ("ablation", "released", "sweep", "trials", "orderings", "impartial")),
     "jiidm.experiments.leaderboard",
     *(f"jiidm.experiments.{name}" for name in ("table1", "table1_report", "speed")),

@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parents[2]
 Figures = dict[str, float]
+PER_PROCESS = ("run.lock",)
+"""Files that name the process."""
 
 
 class Broken(Exception):

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.trust.common import (
+    PER_PROCESS,
     Broken,
     Figures,
     Record,
@@ -27,7 +28,6 @@ from benchmarks.trust.common import (
     run_well,
 )
 from benchmarks.trust.faults import changes, run_with_fault
-from benchmarks.trust.kills import PER_PROCESS
 
 LONG, SHORT = 6, 1
 """Places in a command's work, spread evenly."""

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.trust.common import (
+    PER_PROCESS,
     Broken,
     Figures,
     Record,
@@ -42,8 +43,6 @@ STAGES = {
     "gan": ("train", "smoke_gaugan", ["gan_training.max_steps=8", "data.size=[64,32]"]),
 }
 """The command, the config and its changes, such that a state is saved every few steps."""
-PER_PROCESS = ("run.lock",)
-"""Files that name the process."""
 
 
 def training(scene: Scene, stage: str) -> Callable[[Path], list[str]]:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.trust.common import (
+    PER_PROCESS,
     Broken,
     Figures,
     Record,
@@ -29,7 +30,6 @@ from benchmarks.trust.common import (
     run_well,
 )
 from benchmarks.trust.faults import changes, run_with_fault
-from benchmarks.trust.kills import PER_PROCESS
 
 SHORT = 2
 """Changes that the short form looks at."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,8 @@ from jiidm.seeding import generator, normal
 from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer
-from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.ranked_stage import RankedStage
+from jiidm.train.stage import Losses, micro_batches, sample_index
 from jiidm.train.validation import Validation
 from ldm_jittor.ema import EMA
 from ldm_jittor.pixels import to_model
@@ -51,7 +52,7 @@ class Batch(NamedTuple):
     """CLADE's maps [B,2,H,W], where the config has them."""
 
 
-class GANStage(Stage):
+class GANStage(RankedStage):
     """Reconstruct photos from their masks and their own style.
 
     As published the discriminator's turn sees new fakes, with new noise, of the generator that has just been updated.
@@ -152,19 +153,6 @@ class GANStage(Stage):
     def _draw(self, numbers: range, shape: tuple[int, ...], *key: int | str) -> np.ndarray:
         return np.stack([normal(shape, self.config.seed, "gan", number, *key) for number in numbers])
 
-    def checkpoint_due(self, step: int) -> bool:
-        return super().checkpoint_due(step) or self._distance_due(step)
-
-    def begin(self, step: int) -> None:
-        if self.distances is not None and ranks.is_first():
-            self.distances.resume(step)
-
-    def evaluated(self, step: int, logged: Container[str]) -> bool:
-        distances = self.distances
-        if distances and distances.is_due(step) and (distances.score not in logged or distances.taken(step) is None):
-            return False
-        return samples_path(self.folder, step).exists() or not self.due(step, self.checkpoint_every)
-
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Show sample images. Where a distance is due, keep the model."""
         if self.checkpoint_due(step):
@@ -181,9 +169,6 @@ class GANStage(Stage):
             return {}
         with self.final() as model:
             return {self.distances.score: self.distances.take(GANPipeline(model), step, stop_if_asked)}
-
-    def _distance_due(self, step: int) -> bool:
-        return self.distances is not None and self.distances.is_due(step)
 
     @contextlib.contextmanager
     def final(self) -> Iterator[GANModel]:

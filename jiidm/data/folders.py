@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from jiidm.errors import InputError
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "@eadir", "__macosx"}
 """Files that Windows, macOS and network drives leave in folders, apart from those that begin with a dot."""
@@ -15,6 +17,17 @@ _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.
 def list_folder(folder: Path) -> list[Path]:
     """The content of a folder, sorted by name, without hidden files and those of the system. Raises OSError."""
     return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _SYSTEM_FILES)
+
+
+def list_files(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
+    """Those of `list_folder` whose suffix is one of `suffixes`, in lower case or not.
+
+    Raises InputError for a folder that cannot be listed; `what` it was to hold is told.
+    """
+    try:
+        return [path for path in list_folder(folder) if path.suffix.lower() in suffixes]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot list {what} ({error.strerror})") from error
 
 
 def same_text(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from jiidm.data.folders import list_folder, name_faults, same_name, same_text
+from jiidm.data.folders import list_files, list_folder, name_faults, same_name, same_text
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path, read_json
 
@@ -36,10 +36,7 @@ def find_masks(folder: str | os.PathLike) -> list[Path]:
     Raises InputError if there is none, for a name that is not UTF-8 and for two that are the same.
     """
     folder = Path(folder)
-    try:
-        masks = [path for path in list_folder(folder) if path.suffix.lower() == ".png"]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot list the mask folder ({error.strerror})") from error
+    masks = list_files(folder, (".png",), "the mask folder")
     if not masks:
         raise InputError(f"{folder}: no *.png masks in this folder")
     for path, fault in name_faults(masks):

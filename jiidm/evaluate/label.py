@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from jiidm.classes import NUM_CLASSES, colorize
-from jiidm.data.folders import list_folder, name_faults
+from jiidm.data.folders import list_files, list_folder, name_faults
 from jiidm.data.identity import claim, sha256
 from jiidm.data.images import load_image, load_mask, open_image, save_jpeg
 from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Survey, make_data_folders
@@ -54,10 +54,7 @@ class Labelled(NamedTuple):
 def find_own_photos(folder: str | os.PathLike) -> list[Path]:
     """The photos of a folder, sorted. Raises InputError for none, and where two would have the same mask."""
     folder = Path(folder)
-    try:
-        photos = [path for path in list_folder(folder) if path.suffix.lower() in _SUFFIXES]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot list the photos ({error.strerror})") from error
+    photos = list_files(folder, _SUFFIXES, "the photos")
     if not photos:
         raise InputError(f"{folder}: no photos ({', '.join(_SUFFIXES)})")
     for path, fault in name_faults(photos):

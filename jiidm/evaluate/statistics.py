@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from jiidm.data.folders import list_folder
+from jiidm.data.folders import list_files
 from jiidm.data.identity import hash_files
 from jiidm.data.images import load_image, read_size
 from jiidm.data.pairs import IMAGE_FOLDER
@@ -48,10 +48,7 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if (folder / IMAGE_FOLDER).is_dir():
         folder = folder / IMAGE_FOLDER
-    try:
-        photos = [path for path in list_folder(folder) if path.suffix.lower() in _SUFFIXES]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot list the real photos ({error.strerror})") from error
+    photos = list_files(folder, _SUFFIXES, "the real photos")
     if strange := [photo for photo in photos if not photo.is_file()]:
         raise InputError(f"{strange[0]}: not a file")
     if len(photos) < 2:

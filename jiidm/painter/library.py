@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jiidm.classes import colorize
-from jiidm.data.folders import list_folder
+from jiidm.data.folders import list_files
 from jiidm.data.images import (
     encode_jpeg,
     has_foreign_palette,
@@ -59,10 +59,7 @@ THUMBNAIL_WIDTH = 144
 def find_photos(data: Path) -> list[Path]:
     """The photos of a data folder, imgs/*.jpg. Raises InputError where there are none."""
     folder = data / IMAGE_FOLDER
-    try:
-        photos = [path for path in list_folder(folder) if path.suffix.lower() in (".jpg", ".jpeg")]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot list the photos ({error.strerror})") from error
+    photos = list_files(folder, (".jpg", ".jpeg"), "the photos")
     if not photos:
         raise InputError(f"{folder}: no *.jpg photos in this folder")
     return photos

@@ -18,10 +18,10 @@ from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.pipeline import Pipeline
 from jiidm.seeding import generator, normal
-from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer, learning_rate_at
-from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.ranked_stage import RankedStage
+from jiidm.train.stage import Losses, micro_batches, sample_index
 from jiidm.train.validation import Validation
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
@@ -43,7 +43,7 @@ class Example(NamedTuple):
     """One-hot [classes,h,w], all zeros where the mask was dropped."""
 
 
-class DiffusionStage(Stage):
+class DiffusionStage(RankedStage):
     """The U-Net learns the noise in latents, given the mask.
 
     Every checkpoint_every steps, and where `distances` are due, the averaged weights are kept as a model of their own,
@@ -102,20 +102,10 @@ class DiffusionStage(Stage):
         output = self.network(z, jt.array(timesteps.astype(np.float32)), jt.array(segmap))
         return diffusion_loss(output, z0, z, eps, timesteps, schedule)
 
-    def checkpoint_due(self, step: int) -> bool:
-        return super().checkpoint_due(step) or self._distance_due(step)
-
-    def begin(self, step: int) -> None:
-        if self.distances is not None and ranks.is_first():
-            self.distances.resume(step)
-
     def evaluated(self, step: int, logged: Container[str]) -> bool:
-        distances = self.distances
         if self._validation_due(step) and "val_loss" not in logged:
             return False
-        if distances and distances.is_due(step) and (distances.score not in logged or distances.taken(step) is None):
-            return False
-        return samples_path(self.folder, step).exists() or not self.due(step, self.checkpoint_every)
+        return super().evaluated(step, logged)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
         """Keep the averaged weights. Then take their validation loss, and show sample images."""
@@ -140,9 +130,6 @@ class DiffusionStage(Stage):
 
     def _validation_due(self, step: int) -> bool:
         return self.due(step, self.config.diffusion_training.validate_every)
-
-    def _distance_due(self, step: int) -> bool:
-        return self.distances is not None and self.distances.is_due(step)
 
     def _keep(self, step: int) -> None:
         """Write the averages as a whole model that inference can use."""

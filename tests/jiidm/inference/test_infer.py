@@ -112,8 +112,8 @@ def test_images_of_full_size_are_held_one_at_a_time(smoke_model, tmp_path):
         shutil.copy(tmp_path / "labels" / "m0.png", tmp_path / "labels" / f"m{number}.png")
     (tmp_path / "refs.json").write_text(json.dumps({f"m{number}.png": "photo.jpg" for number in range(4)}))
     # not ru_maxrss, which counts what the test's own process had when it started this one
-    code = "import re, sys; from jiidm.cli.main import main; assert main(sys.argv[1:]) == 0; "
-    code += "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
+    code = "import sys; from benchmarks.common.duel import memory; from jiidm.cli.main import main; "
+    code += "assert main(sys.argv[1:]) == 0; print(1024 * memory('self', 'VmHWM'))"
     given = ["infer", tmp_path / "labels", tmp_path / "refs.json", tmp_path / "out", "--checkpoint", smoke_model]
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, given), "--device", "cpu"],
