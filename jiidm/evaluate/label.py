@@ -93,7 +93,8 @@ def _label_batch(photos: Sequence[Path], out: Path, segmenter: Segmenter, size: 
     for photo in photos:
         try:
             hashes[photo] = sha256(photo)
-            if _stored(_mask_path(out, photo)).get(_PHOTO) != hashes[photo]:
+            stored = _stored(_mask_path(out, photo)).get(_PHOTO) == hashes[photo]
+            if not stored or not _image_path(out, photo).exists():
                 images[photo] = load_image(photo, size)
         except InputError as error:
             faults[photo] = str(error)
@@ -101,12 +102,16 @@ def _label_batch(photos: Sequence[Path], out: Path, segmenter: Segmenter, size: 
         return
     masks, confidences = segmenter.label(np.stack(list(images.values())))
     for (photo, image), mask, sure in zip(images.items(), masks, confidences):
-        save_jpeg(out / IMAGE_FOLDER / f"{photo.stem}.jpg", image)
+        save_jpeg(_image_path(out, photo), image)
         text = PngInfo()
         text.add_text(_PHOTO, hashes[photo])
         text.add_text(_CONFIDENCE, f"{sure:.4f}")
         with atomic_path(_mask_path(out, photo)) as temporary:
             Image.fromarray(mask).save(temporary, format="PNG", pnginfo=text)
+
+
+def _image_path(out: Path, photo: Path) -> Path:
+    return out / IMAGE_FOLDER / f"{photo.stem}.jpg"
 
 
 def _mask_path(out: Path, photo: Path) -> Path:

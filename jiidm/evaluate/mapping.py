@@ -50,12 +50,12 @@ def read_mapping(path: str | os.PathLike, num_classes: int) -> ClassMapping:
     """A mapping file for a network of `num_classes`: JSON such as {"mountain": [16], "tree": [4, 72], "sky": 2}.
 
     Keys are the challenge's classes, values the network's class numbers, counted from 0. Numbers that stand nowhere
-    become "other". Raises InputError for an unreadable file, another name, and a number that is none of the network's
-    or that stands twice.
+    become "other". Raises InputError for an unreadable file, another name, a number that is none of the network's, and
+    for a name or number that stands twice.
     """
     path = Path(path)
     try:
-        content = parse_json(read_text(path))
+        content = parse_json(read_text(path), _without_repetition)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a class mapping ({error})") from None
     if not isinstance(content, dict) or not content:
@@ -73,3 +73,12 @@ def read_mapping(path: str | os.PathLike, num_classes: int) -> ClassMapping:
                 raise InputError(f"{path}: {number} stands under {owner[number]} and under {name}")
             owner[number] = name
     return ClassMapping(numbers, num_classes, path.name)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of JSON. Raises ValueError for a key that stands twice, of which `json` would keep the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} stands twice")
+    return content

@@ -34,6 +34,7 @@ def test_a_file_maps_what_it_names_and_the_rest_is_other(tmp_path):
         ("[1, 2]", "not a class mapping"),
         ("{}", "not a class mapping"),
         ('{"trees": [4]}', "'trees'"),
+        ('{"tree": [4], "sky": [2], "tree": [1]}', "tree stands twice"),
         ('{"tree": [6]}', "tree: 6 is no class number of 0 to 5"),
         ('{"tree": [-1]}', "tree: -1"),
         ('{"tree": [true]}', "tree: True"),
