@@ -83,7 +83,7 @@ class _Sampled:
         card, found = examined.card, examined.found
         order = np.argsort(list(found.images))
         confusions = np.array(found.confusions)[order]
-        self.total = confusions.sum(axis=0)
+        self.count, self.total = len(order), confusions.sum(axis=0)
         chosen = bootstrap.resamples(len(order))
         columns = {
             key: np.array([image[key] for image in card["images"].values()])
@@ -112,7 +112,9 @@ class _Sampled:
             rows = zip(*(self.draws[key][: len(chosen)] for key in ("M", "A", "FID", "S")))
             self.draws["T"] = np.array([total_score(*row) for row in rows])
 
-    def interval(self, name: str, value: float) -> Interval:
+    def interval(self, name: str, value: float) -> Interval | None:
+        if self.count < 2:  # one image does not tell how far another would be from it
+            return None
         return bootstrap.interval(value, self.draws[name], least=0.0 if name in ("FID", "fd_seg") else -np.inf)
 
 

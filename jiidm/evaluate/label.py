@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,12 +21,14 @@ from jiidm.data.identity import claim, sha256
 from jiidm.data.images import load_image, load_mask, open_image, save_jpeg
 from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Survey, make_data_folders
 from jiidm.errors import InputError
-from jiidm.evaluate.segmenter import Segmenter
 from jiidm.report.sheets import contact_sheet
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from jiidm.system.shards import WHOLE, Shard
 from ldm_jittor.files import atomic_path
+
+if TYPE_CHECKING:
+    from jiidm.evaluate.segmenter import Segmenter  # it loads Jittor, before whose device is chosen
 
 RECORD = "label.json"
 UNSURE = 0.5

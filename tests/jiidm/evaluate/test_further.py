@@ -68,6 +68,13 @@ def test_without_photos_nothing_needs_them(tmp_path, jobs):
     assert "nearest" not in found.card
 
 
+def test_one_image_gives_no_interval(tmp_path, jobs):
+    found = examine(tmp_path / "out", jobs[:1], plain(), None)
+    measured = add_further(found, tmp_path / "out")
+    assert measured.keys() == {"M", "S", "mIoU", "mAcc"} and found.card["intervals"] == {}
+    assert all(each.interval is None for each in measured.values())
+
+
 def test_every_score_has_an_interval_that_holds_it(examined):
     card, measured = examined[0].card, examined[1]
     assert card["intervals"].keys() == measured.keys() and "T" in measured
