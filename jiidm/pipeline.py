@@ -14,12 +14,13 @@ from jiidm.classes import one_hot
 from jiidm.color import color_transfer
 from jiidm.config.schema import Round
 from jiidm.data.images import load_image, load_mask, resize_image, resize_mask
+from jiidm.model.build import build_settings, count_passes
 from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
 from jiidm.seeding import normal
 from jiidm.size import Size
 from jiidm.system.threads import follow_load
-from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.denoiser import Denoiser, Settings
 from ldm_jittor.pixels import to_images, to_model
 from ldm_jittor.samplers import SAMPLERS
 
@@ -93,15 +94,16 @@ class Pipeline:
         """How many inputs go through the networks together."""
         return fitting_batch(self.config, self.model.unet)
 
-    def num_steps(
+    def num_passes(
         self,
         inputs: Sequence[Input],
         rounds: Sequence[Round] | None = None,
         wanted: Container[str] | None = None,
     ) -> int:
-        """How often `stream` will call `on_step` for the same arguments."""
+        """Network passes of all batches: the sum of what `stream` will call `on_step` with for the same arguments."""
         rounds = self.config.inference.rounds if rounds is None else rounds
-        return len(batches(inputs, self.batch_size, wanted)) * sum(round_.num_steps for round_ in rounds)
+        of_a_batch = sum(count_passes(round_, self.model.schedule) for round_ in rounds)
+        return len(batches(inputs, self.batch_size, wanted)) * of_a_batch
 
     def stream(
         self,
@@ -114,7 +116,7 @@ class Pipeline:
         show_rounds: bool = False,
         from_noise: bool = False,
         hooks: Hooks = PLAIN,
-        on_step: Callable[[], None] | None = None,
+        on_step: Callable[[int], object] | None = None,
     ) -> Iterator[Result]:
         """The results of `inputs`, in order; with `wanted` only those named there.
 
@@ -122,7 +124,7 @@ class Pipeline:
         rounds: take the place of the config's. show_starts: names whose result has its `start`. show_rounds: every
         result has its `rounds`. from_noise: the first round starts from noise alone, as the plain diffusion model that
         the paper compares with; references then decide colour transfers only. on_step is called after every denoising
-        step of a batch.
+        step of a batch, with the number of network passes that it took.
         Raises InputError for a file that is no mask or photo.
         """
         rounds = self.config.inference.rounds if rounds is None else rounds
@@ -150,20 +152,21 @@ class Pipeline:
         made: list[list[RoundImages]] | None,
         from_noise: bool,
         hooks: Hooks,
-        on_step: Callable[[], None] | None,
+        on_step: Callable[[int], object] | None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Algorithm 2 on one batch; images and, if asked for, decoded starts, uint8 RGB [B,H,W,3].
 
         made: gets each round's images, a list of the batch.
         """
         space, unet, schedule = self.model.space, self.model.unet, self.model.schedule
-        settings, latent_size = self.config.inference, self.config.latent_size
+        latent_size = self.config.latent_size
 
-        def callback(*_: object) -> None:
+        def callback(settings: Settings, _: int, timestep: int, __: jt.Var) -> None:
             follow_load()
             if on_step is not None:
-                on_step()
+                on_step(settings.branches(timestep))
 
+        color_space = self.config.inference.color_space
         segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
         x, starts = to_model(references), None
         with jt.no_grad():
@@ -176,7 +179,7 @@ class Pipeline:
                 if round_.color_transfer:
                     before = to_images(x)
                     pairs = zip(before, references)
-                    after = hooks.recolored([color_transfer(*pair, settings.color_space) for pair in pairs])
+                    after = hooks.recolored([color_transfer(*pair, color_space) for pair in pairs])
                     x, transfers = to_model(after), list(zip(before, after))
                 z0 = space.encode(x)
                 eps = noise(z0.shape, number, "start")
@@ -186,18 +189,13 @@ class Pipeline:
                     z = eps
                 if number == 0 and with_starts:
                     starts = to_images(space.decode(z))
-                rounds_own = denoiser.with_settings(
-                    guidance_scale=round_.guidance_scale,
-                    guidance_rescale=round_.guidance_rescale,
-                    clip_x0=round_.clip_x0,
-                    dynamic_thresholding_ratio=round_.dynamic_thresholding_ratio,
-                )
+                settings = build_settings(round_)
                 z = SAMPLERS[round_.sampler](
-                    rounds_own,
+                    denoiser.with_settings(**settings._asdict()),
                     z,
                     timesteps,
                     noise=functools.partial(noise, z.shape, number),
-                    callback=callback,
+                    callback=functools.partial(callback, settings),
                 )
                 x = space.decode(z)
                 x.sync()

@@ -43,6 +43,16 @@ class Settings(NamedTuple):
     """
     dynamic_thresholding_ratio: float | None = None
     """How `threshold` finds the bound of each sample; None clips all of them at clip_x0."""
+    guidance_interval: tuple[int, int] | None = None
+    """First and last 0-based training timestep that is guided (Kynkaanniemi et al. 2024, arXiv:2404.07724).
+
+    At the others the null branch is skipped, as at guidance_scale 1. None guides all.
+    """
+
+    def branches(self, timestep: int) -> int:
+        """How many passes of the network a prediction takes: 2 where it is guided, masked and null, else 1."""
+        low, high = self.guidance_interval or (timestep, timestep)
+        return 2 if self.guidance_scale != 1.0 and low <= timestep <= high else 1
 
 
 def rescale_guided(guided: jt.Var, masked: jt.Var, rescale: float) -> jt.Var:
@@ -110,10 +120,6 @@ class Denoiser:
         other.settings = self.settings._replace(**changes)
         return other
 
-    @property
-    def _guided(self) -> bool:
-        return self.settings.guidance_scale != 1.0
-
     def __call__(self, z: jt.Var, timestep: int) -> Prediction:
         """z [B,C,H,W] at a 0-based training timestep."""
         channels = z.shape[1]
@@ -133,9 +139,9 @@ class Denoiser:
     def _guide(self, z: jt.Var, timestep: int) -> jt.Var:
         """Network output [B,out_channels,H,W]; the learned variance is the masked branch's own."""
         batch, channels = z.shape[:2]
-        copies = 2 if self._guided else 1
-        output = self.unet(jt.concat([z] * copies), jt.array([float(timestep)]), modulations=self.modulations)
-        if not self._guided:
+        branches = self.settings.branches(timestep)
+        output = self.unet(jt.concat([z] * branches), jt.array([float(timestep)]), modulations=self.modulations)
+        if branches == 1:
             return output
         masked, null = output[:batch], output[batch:]
         eps = null[:, :channels] + self.settings.guidance_scale * (masked[:, :channels] - null[:, :channels])

@@ -64,6 +64,10 @@ class Pipeline:
         masks = torch.cat([segmap, torch.zeros_like(segmap)])
 
         def predict(z: torch.Tensor, timestep: int) -> torch.Tensor:
+            low, high = spec.guidance_interval or (timestep, timestep)
+            if not low <= timestep <= high:
+                repeated = torch.full((len(z),), timestep, device=self.device)
+                return self.unet(z, repeated, segmap)[:, : z.shape[1]]
             repeated = torch.full((2 * len(z),), timestep, device=self.device)
             masked, null = self.unet(torch.cat([z, z]), repeated, masks)[:, : z.shape[1]].chunk(2)
             return null + spec.guidance_scale * (masked - null)

@@ -86,10 +86,11 @@ def main() -> None:
     from jiidm.experiments import ablation, held_out
     from jiidm.experiments import trials as experiment
     from jiidm.inference.folder import OutputFolder
+    from jiidm.model.build import build_settings
     from jiidm.model.files import SHIPPED, ModelFile
     from jiidm.report.tables import table
     from jiidm.seeding import normal
-    from ldm_jittor.denoiser import Denoiser, Settings
+    from ldm_jittor.denoiser import Denoiser
     from ldm_jittor.pixels import to_images, to_model
     from ldm_jittor.samplers import SAMPLERS
 
@@ -116,8 +117,7 @@ def main() -> None:
         eps = jt.array(normal(mean.shape, seed, name, 0, "start")[None])
         timesteps = model.schedule.timesteps(first.start_timestep, first.num_steps, first.spacing)
         z = model.schedule.add_noise(jt.array(z0[None].astype(np.float32)), eps, timesteps[0])
-        settings = {field: getattr(first, field) for field in Settings._fields}
-        denoiser = Denoiser(model.unet, model.schedule, segmap, config.latent_size, **settings)
+        denoiser = Denoiser(model.unet, model.schedule, segmap, config.latent_size, **build_settings(first)._asdict())
         return to_images(model.space.decode(SAMPLERS[first.sampler](denoiser, z, timesteps)))[0]
 
     with jt.no_grad():

@@ -46,7 +46,7 @@ def paint(model, config, count: int, title: str) -> tuple[np.ndarray, float]:
 
     pipeline = Pipeline(model._replace(config=config))
     scenes = sizes.scenes(count, config.data.size, DEMO_SEED)
-    with tqdm(total=pipeline.num_steps(scenes), desc=title, unit="step") as progress:
+    with tqdm(total=pipeline.num_passes(scenes), desc=title, unit="pass") as progress:
         start = time.perf_counter()
         images = [result.image for result in pipeline.stream(scenes, seed=0, on_step=progress.update)]
     return np.stack(images), time.perf_counter() - start

@@ -111,14 +111,14 @@ class Bench:
         """Clean latents [B,C,h,w] at the end of a chain from the round's noised photos."""
         import jittor as jt
 
+        from jiidm.model.build import build_settings
         from jiidm.seeding import normal
-        from ldm_jittor.denoiser import Settings
         from ldm_jittor.samplers import SAMPLERS
 
         noise = np.stack([normal(tuple(self.photos.shape[1:]), 0, name, number, "start") for name in self.names])
         z = self.model.schedule.add_noise(self.photos, jt.array(noise), timesteps[0])
         spec = self.rounds[number]
-        denoiser = self.denoiser.with_settings(**{name: getattr(spec, name) for name in Settings._fields})
+        denoiser = self.denoiser.with_settings(**build_settings(spec)._asdict())
         return SAMPLERS[sampler](denoiser, z, timesteps, callback=lambda *_: on_step()).numpy()
 
     def _decode(self, latents: np.ndarray) -> np.ndarray:

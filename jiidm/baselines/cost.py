@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jiidm.baselines.model import GAN, discriminator_of
 from jiidm.config.schema import Config
 from jiidm.model import gflop
-from jiidm.model.build import build_autoencoder, build_unet
+from jiidm.model.build import build_autoencoder, build_schedule, build_unet, count_passes
 
 
 class Cost(NamedTuple):
@@ -38,12 +38,13 @@ def network_costs(config: Config) -> dict[str, Cost]:
 
 
 def image_gflop(config: Config) -> float:
-    """A whole image: a GAN's one pass, or all rounds of the diffusion model, two passes a step with guidance."""
+    """A whole image: a GAN's one pass, or all rounds of the diffusion model, two passes a guided step."""
     costs = network_costs(config)
     if config.is_gan:
         return sum(cost.gflop for name, cost in costs.items() if name != "discriminator")
     rounds = config.inference.rounds
-    passes = sum(round_.num_steps * (1 if round_.guidance_scale == 1 else 2) for round_ in rounds)
+    schedule = build_schedule(config.schedule)
+    passes = sum(count_passes(round_, schedule) for round_ in rounds)
     coding = costs["encoder"].gflop + costs["decoder"].gflop
     return passes * costs["U-Net"].gflop + len(rounds) * coding
 

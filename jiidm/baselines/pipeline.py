@@ -43,8 +43,8 @@ class GANPipeline:
         """How many inputs go through the networks together."""
         return self.config.inference.batch_size
 
-    def num_steps(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int:
-        """How often `stream` will call `on_step` for the same arguments."""
+    def num_passes(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int:
+        """Network passes of all batches: how often `stream` will call `on_step` for the same arguments."""
         return len(batches(inputs, self.batch_size, wanted))
 
     def stream(
@@ -54,12 +54,12 @@ class GANPipeline:
         seed: int,
         wanted: Container[str] | None = None,
         show_starts: Container[str] = (),
-        on_step: Callable[[], None] | None = None,
+        on_step: Callable[[int], object] | None = None,
     ) -> Iterator[Result]:
         """The results of `inputs`, in order; with `wanted` only those named there. They have no `start`.
 
         Batches are cut from all inputs and generated whole, so a result is the same to the byte whichever are wanted.
-        on_step is called after every batch. Raises InputError for a file that is no mask or photo.
+        on_step is called after every batch, with 1. Raises InputError for a file that is no mask or photo.
         """
         todo = batches(inputs, self.batch_size, wanted)
         self._tell_of_styles([input_ for batch in todo for input_ in batch])
@@ -69,7 +69,7 @@ class GANPipeline:
             with jt.no_grad():
                 images = self._generate(batch, masks, references, seed)
             if on_step is not None:
-                on_step()
+                on_step(1)
             for input_, image, mask, reference in zip(batch, images, masks, references):
                 if wanted is None or input_.name in wanted:
                     yield Result(input_.name, image, None, mask, reference)

@@ -123,6 +123,8 @@ def rounds_fit_the_schedule(config: Config) -> Iterator[Fault]:
             yield f"{key}.num_steps", f"1 to {start + 1}"
         if round_.spacing == "logsnr" and start == last and config.schedule.ends_in_noise:
             yield f"{key}.spacing", f"another: abar is 0 at timestep {start}"
+        if round_.guidance_interval is not None and round_.guidance_interval[1] > last:
+            yield f"{key}.guidance_interval", f"timesteps of 0 to {last}"
         if round_.dynamic_thresholding_ratio is not None and round_.clip_x0 is None:
             yield f"{key}.dynamic_thresholding_ratio", "null, or clip_x0 beside it: the range to shrink to"
     noised, count = config.released.noise_timesteps, len(config.inference.rounds)

@@ -174,6 +174,13 @@ class Round:
 
     The dynamic thresholding of Imagen (Saharia et al. 2022). Null: clip only.
     """
+    guidance_interval: tuple[int, int] | None = bounded(
+        lambda interval: 0 <= interval[0] <= interval[1], "two timesteps, the lower one first", default=None
+    )
+    """Guide from the first to the second of these timesteps only. Steps outside cost half (Kynkaanniemi et al. 2024).
+
+    Null: guide every step.
+    """
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path, read_json
 
 _WITHOUT_EFFECT = ("batch_size", "modulation_memory", "fast_steps")
-_SINCE = {"guidance_rescale": 0.0, "dynamic_thresholding_ratio": None}
+_SINCE = {"guidance_rescale": 0.0, "dynamic_thresholding_ratio": None, "guidance_interval": None}
 """Settings of a round that the first version did not have, with the value that changes nothing."""
 _NETWORKS = ("autoencoder", "unet", "schedule")
 _LONGEST = 40

@@ -29,8 +29,8 @@ class Timed:
     def batch_size(self) -> int:
         return self.pipeline.batch_size
 
-    def num_steps(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int:
-        return self.pipeline.num_steps(inputs, wanted=wanted)
+    def num_passes(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int:
+        return self.pipeline.num_passes(inputs, wanted=wanted)
 
     @property
     def stream(self) -> Callable[..., Iterator[Result]]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 
 from jiidm.config import load as configs
-from jiidm.config.schema import Config, Round
+from jiidm.config.schema import Config
 from jiidm.errors import InputError
 from jiidm.experiments.released import hooks_for
-from jiidm.model.build import build_schedule
+from jiidm.model.build import build_schedule, count_passes
 from jiidm.report.tables import table
+from ldm_jittor.schedules import NoiseSchedule
 
 HEADER = ("config", "schedule", "round", "start", "noise of", "sqrt(abar)", "sampler", "steps", "passes")
 
@@ -19,8 +20,8 @@ def describe_starts(names: Sequence[str]) -> str:
     """A row per round, one per config, and one for its `--fast`, for shipped configs or YAML files.
 
     start: the first timestep of the loop. noise of: the timestep of the noise level, where it is another one.
-    sqrt(abar): the share of the reference in the noised latent. passes: through the network per image, two a step with
-    guidance.
+    sqrt(abar): the share of the reference in the noised latent. passes: through the network per image, two a guided
+    step.
     Raises InputError as `load_config` does, and for a GAN's config.
     """
     rows: list[tuple] = []
@@ -34,17 +35,17 @@ def describe_starts(names: Sequence[str]) -> str:
             noised_at = hooks.noised_at(number - 1, round_.start_timestep)
             noise = "" if noised_at == round_.start_timestep else noised_at
             kept = f"{math.sqrt(schedule.alpha_bar(noised_at)):.3g}"
-            cost = round_.num_steps, _passes(round_)
+            cost = round_.num_steps, count_passes(round_, schedule)
             rows.append((config.name, kind, number, round_.start_timestep, noise, kept, round_.sampler, *cost))
-        rows.append(_total(config, "all"))
+        rows.append(_total(config, "all", schedule))
         try:
-            rows.append(_total(configs.fast(config), "fast"))
+            rows.append(_total(configs.fast(config), "fast", schedule))
         except InputError:
             continue  # it has no fast rounds
     return table(rows, HEADER)
 
 
-def _total(config: Config, title: str) -> tuple:
+def _total(config: Config, title: str, schedule: NoiseSchedule) -> tuple:
     rounds = config.inference.rounds
     return (
         config.name,
@@ -55,9 +56,5 @@ def _total(config: Config, title: str) -> tuple:
         "",
         "",
         sum(round_.num_steps for round_ in rounds),
-        sum(map(_passes, rounds)),
+        sum(count_passes(round_, schedule) for round_ in rounds),
     )
-
-
-def _passes(round_: Round) -> int:
-    return round_.num_steps * (2 if round_.guidance_scale != 1 else 1)

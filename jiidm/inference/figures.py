@@ -86,5 +86,5 @@ def _generate(
     from jiidm.pipeline import Input
 
     inputs = [Input(job.stem, job.mask, job.reference) for job in jobs]
-    with StepBar(total=pipeline.num_steps(inputs, wanted=wanted), desc=what, unit="step") as progress:
+    with StepBar(total=pipeline.num_passes(inputs, wanted=wanted), desc=what, unit="pass") as progress:
         yield from pipeline.stream(inputs, wanted=wanted, show_rounds=True, on_step=progress.update, **options)

@@ -38,7 +38,7 @@ class Generates(Protocol):
     @property
     def batch_size(self) -> int: ...
 
-    def num_steps(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int: ...
+    def num_passes(self, inputs: Sequence[Input], *, wanted: Container[str] | None = None) -> int: ...
 
     @property
     def stream(self) -> Callable[..., Iterator[Result]]: ...
@@ -85,8 +85,8 @@ def generate_images(
         options = {"show_rounds": True, **options}
     shown = {job.stem for job in jobs[:SHEET_ROWS]}
     seen = {}
-    steps = pipeline.num_steps(inputs, wanted=missing)
-    with StepBar(total=steps, desc=f"generating {len(missing)} images", unit="step") as progress:
+    passes = pipeline.num_passes(inputs, wanted=missing)
+    with StepBar(total=passes, desc=f"generating {len(missing)} images", unit="pass") as progress:
         for result in pipeline.stream(
             inputs,
             seed=seed,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jiidm.classes import NUM_CLASSES
-from jiidm.config.schema import AutoencoderConfig, Config, ScheduleConfig
+from jiidm.config.schema import AutoencoderConfig, Config, Round, ScheduleConfig
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
+from ldm_jittor.denoiser import Settings
 from ldm_jittor.schedules import NoiseSchedule
 from ldm_jittor.unet import UNet
 
@@ -48,3 +49,21 @@ def build_schedule(config: ScheduleConfig) -> NoiseSchedule:
     if config.kind == "linear":
         return NoiseSchedule.linear(config.num_timesteps, config.beta_start, config.beta_end)
     return NoiseSchedule.cosine(config.num_timesteps)
+
+
+def build_settings(round_: Round) -> Settings:
+    """What a round decides about predictions."""
+    return Settings(
+        guidance_scale=round_.guidance_scale,
+        guidance_rescale=round_.guidance_rescale,
+        clip_x0=round_.clip_x0,
+        dynamic_thresholding_ratio=round_.dynamic_thresholding_ratio,
+        guidance_interval=round_.guidance_interval,
+    )
+
+
+def count_passes(round_: Round, schedule: NoiseSchedule) -> int:
+    """How many network passes a round takes: two a guided step, one any other."""
+    settings = build_settings(round_)
+    timesteps = schedule.timesteps(round_.start_timestep, round_.num_steps, round_.spacing)
+    return sum(map(settings.branches, timesteps))

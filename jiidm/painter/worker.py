@@ -186,17 +186,17 @@ def _generate(job: Job, loaded: Loaded, connection: Connection) -> None:
     start = time.monotonic()
     done, total = 0, sum(round_.num_steps for round_ in job.config.inference.rounds)
 
-    def check() -> None:
+    def check(_: int) -> None:
         if connection.poll():  # the server sends nothing else during a job
             raise _Cancelled
 
-    def count() -> None:
+    def count(passes: int) -> None:
         nonlocal done
-        check()
+        check(passes)
         done += 1
         connection.send(Event("step", seconds=time.monotonic() - start, done=done, total=total))
 
-    def give(kind: str, rounds: tuple[Round, ...], hooks: Hooks, on_step: Callable[[], None]) -> None:
+    def give(kind: str, rounds: tuple[Round, ...], hooks: Hooks, on_step: Callable[[int], None]) -> None:
         [result] = loaded.pipeline.stream(inputs, seed=job.config.seed, rounds=rounds, hooks=hooks, on_step=on_step)
         image = resize_image(result.image, Size(*job.mask.shape))
         connection.send(Event(kind, image, time.monotonic() - start))

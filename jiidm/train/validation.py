@@ -57,7 +57,7 @@ def sample_sheet(
     references = pair_references(list(train), list(validation), config.seed)
     inputs = [Input(pair.stem, pair.label, photos[references[pair.label.name]]) for pair in shown]
     names = {pair.stem for pair in shown}
-    results = pipeline.stream(inputs, seed=config.seed, show_starts=names, on_step=on_step, **options)
+    results = pipeline.stream(inputs, seed=config.seed, show_starts=names, on_step=lambda _: on_step(), **options)
     rows = []
     for pair, result in zip(shown, results):
         starts = [] if result.start is None else [result.start]
@@ -153,11 +153,11 @@ class Validation:
             Input(pair.stem, pair.label, self.pairs[self.references[i]].image) for i, pair in enumerate(self.pairs)
         ]
         own = Shard(ranks.rank() + 1, ranks.size()).of(inputs) or inputs[:1]
-        total, features = pipeline.num_steps(own), []
-        with tqdm(total=total, desc=f"{self.score} at step {step}", unit="step", leave=False) as progress:
+        total, features = pipeline.num_passes(own), []
+        with tqdm(total=total, desc=f"{self.score} at step {step}", unit="pass", leave=False) as progress:
 
-            def advance() -> None:
-                progress.update()
+            def advance(passes: int) -> None:
+                progress.update(passes)
                 on_step()
 
             results = pipeline.stream(own, seed=self.config.seed, on_step=advance, **self.options)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import math
 
@@ -18,6 +17,7 @@ from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Input, Pipeline
 from jiidm.size import Size
 from ldm_jittor.denoiser import Settings
+from ldm_jittor.samplers import SAMPLERS
 
 SIZE = Size(height=48, width=64)
 
@@ -139,9 +139,10 @@ class TestResults:
         ):
             assert largest_difference(paint(model, [changed], seed)[0].image, together[0].image) > 5
 
-    @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
-    def test_no_sampler_depends_on_the_batch(self, model, inputs, sampler):
-        rounds = [Round(100, 3, sampler, 1.5)]
+    @pytest.mark.parametrize("interval", [None, (40, 80)])
+    @pytest.mark.parametrize("sampler", SAMPLERS)
+    def test_no_sampler_depends_on_the_batch(self, model, inputs, sampler, interval):
+        rounds = [Round(100, 3, sampler, 1.5, guidance_interval=interval)]  # at 100, 66 and 33
         together = paint(with_inference(model, batch_size=3), inputs, rounds=rounds)
         [alone] = paint(model, inputs[2:], rounds=rounds)
         np.testing.assert_array_equal(alone.image, together[2].image)
@@ -164,11 +165,18 @@ class TestBatches:
         found = paint(model, inputs, rounds=[Round(9, 1)], wanted=wanted)
         assert sampled == batches and "".join(result.name for result in found) == results
 
-    def test_every_step_of_every_round_is_reported_as_often_as_announced(self, model, inputs):
-        for options, expected in (({}, 2 * 5), ({"wanted": {"c"}}, 5), ({"rounds": [Round(9, 4)]}, 2 * 4)):
-            steps = []
-            paint(model, inputs, on_step=functools.partial(steps.append, 1), **options)
-            assert len(steps) == Pipeline(model).num_steps(inputs, **options) == expected
+    def test_every_pass_of_every_round_is_reported_as_announced(self, model, inputs):
+        """Two batches of five guided steps, of which each is two passes."""
+        part = [Round(600, 3, guidance_scale=2.0, guidance_interval=(300, 500))]  # at 600, 400 and 199
+        for options, expected in (
+            ({}, [2] * 10),
+            ({"wanted": {"c"}}, [2] * 5),
+            ({"rounds": [Round(9, 4)]}, [1] * 8),
+            ({"rounds": part}, [1, 2, 1] * 2),
+        ):
+            passes = []
+            paint(model, inputs, on_step=passes.append, **options)
+            assert passes == expected and Pipeline(model).num_passes(inputs, **options) == sum(expected)
 
     def test_results_come_before_the_next_batch_is_begun(self, model, inputs, sampled):
         results = Pipeline(model).stream(inputs, seed=0, rounds=[Round(9, 1)])
@@ -248,13 +256,13 @@ class TestRounds:
             monkeypatch.setitem(pipeline.SAMPLERS, name, spy)
         rounds = (
             Round(600, 3, clip_x0=2.0, dynamic_thresholding_ratio=0.9),
-            Round(50, 2, "ddpm", 2.0, guidance_rescale=0.7),
+            Round(50, 2, "ddpm", 2.0, guidance_rescale=0.7, guidance_interval=(3, 40)),
             Round(8, 3, "dpmpp_2m"),
         )
         paint(model, inputs[:1], rounds=rounds)
         assert {name: settings for name, (_, settings) in seen.items()} == {
             "ddim": Settings(1.0, 0.0, 2.0, 0.9),
-            "ddpm": Settings(2.0, 0.7, None, None),
+            "ddpm": Settings(2.0, 0.7, None, None, (3, 40)),
             "dpmpp_2m": Settings(),
         }
         for spec in rounds:

@@ -11,10 +11,10 @@ from ldm_jittor.schedules import NoiseSchedule
 
 
 class LinearNet:
-    """eps = z * (mean of the mask) + timestep / 1000, variance output 0.5 * (mean of the mask); counts its calls."""
+    """eps = z * (mean of the mask) + timestep / 1000, variance output 0.5 * (mean of the mask); notes its calls."""
 
     def __init__(self):
-        self.calls, self.modulation_calls = 0, 0
+        self.samples, self.modulation_calls = [], 0
 
     def modulations(self, segmap, size, guided=False):
         self.modulation_calls += 1
@@ -22,7 +22,7 @@ class LinearNet:
         return jt.concat([mean, jt.zeros_like(mean)]) if guided else mean
 
     def __call__(self, z, timesteps, *, modulations):
-        self.calls += 1
+        self.samples.append(len(z))
         mean = modulations[: len(z)]
         eps = z * mean + timesteps.reshape((-1, 1, 1, 1)) / 1000
         return jt.concat([eps, jt.ones_like(z) * mean * 0.5], dim=1)
@@ -55,7 +55,7 @@ def test_guidance_extrapolates_from_the_null_mask():
     np.testing.assert_allclose(
         prediction.variance_fraction.numpy()[:, 0, 0, 0], (0.5 * MEANS.ravel() + 1) / 2, rtol=1e-5
     )
-    assert net.calls == 3 and net.modulation_calls == 1  # one batched pass a step; the masks once, ever
+    assert net.samples == [4] * 3 and net.modulation_calls == 1  # one batched pass a step; the masks once, ever
 
 
 def test_another_guidance_scale_shares_the_masks():
@@ -65,6 +65,18 @@ def test_another_guidance_scale_shares_the_masks():
     np.testing.assert_allclose(guided.eps.numpy(), null + 3.5 * (masked - null), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(denoiser(jt.array(z), 300).eps.numpy(), masked, rtol=1e-5, atol=1e-5)
     assert net.modulation_calls == 1
+
+
+@pytest.mark.parametrize(("timestep", "guided"), [(199, False), (200, True), (400, True), (401, False)])
+def test_outside_its_interval_guidance_costs_no_second_branch(timestep, guided):
+    net, z, denoiser = setup(guidance_scale=3.5, guidance_interval=(200, 400))
+    prediction = denoiser(jt.array(z), timestep)
+    null, masked = np.full_like(z, timestep / 1000), z * MEANS + timestep / 1000
+    expected = null + 3.5 * (masked - null) if guided else masked
+    np.testing.assert_allclose(prediction.eps.numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert net.samples == [4 if guided else 2] and net.modulation_calls == 1
+    assert denoiser.settings.branches(timestep) == (2 if guided else 1)
+    assert denoiser.settings._replace(guidance_scale=1.0).branches(timestep) == 1
 
 
 def test_x0_inverts_the_noising():

@@ -72,10 +72,10 @@ def test_images_of_a_batch_are_those_of_each_alone_and_in_order(pipelines, given
 def test_wanted_ones_come_alone_to_the_byte_with_a_call_for_each_batch(pipelines, given):
     pipeline, calls = pipelines["gaugan"], []
     name = given[1].name
-    wanted = images(pipeline, given, wanted={name}, on_step=lambda: calls.append(1))
-    assert list(wanted) == [name] and len(calls) == 1 == pipeline.num_steps(given, wanted={name})
+    wanted = images(pipeline, given, wanted={name}, on_step=calls.append)
+    assert list(wanted) == [name] and calls == [1] and pipeline.num_passes(given, wanted={name}) == 1
     np.testing.assert_array_equal(wanted[name], images(pipeline, given)[name])
-    assert pipeline.num_steps(given) == 2
+    assert pipeline.num_passes(given) == 2
 
 
 @pytest.mark.parametrize("method", ["gaugan", "sean"])

@@ -123,6 +123,7 @@ class TestMadeBy:
             ("inference.color_space=lalphabeta", "inference.color_space"),
             ("inference.rounds.1.clip_x0=2", "inference.clip_x0"),
             ("inference.rounds.0.guidance_rescale=0.7", "inference.rounds.0.guidance_rescale"),
+            ("inference.rounds.0.guidance_interval=[0, 400]", "inference.rounds.0.guidance_interval"),
             ("released.jpeg_between_rounds=75", "inference.jpeg_between_rounds"),
             ("released.noise_timesteps=[600, 399]", "inference.rounds.1.noise_timestep"),
             ("schedule.beta_end=0.03", "schedule.beta_end"),

@@ -139,3 +139,6 @@ class TestCosts:
         assert image_gflop(config) == pytest.approx(passes * costs["U-Net"].gflop + 3 * coding)
         plain = configs.load_config("iidm", ["inference.rounds=[{start_timestep: 600, num_steps: 10}]"])
         assert image_gflop(plain) == pytest.approx(10 * costs["U-Net"].gflop + coding)
+        part = "{start_timestep: 600, num_steps: 3, guidance_scale: 2, guidance_interval: [300, 500]}"  # 600, 400, 199
+        part = configs.load_config("iidm", [f"inference.rounds=[{part}]"])
+        assert image_gflop(part) == pytest.approx(4 * costs["U-Net"].gflop + coding)

@@ -31,14 +31,14 @@ class DarkPainter:
     def __init__(self, config):
         self.config = config
 
-    def num_steps(self, inputs):
+    def num_passes(self, inputs):
         return len(inputs) * len(self.config.inference.rounds)
 
     def stream(self, inputs, *, seed, on_step, hooks=None):
         for given in inputs:
             for spec in self.config.inference.rounds:
                 for _ in range(spec.num_steps):
-                    on_step()
+                    on_step(1)
             photo = load_image(given.reference, self.config.data.size)
             self.calls.append((given.name, photo, self.config.inference.rounds, hooks))
             yield Result(given.name, photo // 2, None, None, photo)
