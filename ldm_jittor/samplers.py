@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import jittor as jt
 
 from ldm_jittor.denoiser import Denoiser
+from ldm_jittor.schedules import NoiseSchedule
 
 Noise = Callable[[int], jt.Var]
 Callback = Callable[[int, int, jt.Var], None]
@@ -40,12 +41,48 @@ def _draw(noise: Noise | None, i: int, sampler: str) -> jt.Var:
     return noise(i)
 
 
+def _kept(x: jt.Var) -> jt.Var:
+    """x, computed now: Jittor is lazy, so the graph of the whole chain would pile up before anything ran."""
+    x = x.detach()
+    x.sync()
+    return x
+
+
 def _finish_step(z: jt.Var, i: int, timestep: int, callback: Callback | None) -> jt.Var:
-    z = z.detach()
-    z.sync()  # Jittor is lazy: without this the graph of the whole chain would pile up before anything ran
+    z = _kept(z)
     if callback is not None:
         callback(i, timestep, z)
     return z
+
+
+def _solve(schedule: NoiseSchedule, z: jt.Var, timestep: int, previous: int, x0: jt.Var) -> jt.Var:
+    """The probability-flow ODE from `timestep` to `previous`, exact where the clean latent is x0 all the way."""
+    h = schedule.half_log_snr(previous) - schedule.half_log_snr(timestep)
+    sigma2, sigma2_previous = 1 - schedule.alpha_bar(timestep), 1 - schedule.alpha_bar(previous)
+    return math.sqrt(sigma2_previous / sigma2) * z - math.sqrt(schedule.alpha_bar(previous)) * math.expm1(-h) * x0
+
+
+def _extrapolated(x0: jt.Var, last_x0: jt.Var | None, h: float, last_h: float) -> jt.Var:
+    """The clean latent in the middle of a step of h in half log-SNR, from the last two predictions.
+
+    It is the last one alone in a chain's first step, and in the one that ends at zero noise.
+    """
+    return x0 if last_x0 is None or h == math.inf else x0 + h / (2 * last_h) * (x0 - last_x0)
+
+
+def _interpolated(x0: jt.Var, last_x0: jt.Var, older_x0: jt.Var | None, h: float, last_h: float) -> jt.Var:
+    """The clean latent of a step of h in half log-SNR, from predictions at its end, its start, and last_h before that.
+
+    The last one is None for a chain's first step.
+    """
+    if older_x0 is None:
+        return last_x0 + 0.5 * (x0 - last_x0)
+    inverse = 1 / math.expm1(-h)
+    first = -1 / h - inverse
+    second = -2 * first / h - inverse
+    ratio = -last_h / h
+    share = (first - second) / (1 - ratio)
+    return last_x0 + share / ratio * (older_x0 - last_x0) + (first - share) * (x0 - last_x0)
 
 
 def sample_ddpm(
@@ -132,14 +169,38 @@ def sample_dpmpp_2m(
     for i, timestep, previous in _steps(denoiser, timesteps):
         x0 = denoiser(z, timestep).x0
         h = schedule.half_log_snr(previous) - schedule.half_log_snr(timestep)
-        sigma2, sigma2_previous = 1 - schedule.alpha_bar(timestep), 1 - schedule.alpha_bar(previous)
-        target = x0
-        if last_x0 is not None and previous >= 0:
-            target = x0 + h / (2 * last_h) * (x0 - last_x0)  # extrapolated to the middle of the step
-        z = math.sqrt(sigma2_previous / sigma2) * z - math.sqrt(schedule.alpha_bar(previous)) * math.expm1(-h) * target
+        z = _solve(schedule, z, timestep, previous, _extrapolated(x0, last_x0, h, last_h))
         last_x0, last_h = x0, h
         z = _finish_step(z, i, timestep, callback)
     return z
 
 
-SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m}
+def sample_unipc(
+    denoiser: Denoiser,
+    z: jt.Var,
+    timesteps: Sequence[int],
+    *,
+    noise: Noise | None = None,
+    callback: Callback | None = None,
+) -> jt.Var:
+    """UniPC-2 in x0 with B2(h) = e^h - 1 (Zhao et al. 2023, arXiv:2302.04867): deterministic, third order.
+
+    The predictor's step is that of `sample_dpmpp_2m`. The corrector takes it once more, with the prediction at its end
+    too. The next step needs that prediction anyway, so there is no further network pass. It draws no `noise`.
+    """
+    schedule = denoiser.schedule
+    start, last, last_x0, older_x0 = z, -1, None, None
+    h = last_h = 0.0
+    for i, timestep, previous in _steps(denoiser, timesteps):
+        x0 = _kept(denoiser(z, timestep).x0)
+        if last_x0 is not None:
+            z = _solve(schedule, start, last, timestep, _interpolated(x0, last_x0, older_x0, h, last_h))
+        start, last = _kept(z), timestep
+        last_h, h = h, schedule.half_log_snr(previous) - schedule.half_log_snr(timestep)
+        z = _solve(schedule, start, timestep, previous, _extrapolated(x0, last_x0, h, last_h))
+        last_x0, older_x0 = x0, last_x0
+        z = _finish_step(z, i, timestep, callback)
+    return z
+
+
+SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m, "unipc": sample_unipc}

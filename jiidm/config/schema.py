@@ -152,7 +152,7 @@ class Round:
 
     start_timestep: int
     num_steps: int
-    sampler: Literal["ddpm", "ddim", "dpmpp_2m"] = "ddim"
+    sampler: Literal["ddpm", "ddim", "dpmpp_2m", "unipc"] = "ddim"
     guidance_scale: float = at_least(0, default=1.0)
     color_transfer: bool = False
     """Give the round's input the reference's colours first."""
@@ -160,7 +160,7 @@ class Round:
     """How the steps are spaced, see NoiseSchedule.timesteps.
 
     "trailing" is even in time and stops short of timestep 0; "linspace" includes it. "logsnr" is even in log-SNR, which
-    suits dpmpp_2m in few steps.
+    suits dpmpp_2m and unipc in few steps.
     """
     guidance_rescale: float = between(0, 1, default=0.0)
     """How far guided noise gets back the spread of the noise without guidance (Lin et al. 2023). 0: not at all."""

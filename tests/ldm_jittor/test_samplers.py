@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ldm_jittor.denoiser import Prediction
-from ldm_jittor.samplers import SAMPLERS, sample_ddim, sample_ddpm, sample_dpmpp_2m
+from ldm_jittor.samplers import SAMPLERS, sample_ddim, sample_ddpm, sample_dpmpp_2m, sample_unipc
 from ldm_jittor.schedules import NoiseSchedule
 
 SHAPE = (4, 3, 16, 16)
@@ -88,6 +88,34 @@ def test_spacing_even_in_log_snr_pays_in_few_steps_of_dpmpp_2m(begin):
 
     assert error(10, "logsnr") < error(10, "trailing") / 2
     assert error(40, "logsnr") < error(10, "logsnr") / 10  # second order
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(sample_ddim, 1), (sample_dpmpp_2m, 2), (sample_unipc, 3)])
+def test_order_of_convergence(sampler, order):
+    """From an exact start to a timestep before the end, whose step is of first order; halving steps divides errors."""
+    schedule, z, errors = NoiseSchedule.linear(20_000, 5e-6, 1e-3), start(), []
+    for steps in (32, 64):
+        snr = np.linspace(schedule.half_log_snr(12_000), schedule.half_log_snr(2_000), steps + 1)
+        table = [-schedule.half_log_snr(t) for t in range(12_001)]
+        timesteps = np.interp(-snr, table, np.arange(12_001)).round().astype(int).tolist()
+        states = []
+        sampler(GaussianDenoiser(schedule), z, timesteps, callback=lambda i, t, z, states=states: states.append(z))
+        exact = exact_flow(schedule, z, 12_000) / exact_flow(schedule, jt.ones(1), 2_000)
+        errors.append(np.abs(states[-2].numpy() - exact).max())
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.4), errors
+
+
+def test_the_corrector_of_unipc_takes_no_further_pass_of_the_network():
+    schedule, calls = NoiseSchedule.linear(), []
+
+    class Counting(GaussianDenoiser):
+        def __call__(self, z, timestep):
+            calls.append(timestep)
+            return super().__call__(z, timestep)
+
+    timesteps = schedule.timesteps(640, 12, "logsnr")
+    sample_unipc(Counting(schedule), start(), timesteps)
+    assert calls == timesteps
 
 
 @pytest.mark.parametrize(("sampler", "options"), [(sample_ddpm, {}), (sample_ddim, {"eta": 1.0})])

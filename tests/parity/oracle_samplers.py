@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 
@@ -65,6 +65,18 @@ def sample_dpmpp_2m(settings: dict, predict, z: torch.Tensor, timesteps: list[in
     return z
 
 
+def sample_unipc(settings: dict, predict, z: torch.Tensor, timesteps: list[int], noises, eta: float):
+    scheduler = UniPCMultistepScheduler(**settings)
+    scheduler.set_timesteps(len(timesteps))
+    # it takes no list of timesteps; its weights are differences that float32 would lose in short steps
+    alpha_bar = scheduler.alphas_cumprod.double()[timesteps]
+    scheduler.timesteps = torch.tensor(timesteps)
+    scheduler.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1)])
+    for timestep in scheduler.timesteps:
+        z = scheduler.step(predict(z, int(timestep)), timestep, z).prev_sample
+    return z
+
+
 def ddpm_step(settings: dict, predict, z: torch.Tensor, timestep: int, previous: int):
     """Mean and variance of the step's normal distribution, from its draws with noise 0 and 1."""
     drawn = [
@@ -73,7 +85,7 @@ def ddpm_step(settings: dict, predict, z: torch.Tensor, timestep: int, previous:
     return drawn[0], (drawn[1] - drawn[0]) ** 2
 
 
-SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m}
+SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp_2m": sample_dpmpp_2m, "unipc": sample_unipc}
 
 
 def main(source: str, target: str) -> None:

@@ -57,6 +57,13 @@ CASES = {
     "dpmpp_2m": case("dpmpp_2m", UNEVEN),
     "dpmpp_2m, guided": case("dpmpp_2m", UNEVEN, guidance=3.5),
     "dpmpp_2m, 20 steps": case("dpmpp_2m", SCHEDULES["linear"].timesteps(639, 20)),
+    "unipc": case("unipc", UNEVEN),
+    "unipc, guided": case("unipc", UNEVEN, guidance=3.5),
+    "unipc, x0 bounded dynamically": case("unipc", UNEVEN, clip=1.0, ratio=0.9),
+    "unipc, 10 steps, even in log-SNR": case("unipc", SCHEDULES["linear"].timesteps(640, 10, "logsnr")),
+    "unipc, every timestep": case("unipc", CONSECUTIVE),
+    "unipc, one step": case("unipc", [600]),
+    "unipc, two steps": case("unipc", [600, 200]),
 }
 
 
@@ -84,7 +91,7 @@ def settings_of(case: dict) -> dict:
     settings = dict(DIFFUSERS[case["schedule"]])
     if case["ratio"] is not None:
         settings.update(thresholding=True, dynamic_thresholding_ratio=case["ratio"], sample_max_value=1e9)
-    elif case["sampler"] != "dpmpp_2m":
+    elif case["sampler"] in ("ddpm", "ddim"):
         settings.update(clip_sample=case["clip"] is not None, clip_sample_range=case["clip"] or 1.0)
     if case["sampler"] == "ddpm":
         fixed = case["ours"].get("fixed_variance")
