@@ -8,7 +8,7 @@ work=${1:-reproduce}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p "$work/masks"
 say() { printf '\n$ %s\n' "$*"; "$@"; }
-kit() { say .venv/bin/python -m jiidm "$@"; }
+kit() { say "${PYTHON:-.venv/bin/python}" -m jiidm "$@"; }
 
 kit doctor --selftest --device cpu
 kit data synth "$work/train" --count 24 --size 64x48 --seed 1
