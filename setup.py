@@ -26,7 +26,7 @@ setup(
     cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["jiidm*", "ldm_jittor*"]),
     package_data={
-        "jiidm": ["assets/*", "assets/table1/*", "painter/static/*", "py.typed"],
+        "jiidm": ["assets/*", "assets/table1/*", "painter/static/*", "system/*.cpp", "py.typed"],
         "ldm_jittor": ["kernels/*", "py.typed"],
     },
     python_requires=">=3.10,<3.13",  # numpy 1 has no wheels for 3.13

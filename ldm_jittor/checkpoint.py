@@ -216,14 +216,17 @@ def require_finite(arrays: Mapping[str, np.ndarray], told: str) -> None:
 
 
 def misfits(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Every fault of `arrays`: missing, surplus or of another shape in `module`, or with NaN or infinity.
+    """Every fault of `arrays`: missing, surplus or of another shape in `module`, or with NaN or infinity as float32.
 
     A training that diverged leaves the latter.
     """
     shapes = {name: shown(value.shape) for name, value in module.named_parameters()}
     faults = mismatches({name: shown(array.shape) for name, array in arrays.items()}, shapes)
-    faults += [f"{name} is not finite" for name in shapes if name in arrays and not np.isfinite(arrays[name]).all()]
-    return faults
+    with np.errstate(over="ignore"):
+        finite = {
+            name: np.isfinite(arrays[name].astype(np.float32, copy=False)).all() for name in shapes if name in arrays
+        }
+    return faults + [f"{name} is not finite" for name in finite if not finite[name]]
 
 
 def mismatches(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldm_jittor.temporaries import temporary_path
+from ldm_jittor.temporaries import leftovers, temporary_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +32,13 @@ def atomic_path(path: str | os.PathLike, replace: bool = True) -> Iterator[Path]
     Without `replace` a file that is at `path` by then stays, and FileExistsError says so. One of several writers wins.
 
     The temporary file keeps the suffix of `path`, because image libraries choose their format by it. Its name tells
-    who writes it, so that `leftovers` can find it. It is removed when the block raises.
+    who writes it, so that `leftovers` can find it. It is removed when the block raises. What killed processes have left
+    in the folder is removed before the first file is written there.
     Raises OSError, which names `path`, where the folder is missing, cannot be written or is full.
     """
     path = Path(path)
     temporary = temporary_path(path)
+    _clear(path.parent)
     try:
         with naming(path, temporary):
             handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
@@ -52,11 +55,19 @@ def atomic_path(path: str | os.PathLike, replace: bool = True) -> Iterator[Path]
             temporary.unlink()
 
 
+@functools.cache
+def _clear(folder: Path) -> None:
+    """Remove what killed processes left in a folder. Once: the files are many."""
+    with contextlib.suppress(OSError):
+        for leftover in leftovers(folder):
+            leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[None]:
     """Have an OSError of the block name `path`, where it names nothing or `temporary`.
 
-    A write to a full disk raises one that names nothing.
+    A write to a full disk raises one that names nothing. One beyond `ulimit -f` says no more than "too large".
     """
     try:
         yield
@@ -64,7 +75,8 @@ def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[N
         named = {str(name) for name in (error.filename, error.filename2) if name is not None}
         if error.errno is None or named and str(temporary) not in named:
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        told = "the limit on a file's size, ulimit -f, is reached" if error.errno == errno.EFBIG else error.strerror
+        raise OSError(error.errno, told, str(path)) from error
 
 
 def save_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
@@ -90,7 +102,7 @@ def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # numpy, zipfile and zlib stumble in many ways
         raise ValueError(f"damaged or not an .npz file ({error})") from None

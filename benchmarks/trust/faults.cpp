@@ -1,7 +1,7 @@
 // Loaded before a program's libraries (LD_PRELOAD), this counts what the program changes in one folder: files that it
 // opens for writing, writes, syncs, renames, links and removals, folders that it makes. Writes to one file in a row are
 // one change. At a number of its choice the process is killed, with half of a write on the disk, or the disk is full from
-// then on.
+// then on, with half of the first write on it.
 //   FAULT_FOLDER  the folder, absolute      FAULT_AT  the number, from 1; 0 for never
 //   FAULT_KIND    kill or full              FAULT_LOG a file that gets a line for each change
 #include <atomic>
@@ -87,7 +87,12 @@ extern "C" ssize_t write(int fd, const void *data, size_t count) {
   GENUINE(write);
   Fate fate = fate_of("write", place_of(fd), true);
   if (fate == DIES) { real(fd, data, count / 2); die(); }
-  if (fate == FULL) { errno = ENOSPC; return -1; }
+  if (fate == FULL) {
+    static std::atomic<bool> halved{false};  // as the system does: what fits is written, and no error yet
+    if (count > 1 && !halved.exchange(true)) return real(fd, data, count / 2);
+    errno = ENOSPC;
+    return -1;
+  }
   return real(fd, data, count);
 }
 

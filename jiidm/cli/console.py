@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from jiidm.errors import one_line
 from jiidm.system import ranks
@@ -34,12 +35,19 @@ def fill_closed_streams() -> None:
 
 
 def tell_error(message: object) -> None:
-    """The one place where errors are printed."""
-    if ranks.is_first():
-        print(f"error: {one_line(str(message))}", file=sys.stderr)
-    else:
+    """The one place where errors are printed. Where stderr takes nothing either, the exit status still tells."""
+    whose = "" if ranks.is_first() else f"rank {ranks.rank()}: "
+    if whose:
         time.sleep(FIRST_SPEAKS)
-        print(f"error: rank {ranks.rank()}: {one_line(str(message))}", file=sys.stderr)
+    try:
+        print(f"error: {whose}{one_line(str(message))}", file=sys.stderr, flush=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Let the rest of the buffer go nowhere, else Python would complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def keep_to_first_rank() -> None:

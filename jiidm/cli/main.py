@@ -29,7 +29,8 @@ from jiidm.cli import (
 )
 from jiidm.cli.options import Parser
 from jiidm.errors import InputError, Stopped
-from jiidm.system import ranks
+from jiidm.system import memory, ranks
+from jiidm.system.cache import check_working_folder
 from ldm_jittor.errors import CheckpointError
 
 EXIT_STATUSES = """exit status:
@@ -41,6 +42,7 @@ EXIT_STATUSES = """exit status:
   141  whoever read the output closed it, as `| head` does
 Any other status, with a traceback, is a bug."""
 
+KEPT = "what was finished is kept, and the same command goes on"
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -75,29 +77,30 @@ def _main(words: list[str]) -> int:
         with console.showing_log(), _forgiving_stdout():
             arguments = _parser().parse_args(words)
             arguments.words = words
+            check_working_folder()
             return arguments.run(arguments) or 0
     except (InputError, CheckpointError) as error:
         console.tell_error(error)
         return 2
     except KeyboardInterrupt as stop:
         if ranks.is_first():
-            print("\ninterrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+            print(f"\ninterrupted; {KEPT}", file=sys.stderr)
         return stop.status if isinstance(stop, Stopped) else 128 + signal.SIGINT
     except BrokenPipeError:
-        _give_up_stdout()
+        console.give_up(sys.stdout)
         return 128 + signal.SIGPIPE
-    except OSError as error:
-        console.tell_error(_told(error))
+    except Exception as error:
+        if shortage := memory.shortage(error):
+            console.tell_error(f"no memory is left ({shortage}); {KEPT}")
+        elif isinstance(error, OSError):
+            console.tell_error(_told(error))
+        else:
+            raise
         try:
             sys.stdout.flush()
         except OSError:
-            _give_up_stdout()
+            console.give_up(sys.stdout)
         return 2
-
-
-def _give_up_stdout() -> None:
-    """Let the rest of the buffer go nowhere, else Python would complain when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(error: OSError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -48,6 +49,10 @@ class Parser(argparse.ArgumentParser):
             return self.subcommands[args[0]].parse_known_args(args[1:], namespace)
         return super().parse_known_args(args, namespace)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own takes no notice of a closed pipe or a full disk behind stdout."""
+        (file or sys.stdout).write(message)
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see {self.prog} --help")
 
@@ -84,21 +89,23 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def start_jittor(device: str) -> None:
     """Choose the device, say which, and import Jittor, which takes seconds."""
-    from jiidm.system import compiling, runtime
+    from jiidm.system import compiling, memory, runtime
 
     chosen = runtime.prepare(device)
     compiling.tell_in_one_line()
     print(f"device: {chosen.device}{f' ({chosen.note})' if chosen.note else ''}")
     runtime.use_device(chosen.device)
+    memory.end_in_one_line()
 
 
 def start_jittor_on_cpu() -> None:
     """For commands that only rewrite weights or read configs."""
-    from jiidm.system import compiling, runtime
+    from jiidm.system import compiling, memory, runtime
 
     runtime.prepare("cpu")
     compiling.tell_in_one_line()
     runtime.use_device("cpu")
+    memory.end_in_one_line()
 
 
 def add_config_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:

@@ -84,6 +84,8 @@ def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
     """Image.open, also for a JPEG whose metadata Pillow cannot read, since the photo may be good all the same."""
     try:
         return Image.open(path, formats=formats)
+    except MemoryError:
+        raise
     except Exception:  # Pillow stumbles in many ways
         content = path.read_bytes()
         hidden = content.replace(_EXIF_START, b"none\0\0").replace(_MPF_START, b"none")
@@ -243,6 +245,17 @@ def _coarseness_by_quality() -> list[int]:
         Image.new("RGB", (8, 8)).save(buffer, format="JPEG", quality=quality)
         sums.append(_coarseness(Image.open(buffer)))
     return sums
+
+
+def write_image(path: str | os.PathLike, image: Image.Image, **options: Any) -> None:
+    """Write a Pillow image, atomically. It is made in memory: Pillow ignores that a full disk takes half of a write.
+
+    options: those of Pillow's `save`, `format` among them.
+    """
+    file = io.BytesIO()
+    image.save(file, **options)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(file.getbuffer())
 
 
 def save_jpeg(path: str | os.PathLike, array: np.ndarray, quality: int = 95) -> None:

@@ -18,14 +18,13 @@ from PIL.PngImagePlugin import PngInfo
 from jiidm.classes import NUM_CLASSES, colorize
 from jiidm.data.folders import list_files, list_folder, name_faults
 from jiidm.data.identity import claim, sha256
-from jiidm.data.images import load_image, load_mask, open_image, save_jpeg
+from jiidm.data.images import load_image, load_mask, open_image, save_jpeg, write_image
 from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Survey, make_data_folders
 from jiidm.errors import InputError
 from jiidm.report.sheets import contact_sheet
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
 from jiidm.system.shards import WHOLE, Shard
-from ldm_jittor.files import atomic_path
 
 if TYPE_CHECKING:
     from jiidm.evaluate.segmenter import Segmenter  # it loads Jittor, before whose device is chosen
@@ -108,8 +107,7 @@ def _label_batch(photos: Sequence[Path], out: Path, segmenter: Segmenter, size: 
         text = PngInfo()
         text.add_text(_PHOTO, hashes[photo])
         text.add_text(_CONFIDENCE, f"{sure:.4f}")
-        with atomic_path(_mask_path(out, photo)) as temporary:
-            Image.fromarray(mask).save(temporary, format="PNG", pnginfo=text)
+        write_image(_mask_path(out, photo), Image.fromarray(mask), format="PNG", pnginfo=text)
 
 
 def _image_path(out: Path, photo: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -110,16 +111,26 @@ def _check_size(photo: Path, found: Size, size: Size) -> None:
 
 
 def list_digest(photos: Sequence[Path]) -> str:
-    """A SHA-256 over the photos' names and lengths. It tells which photos they are, wherever they lie."""
-    return _digest([(photo.name, photo.stat().st_size) for photo in photos])
+    """A SHA-256 over the photos' contents. It tells which photos they are, wherever they lie."""
+    return _digest(_contents(photos))
 
 
 def _cache_file(photos: Sequence[Path], size: Size, network: Network) -> Path:
     """The cache of these photos, named by what decides its content: network, preprocessing, photos."""
-    contents = list(hash_files(photos).values())
-    key = _digest([network.sha256, network.preprocessing, size[::-1], contents])
+    key = _digest([network.sha256, network.preprocessing, size[::-1], _contents(photos)])
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "jiidm" / f"features-{key}.npz"
+
+
+def _contents(photos: Sequence[Path]) -> list[str]:
+    """The SHA-256 of each photo, taken once for a call that scores many folders, unless a file changes meanwhile."""
+    stats = [photo.stat() for photo in photos]
+    return _hashed(tuple((photo, stat.st_size, stat.st_mtime_ns) for photo, stat in zip(photos, stats)))
+
+
+@functools.lru_cache(maxsize=1)
+def _hashed(files: tuple[tuple[Path, int, int], ...]) -> list[str]:
+    return list(hash_files(path for path, *_ in files).values())
 
 
 def _digest(value: object) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jiidm.errors import InputError
 from ldm_jittor.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SHOWN_BY_LOSSES = ("step", "loss", "val_loss", "FID", "fd_seg")
 
@@ -51,8 +55,7 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
             right.set(ylabel=score, ylim=(0, 1.1 * distances.max()))
             right.plot(steps, distances, "s--", color="tab:green", markersize=5, label=f"validation, {score}")
     figure.legend(loc="outside upper center", ncols=4)
-    with atomic_path(png_path) as temporary:
-        figure.savefig(temporary, format="png")
+    _save(figure, png_path)
 
 
 class Panel(NamedTuple):
@@ -83,8 +86,7 @@ def plot_panels(
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    with atomic_path(png_path) as temporary:
-        figure.savefig(temporary, format="png")
+    _save(figure, png_path)
 
 
 class Dot(NamedTuple):
@@ -114,8 +116,7 @@ def plot_dots(panels: Mapping[str, Sequence[Dot]], names: Sequence[str], png_pat
         axes.invert_yaxis()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    with atomic_path(png_path) as temporary:
-        figure.savefig(temporary, format="png")
+    _save(figure, png_path)
 
 
 def _read_log(path: Path) -> list[dict]:
@@ -176,8 +177,7 @@ def plot_distributions(values: Mapping[str, Sequence[float]], png_path: str | os
         axes.axvline(mean, color="tab:orange", linewidth=2, label=f"mean {mean:.2f}")
         axes.set(xlabel=name, ylabel="images")
         axes.legend(fontsize=8)
-    with atomic_path(png_path) as temporary:
-        figure.savefig(temporary, format="png")
+    _save(figure, png_path)
 
 
 def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
@@ -196,5 +196,12 @@ def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarr
         axes.grid(alpha=0.3)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
-    with atomic_path(png_path) as temporary:
-        figure.savefig(temporary, format="png")
+    _save(figure, png_path)
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a PNG, atomically. It is made in memory: Pillow ignores that a full disk takes half of a write."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(file.getbuffer())

@@ -6,22 +6,35 @@ with exit status 0 where it finds its tools compiled for another folder.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import logging
 import os
+import time
 from pathlib import Path
 
 from jiidm.errors import InputError
 
 logger = logging.getLogger(__name__)
 _HOME = "JITTOR_HOME"
+_PATIENCE = 300.0
+"""Seconds. No compiler takes so long for one operator."""
 
 
 def jittor_cache() -> Path:
     """The folder of everything that Jittor keeps, as its `jittor_utils.home` finds it."""
     home = os.environ.get(_HOME) or _remembered_home()
     return Path(home).absolute() / ".cache" / "jittor" if home else _default_cache()
+
+
+def check_working_folder() -> None:
+    """Raises InputError where the working folder is gone, as after `rmdir`: relative paths and compilers need it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(f"the working folder cannot be used ({error.strerror}); go to one that is there") from None
 
 
 def check_home() -> None:
@@ -64,6 +77,39 @@ def forget_moved_tools() -> None:
                 logger.warning(f"{cache}: moved or copied here; Jittor compiles it again, which takes minutes")
                 for path in (key.with_suffix(""), key):
                     path.unlink(missing_ok=True)
+
+
+def wait_for_abandoned_compilers() -> None:
+    """Wait for the compilers of a killed process. They live on, and write into files that are about to be loaded.
+
+    Whoever lives and compiles holds Jittor's lock, and is not waited for here.
+    """
+    import jittor_utils
+    from jittor_utils import lock
+
+    cache = Path(jittor_utils.cache_path)
+    if not _compilers(cache):
+        return
+    with lock.lock_scope(), open(cache.parent / "jittor.lock", "a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        end = time.monotonic() + _PATIENCE
+        while _compilers(cache) and time.monotonic() < end:
+            time.sleep(0.05)
+
+
+def _compilers(cache: Path) -> list[Path]:
+    """The running processes that write a file of the cache, as Linux lists them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = process.read_bytes().split(b"\0")
+            written = [after for word, after in zip(words, words[1:]) if word == b"-o"]
+            if any(target.startswith(os.fsencode(cache) + b"/") for target in written):
+                found.append(process.parent)
+    return found
 
 
 def _default_cache() -> Path:

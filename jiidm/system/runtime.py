@@ -23,8 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from jiidm.errors import InputError
-from jiidm.system import newer_cuda, ranks
-from jiidm.system.cache import check_home, forget_moved_tools, jittor_cache
+from jiidm.system import memory, newer_cuda, ranks
+from jiidm.system.cache import (
+    check_home,
+    check_working_folder,
+    forget_moved_tools,
+    jittor_cache,
+    wait_for_abandoned_compilers,
+)
 from jiidm.system.threads import watch_load
 
 logger = logging.getLogger(__name__)
@@ -69,14 +75,16 @@ def prepare(device: str = "auto") -> Runtime:
     """Choose the device and set Jittor's environment variables. Call this before Jittor is imported.
 
     device: "cpu", "cuda", or "auto" for CUDA where it works. Raises InputError for another word, for "cuda" where CUDA
-    can't be used, and as `check_home` does.
+    can't be used, and where the working folder, HOME or the memory do not suffice.
     """
     if device not in DEVICES:
         raise InputError(f"--device {device}: not one of {', '.join(DEVICES)}")
     cuda = Cuda("", "the CPU was asked for") if device == "cpu" else find_cuda()
     if device == "cuda" and not cuda.nvcc:
         raise InputError(f"--device cuda: {cuda.reason}")
+    check_working_folder()
     check_home()
+    memory.require_addresses()
     os.environ.update(environment(cuda))
     watch_load()
     return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason)
@@ -105,6 +113,7 @@ def _import_jittor() -> Any:
     if "jittor" not in sys.modules:
         os.register_at_fork(after_in_child=spare_worker)
         forget_moved_tools()
+        wait_for_abandoned_compilers()
     try:
         import jittor
     except SystemExit:  # with status 0

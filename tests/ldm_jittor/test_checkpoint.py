@@ -129,6 +129,8 @@ def test_misfits_are_all_listed():
     assert checkpoint.misfits(linear, {"weight": np.zeros((2, 3)), "bias": np.array(1)}) == ["bias is a scalar, not 2"]
     diverged = {"weight": np.full((2, 3), np.nan), "bias": np.array([0, np.inf])}
     assert checkpoint.misfits(linear, diverged) == ["weight is not finite", "bias is not finite"]
+    beyond_float32 = {"weight": np.full((2, 3), 1e39), "bias": np.array([0.0, 1.0])}
+    assert checkpoint.misfits(linear, beyond_float32) == ["weight is not finite"]
 
 
 def test_load_into_names_every_kind_of_misfit(arrays):

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from processes import die_while_writing
 
 from ldm_jittor.files import atomic_path, load_npz, read_json, read_text, save_npz
 
@@ -26,6 +27,15 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_a_killed_process_left_goes_when_the_folder_is_written_to(tmp_path):
+    die_while_writing(tmp_path / "a.jpg")
+    (tmp_path / ".keep").touch()
+    assert len(os.listdir(tmp_path)) == 2
+    with atomic_path(tmp_path / "b.jpg") as temporary:
+        temporary.touch()
+    assert sorted(os.listdir(tmp_path)) == [".keep", "b.jpg"]
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -29,8 +29,8 @@ def start_of(process: int) -> str:
 def test_they_are_those_of_processes_that_have_ended(tmp_path):
     (tmp_path / ".keep.jpg").touch()
     (tmp_path / "a-1-1.tmp.jpg").touch()
-    die_while_writing(tmp_path / "a.jpg")
     with atomic_path(tmp_path / "b.jpg"):
+        die_while_writing(tmp_path / "a.jpg")
         (leftover,) = leftovers(tmp_path)
     assert leftover.name.startswith(f".{socket.gethostname()}-") and leftover.suffix == ".jpg"
 

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from jiidm.data.folders import list_folder
 from jiidm.data.identity import claim, sha256
-from jiidm.data.images import load_image, load_mask
+from jiidm.data.images import load_image, load_mask, save_png, write_image
 from jiidm.data.pairs import make_data_folders
 from jiidm.data.synthetic.canvas import Canvas
 from jiidm.data.synthetic.scenes import paint_scene
 from jiidm.data.synthetic.style import draw_style
 from jiidm.errors import InputError
 from jiidm.size import CHALLENGE_SIZE, Size
-from ldm_jittor.files import atomic_path, naming, read_json, read_text
+from ldm_jittor.files import naming, read_json, read_text
 
 GENERATOR_VERSION: int = 2
 CHECKSUMS = "checksums.txt"
@@ -88,13 +88,11 @@ def write_dataset(
         if image_path.exists():
             _require(image_path, load_image(image_path), image, _JPEG_ERROR)
         else:
-            with atomic_path(image_path) as temporary:
-                Image.fromarray(image).save(temporary, quality=95)
+            write_image(image_path, Image.fromarray(image), format="JPEG", quality=95)
         if mask_path.exists():
             _require(mask_path, load_mask(mask_path), mask, 0)
         else:
-            with atomic_path(mask_path) as temporary:
-                Image.fromarray(mask).save(temporary)
+            save_png(mask_path, mask)
         _record(root, *(_line(root, path) for path in (image_path, mask_path)))
 
 

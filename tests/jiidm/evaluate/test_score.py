@@ -94,6 +94,19 @@ class TestCard:
         assert used["distance"]["real_photos"]["count"] == 9
         assert "8 equal bins a channel" in used["histogram"] and "Pearson" in used["histogram"]
 
+    def test_real_photos_are_known_by_their_content(self, tmp_path, jobs, real):
+        def digest():
+            card = examine(tmp_path / "out", jobs, plain(), real).card
+            return card["made_with"]["distance"]["real_photos"]["sha256"]
+
+        before, photo = digest(), sorted(real.iterdir())[0]
+        content = bytearray(photo.read_bytes())
+        content[-3] ^= 1  # of the last pixels, so that it decodes and is as long
+        photo.write_bytes(content)
+        after = digest()
+        photo.rename(real / "a_first_one.jpg")
+        assert before != after == digest()
+
     def test_it_can_be_saved_and_read_again(self, tmp_path, jobs):
         card = examine(tmp_path / "out", jobs, plain(), None).card
         scorecard.save(tmp_path / "out", card)

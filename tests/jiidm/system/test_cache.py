@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,25 @@ def test_tools_of_another_folder_are_compiled_again(jittor, same):
     assert done.returncode == 0, done.stderr
     assert len(list(folder.iterdir())) == (2 if same else 0)
     assert ("moved or copied" in done.stderr) == (not same)
+
+
+@pytest.mark.parametrize("somebody_compiles", [False, True])
+def test_compilers_of_a_killed_process_are_waited_for(jittor, somebody_compiles):
+    """A compiler that somebody alive waits for goes on. The stand-in for one sleeps until its stdin ends."""
+    folder, run = jittor
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "-o", f"{folder}/jit/op.so"]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE) as compiler,
+        open(folder.parent / "jittor.lock", "w") as lock,
+    ):
+        if somebody_compiles:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+        else:
+            threading.Timer(1, compiler.stdin.close).start()
+        wait = "from jiidm.system import cache; cache.wait_for_abandoned_compilers()"
+        done = run(f"{wait}; print(cache._compilers({str(folder)!r}))")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout == "[]\n") == (not somebody_compiles)
 
 
 def test_jittors_wish_for_another_start_is_no_success(jittor):

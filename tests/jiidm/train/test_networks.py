@@ -17,6 +17,13 @@ def test_list_grows_and_forgets_nothing(tmp_path):
     assert record(tmp_path, [SEGMENTER, VGG]) == [first, SEGMENTER._asdict()]
 
 
+def test_another_perceptual_network_under_the_same_name_is_refused(tmp_path):
+    record(tmp_path, [VGG, SEGMENTER])
+    with pytest.raises(InputError, match=r"another vgg19 \(a\.pth\) \(aaaaaaaaaaaa.*, now cccccccccccc.*same file"):
+        record(tmp_path, [VGG._replace(sha256=64 * "c")])
+    record(tmp_path, [VGG._replace(name="vgg19 (b.pth)"), SEGMENTER._replace(sha256=64 * "d")])
+
+
 @pytest.mark.parametrize("content", ["{", "3", '[{"use": "perceptual"}]', '["text"]'])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / NETWORKS_FILE).write_text(content)

@@ -1,0 +1,59 @@
+"""No memory left: one line, wherever it is noticed.
+
+Python and numpy raise MemoryError. Others only tell it in words, and C++ beside Python's threads ends the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+from pathlib import Path
+
+from jiidm.errors import InputError
+
+LEAST = 1 << 30
+"""Bytes of addresses without which Jittor does not even start."""
+SOURCE = Path(__file__).with_name("memory.cpp")
+_SIGNS = (
+    *("cannot allocate memory", "failed to map segment", "out of memory", "out_of_memory", "insufficient memory"),
+    *("bad_alloc", "alloc_failed", "cudaerrormemoryallocation", "could not create a memory object"),
+    *("can't start new thread", "resource temporarily unavailable"),
+)
+"""What the system, Jittor, oneDNN, OpenCV, CUDA and Python say, in lower case. A thread needs memory for its stack."""
+
+
+def require_addresses() -> None:
+    """Raises InputError where `ulimit -v` leaves less than Jittor needs to start."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST:
+        told = f"memory is limited to {limit >> 20} MiB (ulimit -v), and Jittor does not start below {LEAST >> 20}"
+        raise InputError(f"{told}; raise the limit")
+
+
+def end_in_one_line() -> None:
+    """From now on an allocation that fails in C++ raises, or ends the process with status 2 and a line on stderr.
+
+    Jittor would compute with the null pointer. What it allocates raises instead, once it has given back what it keeps
+    for later. `new` fails in threads of its own, too, where nobody catches, so it ends the process.
+    """
+    import jittor as jt
+    from jittor_utils import lock
+
+    compiler, library = jt.compiler, os.path.join(jt.compiler.cache_path, "jiidm_memory.so")
+    with lock.lock_scope():
+        compiler.compile(compiler.cc_path, compiler.cc_flags + compiler.opt_flags, [str(SOURCE)], library)
+    ctypes.CDLL(library)
+
+
+def shortage(error: BaseException) -> str:
+    """What tells of too little memory in an exception or in those that it comes from; "" where nothing does."""
+    seen: BaseException | None = error
+    while seen is not None:
+        lines = [line.strip() for line in str(seen).splitlines()]
+        found = [line for line in lines if any(sign in line.lower() for sign in _SIGNS)]
+        if isinstance(seen, MemoryError) or isinstance(seen, OSError) and seen.errno == errno.ENOMEM or found:
+            return (found or lines or [""])[-1] or type(seen).__name__
+        seen = seen.__cause__ or seen.__context__
+    return ""
