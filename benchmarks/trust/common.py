@@ -9,11 +9,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
+
+from benchmarks.trust import forks
 
 PROJECT = Path(__file__).resolve().parents[2]
 Figures = dict[str, float]
@@ -52,8 +55,22 @@ def kit(*arguments: object) -> list[str]:
 
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the kit to its end."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.run(command, env=variables(**environment), text=True, errors="replace", **pipes)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        status = start(command, out, errors, **environment).wait()
+        told = []
+        for file in (out, errors):
+            file.seek(0)
+            told.append(file.read().decode(errors="replace"))
+    return subprocess.CompletedProcess(command, status, *told)
+
+
+def start(
+    command: list[str], out: BinaryIO, errors: BinaryIO, **environment: str
+) -> subprocess.Popen[bytes] | forks.Forked:
+    """Start a command of the kit, forked if this process is ready for that."""
+    if forks.is_ready() and command[1:3] == ["-m", "jiidm"]:
+        return forks.Forked(command[3:], environment, out, errors)
+    return subprocess.Popen(command, env=variables(**environment), stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
 
 
 def run_well(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

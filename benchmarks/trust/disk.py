@@ -27,7 +27,7 @@ from benchmarks.trust.common import (
     require_equal,
     run_well,
 )
-from benchmarks.trust.faults import changes, run_with_fault
+from benchmarks.trust.faults import changes, get_ready_to_fork, run_with_fault
 
 LONG, SHORT = 6, 1
 """Places in a command's work, spread evenly."""
@@ -101,6 +101,7 @@ def paint(scene: Scene, folder: Path) -> Path:
 
 def main() -> int:
     arguments = parser(__doc__).parse_args()
+    get_ready_to_fork()
     scene, folder = make_scene(arguments.folder), arguments.folder / "disk"
     places = SHORT if arguments.short else LONG
     painted = paint(scene, arguments.folder / "painted")

@@ -26,7 +26,7 @@ std::atomic<long> changes{0};
 const char *setting(const char *name) { const char *value = getenv(name); return value ? value : ""; }
 
 bool inside(const std::string &path) {
-  static const std::string folder = setting("FAULT_FOLDER");
+  const std::string folder = setting("FAULT_FOLDER");  // which a forked process may have set
   return !folder.empty() && path.compare(0, folder.size(), folder) == 0 && (path.size() == folder.size() || path[folder.size()] == '/');
 }
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmarks.trust import forks
 from benchmarks.trust.common import (
     PER_PROCESS,
     Broken,
@@ -30,9 +31,11 @@ from benchmarks.trust.common import (
     require_equal,
     run_well,
     shown,
-    variables,
+    start,
 )
+from benchmarks.trust.faults import get_ready_to_fork
 
+Process = subprocess.Popen[bytes] | forks.Forked
 LONG, SHORT = 25, 1
 """Kills of a stage."""
 TRAINING = "diffusion_training"
@@ -52,18 +55,18 @@ def training(scene: Scene, stage: str) -> Callable[[Path], list[str]]:
     return lambda folder: kit(*command.split(), scene.data, "--config", config, *changed, *given, "--run", folder)
 
 
-def trains(folder: Path, process: subprocess.Popen, log: Path) -> bool:
+def trains(folder: Path, process: Process, log: Path) -> bool:
     lock = folder / "run.lock"
     return lock.exists() and lock.read_text().startswith(f"process {process.pid} ")
 
 
-def generates(folder: Path, process: subprocess.Popen, log: Path) -> bool:
+def generates(folder: Path, process: Process, log: Path) -> bool:
     return "model: " in log.read_text(errors="replace")
 
 
 def chain(
     command: Callable[[Path], list[str]],
-    busy: Callable[[Path, subprocess.Popen, Path], bool],
+    busy: Callable[[Path, Process, Path], bool],
     folder: Path,
     kills: int,
     seed: int,
@@ -72,9 +75,9 @@ def chain(
     whole, draws = folder / "whole" / "run", random.Random(seed)  # a report tells the folder's name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    start = time.monotonic()
+    before = time.monotonic()
     run_well(command(whole))
-    longest = 0.3 * (time.monotonic() - start)
+    longest = 0.3 * (time.monotonic() - before)
     expected, done, runs = contents(whole, *PER_PROCESS), 0, 0
     while done < kills:
         killed = folder / "killed" / "run"
@@ -87,13 +90,11 @@ def chain(
     return {"kills": done, "runs": runs, "files": len(expected)}
 
 
-def interrupted(
-    command: list[str], busy: Callable[[subprocess.Popen, Path], bool], seconds: float, folder: Path
-) -> bool:
+def interrupted(command: list[str], busy: Callable[[Process, Path], bool], seconds: float, folder: Path) -> bool:
     """Kill the command so many seconds after it is busy. Returns False where it came to its end before."""
     log = folder / "log"
-    with log.open("w") as file:
-        process = subprocess.Popen(command, env=variables(), stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+    with log.open("wb") as file:
+        process = start(command, file, file)
         while process.poll() is None and not busy(process, log):
             time.sleep(0.02)
         try:
@@ -109,6 +110,7 @@ def interrupted(
 
 def main() -> int:
     arguments = parser(__doc__).parse_args()
+    get_ready_to_fork()
     scene, folder = make_scene(arguments.folder), arguments.folder / "kills"
     kills = SHORT if arguments.short else LONG
     stages = ("gan",) if arguments.short else tuple(STAGES)

@@ -29,7 +29,7 @@ from benchmarks.trust.common import (
     require_equal,
     run_well,
 )
-from benchmarks.trust.faults import changes, run_with_fault
+from benchmarks.trust.faults import changes, get_ready_to_fork, run_with_fault
 
 SHORT = 2
 """Changes that the short form looks at."""
@@ -59,6 +59,7 @@ def killed_at(number: int, change: str, scene: Scene, folder: Path, expected: di
 
 def main() -> int:
     arguments = parser(__doc__).parse_args()
+    get_ready_to_fork()
     scene, folder = make_scene(arguments.folder), arguments.folder / "writes"
     shutil.rmtree(folder, ignore_errors=True)
     whole, killed = folder / "whole" / "run", folder / "killed" / "run"  # a report tells the folder's name

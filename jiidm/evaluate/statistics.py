@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -112,25 +111,15 @@ def _check_size(photo: Path, found: Size, size: Size) -> None:
 
 def list_digest(photos: Sequence[Path]) -> str:
     """A SHA-256 over the photos' contents. It tells which photos they are, wherever they lie."""
-    return _digest(_contents(photos))
+    return _digest(list(hash_files(photos).values()))
 
 
 def _cache_file(photos: Sequence[Path], size: Size, network: Network) -> Path:
     """The cache of these photos, named by what decides its content: network, preprocessing, photos."""
-    key = _digest([network.sha256, network.preprocessing, size[::-1], _contents(photos)])
+    contents = list(hash_files(photos).values())
+    key = _digest([network.sha256, network.preprocessing, size[::-1], contents])
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "jiidm" / f"features-{key}.npz"
-
-
-def _contents(photos: Sequence[Path]) -> list[str]:
-    """The SHA-256 of each photo, taken once for a call that scores many folders, unless a file changes meanwhile."""
-    stats = [photo.stat() for photo in photos]
-    return _hashed(tuple((photo, stat.st_size, stat.st_mtime_ns) for photo, stat in zip(photos, stats)))
-
-
-@functools.lru_cache(maxsize=1)
-def _hashed(files: tuple[tuple[Path, int, int], ...]) -> list[str]:
-    return list(hash_files(path for path, *_ in files).values())
 
 
 def _digest(value: object) -> str:

@@ -121,24 +121,24 @@ def test_stored_version_reads_a_dataset_of_any_origin(tmp_path, text, version):
 def test_write_dataset_continues_after_an_interruption(tmp_path, monkeypatch, fails_in):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     write_dataset(whole, 4, Size(48, 64), progress=False)
-    saved = Image.Image.save
+    written = Path.write_bytes
 
     def interrupted_landscape(index, size, **options):
         if index == 2:
             raise KeyboardInterrupt
         return landscape(index, size, **options)
 
-    def interrupted_save(picture, path, *args, **options):
-        if picture.mode == "L" and len(list((broken / "labels").glob("synth_*"))) == 2:
-            Path(path).write_bytes(b"half a fi")
+    def interrupted_write(path, content):
+        if path.parent.name == "labels" and len(list((broken / "labels").glob("synth_*"))) == 2:
+            written(path, b"half a fi")
             raise KeyboardInterrupt
-        saved(picture, path, *args, **options)
+        return written(path, content)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if fails_in == "landscape":
             patch.setattr(jiidm.data.synthetic.dataset, "landscape", interrupted_landscape)
         else:
-            patch.setattr(Image.Image, "save", interrupted_save)
+            patch.setattr(Path, "write_bytes", interrupted_write)
         write_dataset(broken, 4, Size(48, 64), progress=False)
     left = {name: content for name, content in tree(broken).items() if name != "checksums.txt"}
     assert {name: data for name, data in tree(whole).items() if name in left} == left  # nothing half-written
