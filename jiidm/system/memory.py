@@ -13,8 +13,8 @@ from pathlib import Path
 
 from jiidm.errors import InputError
 
-LEAST = 1 << 30
-"""Bytes of addresses without which Jittor does not even start."""
+LEAST_ADDRESSES, LEAST_FILES = 1 << 30, 32
+"""Bytes and open files without which Jittor does not even start."""
 SOURCE = Path(__file__).with_name("memory.cpp")
 _SIGNS = (
     *("cannot allocate memory", "failed to map segment", "out of memory", "out_of_memory", "insufficient memory"),
@@ -24,12 +24,16 @@ _SIGNS = (
 """What the system, Jittor, oneDNN, OpenCV, CUDA and Python say, in lower case. A thread needs memory for its stack."""
 
 
-def require_addresses() -> None:
-    """Raises InputError where `ulimit -v` leaves less than Jittor needs to start."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < LEAST:
-        told = f"memory is limited to {limit >> 20} MiB (ulimit -v), and Jittor does not start below {LEAST >> 20}"
-        raise InputError(f"{told}; raise the limit")
+def require_limits() -> None:
+    """Raises InputError where `ulimit` leaves this process less than Jittor needs to start."""
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= addresses < LEAST_ADDRESSES:  # -1 is no limit
+        told = f"memory is limited to {addresses >> 20} MiB (ulimit -v)"
+        raise InputError(f"{told}, and Jittor does not start below {LEAST_ADDRESSES >> 20}; raise the limit")
+    if 0 <= files < LEAST_FILES:
+        told = f"open files are limited to {files} (ulimit -n)"
+        raise InputError(f"{told}, and Jittor does not start below {LEAST_FILES}; raise the limit")
 
 
 def end_in_one_line() -> None:

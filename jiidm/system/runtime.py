@@ -84,7 +84,7 @@ def prepare(device: str = "auto") -> Runtime:
         raise InputError(f"--device cuda: {cuda.reason}")
     check_working_folder()
     check_home()
-    memory.require_addresses()
+    memory.require_limits()
     os.environ.update(environment(cuda))
     watch_load()
     return Runtime("cuda" if cuda.nvcc else "cpu", cuda.reason)

@@ -55,10 +55,17 @@ def test_the_command_line_tells_it_in_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: no memory is left (Reason: std::bad_alloc); what was finished")
 
 
-def test_a_limit_below_what_jittor_needs_is_refused_before_it_starts(monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (300 << 20, resource.RLIM_INFINITY))
-    with pytest.raises(InputError, match=r"limited to 300 MiB \(ulimit -v\)"):
-        memory.require_addresses()
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        (resource.RLIMIT_AS, 300 << 20, r"memory is limited to 300 MiB \(ulimit -v\)"),
+        (resource.RLIMIT_NOFILE, 16, r"open files are limited to 16 \(ulimit -n\)"),
+    ],
+)
+def test_a_limit_below_what_jittor_needs_is_refused_before_it_starts(monkeypatch, limit, value, told):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (value if which == limit else resource.RLIM_INFINITY,) * 2)
+    with pytest.raises(InputError, match=told):
+        memory.require_limits()
 
 
 def test_jittors_own_allocation_raises_what_the_command_line_knows():
