@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import resource
+import zlib
 from pathlib import Path
 
 from jiidm.errors import InputError
@@ -45,10 +46,11 @@ def end_in_one_line() -> None:
     import jittor as jt
     from jittor_utils import lock
 
-    compiler, library = jt.compiler, os.path.join(jt.compiler.cache_path, "jiidm_memory.so")
+    compiler, place = jt.compiler, zlib.crc32(os.fsencode(SOURCE))  # checkouts that share a cache have one each
+    library = os.path.join(compiler.cache_path, f"jiidm_memory_{place:08x}.so")
     with lock.lock_scope():
         compiler.compile(compiler.cc_path, compiler.cc_flags + compiler.opt_flags, [str(SOURCE)], library)
-    ctypes.CDLL(library)
+        ctypes.CDLL(library)
 
 
 def shortage(error: BaseException) -> str:
