@@ -43,7 +43,8 @@ def project(tmp_path):
     for name in (
         "__init__.py",
         "errors.py",
-        *(f"system/{name}.py" for name in ("__init__", "cache", "doctor", "newer_cuda", "ranks", "runtime", "threads")),
+        *(f"system/{name}.py" for name in ("__init__", "cache", "doctor", "memory", "newer_cuda")),
+        *(f"system/{name}.py" for name in ("ranks", "runtime", "threads")),
     ):
         shutil.copy(PROJECT / "jiidm" / name, folder / "jiidm" / name)
     for name in ("__init__.py", "errors.py"):
