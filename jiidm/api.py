@@ -87,18 +87,19 @@ class IIDMPipeline:
         mask: a PNG's path, a PIL image of mode L or P, or uint8 [h,w]; class ids 0-28. reference: a photo's path, a PIL
         image or uint8 RGB [h,w,3], of any size. rounds: take the place of the model's own; each is a Round or a mapping
         as in YAML. A GAN has none and refuses them.
-        reference_mask: the reference's own mask, given as `mask` is. SEAN takes each class's style under it; without it
-        labels/ beside the photo's imgs/ has the mask, or else a segmenter predicts it. Other models only check it.
+        reference_mask: the reference's own mask, given as `mask` is. SEAN takes each class's style under it, and rounds
+        with `color_transfer: region` each class's colours; without it labels/ beside the photo's imgs/ has the mask, or
+        else a segmenter predicts it. Others only check it.
         name: the noise belongs to it and the seed. Without it the stem of the mask's path counts, or "". So
         `pipe(mask_path, photo_path, seed=s)` gives what `jiidm infer --seed s` gives before JPEG.
         Raises InputError, before anything is computed, that names the argument and its value.
         """
         mask_pixels = _read_mask(mask, "mask")
         photo = _read_photo(reference, "reference")
-        reference_labels = self._reference_mask(reference, reference_mask)
         if rounds is not None and self.config.is_gan:
             raise InputError(f"rounds: {self.config.name} is a {self.config.method}, which has no rounds")
         config = self.config if rounds is None else with_rounds(self.config, rounds, "rounds")
+        reference_labels = _reference_mask(reference, reference_mask, config)
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise InputError(f"seed: {seed!r}, expected an integer")
         if name is not None and not isinstance(name, str):
@@ -114,15 +115,6 @@ class IIDMPipeline:
         [result] = self._pipeline.stream([Input(name, mask_pixels, photo, reference_labels)], seed=int(seed), **options)
         return resize_image(result.image, Size(*mask_pixels.shape))
 
-    def _reference_mask(self, reference: ImageLike, given: ImageLike | None) -> np.ndarray | None:
-        """The reference's own mask, uint8 [h,w]: the given one, else for SEAN the one in the photo's data folder."""
-        if given is not None:
-            return _read_mask(given, "reference_mask")
-        if self.config.method == "sean" and isinstance(reference, (str, os.PathLike)):
-            path = own_mask(Path(reference).resolve())
-            return None if path is None else load_mask(path)
-        return None
-
 
 def _load_pipeline(file: ModelFile) -> Generates:
     """The pipeline of the method that a model file was made by."""
@@ -131,9 +123,20 @@ def _load_pipeline(file: ModelFile) -> Generates:
         from jiidm.baselines.pipeline import GANPipeline
 
         return GANPipeline(load_gan(file))
+    from jiidm.evaluate import segmenter
     from jiidm.pipeline import Pipeline
 
-    return Pipeline(file.load())
+    return Pipeline(file.load(), segmenter.load)
+
+
+def _reference_mask(reference: ImageLike, given: ImageLike | None, config: Config) -> np.ndarray | None:
+    """The reference's own mask, uint8 [h,w]: the given one; else, where masks matter, that of the data folder."""
+    if given is not None:
+        return _read_mask(given, "reference_mask")
+    if config.uses_reference_masks and isinstance(reference, (str, os.PathLike)):
+        path = own_mask(Path(reference).resolve())
+        return None if path is None else load_mask(path)
+    return None
 
 
 def _read_mask(value: ImageLike, argument: str) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -11,6 +13,10 @@ _RGB_TO_LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0
 _LMS_TO_LAB = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
 _FLAT = 1e-6
 """Smallest divisor. A flat channel is off its mean by rounding errors only, and stays flat."""
+SMALLEST_REGION = 0.005
+"""Share of an image below which a class has too few pixels to tell its colours."""
+FEATHER = 0.02
+"""How far regions blend at their borders: the Gaussian blur's standard deviation, over the image's shorter side."""
 
 
 def color_transfer(source: np.ndarray, reference: np.ndarray, space: str = "lab8") -> np.ndarray:
@@ -21,33 +27,85 @@ def color_transfer(source: np.ndarray, reference: np.ndarray, space: str = "lab8
     the reference's mean. Returns uint8 RGB of the source's size, rounded and clipped.
     Raises ValueError for another dtype, shape or space.
     """
-    for name, image in (("source", source), ("reference", reference)):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise ValueError(f"{name} must be uint8 [H,W,3], not {image.dtype} {list(image.shape)}")
-    if space == "lab8":
-        matched = _match_statistics(_to_lab8(source), _to_lab8(reference))
-        return cv2.cvtColor(_to_uint8(matched), cv2.COLOR_LAB2RGB)
-    if space == "lalphabeta":
-        return _from_lalphabeta(_match_statistics(_to_lalphabeta(source), _to_lalphabeta(reference)))
-    raise ValueError(f"space must be one of {', '.join(SPACES)}, not {space!r}")
+    source, reference = _to_space(source, "source", space), _to_space(reference, "reference", space)
+    return _from_space(_matched(source, *_statistics(source), *_statistics(reference)), space)
 
 
-def _match_statistics(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    mean, std = source.mean((0, 1)), source.std((0, 1))
-    target_mean, target_std = reference.mean((0, 1)), reference.std((0, 1))
+def region_transfer(
+    source: np.ndarray,
+    reference: np.ndarray,
+    source_mask: np.ndarray,
+    reference_mask: np.ndarray,
+    space: str = "lab8",
+) -> np.ndarray:
+    """`color_transfer` class by class: the sky gets the sky's colours, and the grass the grass's.
+
+    source, reference: uint8 RGB [H,W,3] of any two sizes. The masks are class ids [H,W], each of its image's size.
+    A class that covers less than `SMALLEST_REGION` of either image, such as one that the reference lacks, is changed by
+    the statistics of the whole images. Near a border the statistics of both sides are blended, see `FEATHER`. So a
+    single class everywhere gives what `color_transfer` gives.
+    Returns uint8 RGB of the source's size. Raises ValueError for another dtype, shape or space.
+    """
+    source, reference = _to_space(source, "source", space), _to_space(reference, "reference", space)
+    _require_size(source_mask, source, "source_mask")
+    _require_size(reference_mask, reference, "reference_mask")
+    regions = []
+    left = np.full(source_mask.shape, True)
+    for label in np.intersect1d(source_mask, reference_mask):
+        own, theirs = source_mask == label, reference_mask == label
+        if min(own.mean(), theirs.mean()) >= SMALLEST_REGION:
+            regions.append((own, [*_statistics(source[own]), *_statistics(reference[theirs])]))
+            left &= ~own
+    if left.any():
+        regions.append((left, [*_statistics(source), *_statistics(reference)]))
+    shares = _feathered([region for region, _ in regions])
+    blended = np.einsum("khw,ksc->shwc", shares, np.array([statistics for _, statistics in regions]))
+    return _from_space(_matched(source, *blended), space)
+
+
+def _feathered(regions: Sequence[np.ndarray]) -> np.ndarray:
+    """The regions' shares of each pixel's surroundings, float64 [K,H,W], for bool [H,W] that cover all pixels once."""
+    sigma = FEATHER * min(regions[0].shape)
+    blurred = [
+        cv2.GaussianBlur(region.astype(np.float64), (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for region in regions
+    ]
+    return np.array(blurred) / np.sum(blurred, axis=0)
+
+
+def _statistics(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, of pixels [...,3]."""
+    everywhere = tuple(range(pixels.ndim - 1))
+    return pixels.mean(everywhere), pixels.std(everywhere)
+
+
+def _matched(
+    source: np.ndarray, mean: np.ndarray, std: np.ndarray, target_mean: np.ndarray, target_std: np.ndarray
+) -> np.ndarray:
+    """Reinhard's Eq. 10-11: source [H,W,3], and statistics [3] of the whole, or [H,W,3] of every pixel."""
     return (source - mean) * (target_std / np.maximum(std, _FLAT)) + target_mean
 
 
-def _to_lab8(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB).astype(np.float64)
+def _require_size(mask: np.ndarray, image: np.ndarray, name: str) -> None:
+    if mask.shape != image.shape[:2] or not np.issubdtype(mask.dtype, np.integer):
+        raise ValueError(f"{name} must be class ids {list(image.shape[:2])}, not {mask.dtype} {list(mask.shape)}")
 
 
-def _to_lalphabeta(image: np.ndarray) -> np.ndarray:
-    visible = np.maximum(image, 1) / 255  # the logarithm of black is infinite; one level up is invisible
-    return np.log10(visible @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
+def _to_space(image: np.ndarray, name: str, space: str) -> np.ndarray:
+    """An image in a colour space, float64 [H,W,3]."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"{name} must be uint8 [H,W,3], not {image.dtype} {list(image.shape)}")
+    if space == "lab8":
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2LAB).astype(np.float64)
+    if space == "lalphabeta":
+        visible = np.maximum(image, 1) / 255  # the logarithm of black is infinite; one level up is invisible
+        return np.log10(visible @ _RGB_TO_LMS.T) @ _LMS_TO_LAB.T
+    raise ValueError(f"space must be one of {', '.join(SPACES)}, not {space!r}")
 
 
-def _from_lalphabeta(image: np.ndarray) -> np.ndarray:
+def _from_space(image: np.ndarray, space: str) -> np.ndarray:
+    """The inverse of `_to_space`, rounded and clipped to uint8."""
+    if space == "lab8":
+        return cv2.cvtColor(_to_uint8(image), cv2.COLOR_LAB2RGB)
     lms = 10 ** (image @ np.linalg.inv(_LMS_TO_LAB).T)
     return _to_uint8(255 * (lms @ np.linalg.inv(_RGB_TO_LMS).T))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ import jittor as jt
 import numpy as np
 
 from jiidm.classes import one_hot
-from jiidm.color import color_transfer
+from jiidm.color import color_transfer, region_transfer
 from jiidm.config.schema import Round
 from jiidm.data.images import load_image, load_mask, resize_image, resize_mask
+from jiidm.data.reference_masks import PredictsMasks, ReferenceMasks
 from jiidm.model.build import build_settings, count_passes
 from jiidm.model.files import Model
 from jiidm.model.footprint import fitting_batch
@@ -35,7 +37,10 @@ class Input(NamedTuple):
     reference: Path | np.ndarray
     """uint8 RGB [h,w,3]."""
     reference_mask: np.ndarray | None = None
-    """The reference's own mask, uint8 [h,w], which SEAN asks for. None: the one in its data folder, or a prediction."""
+    """The reference's own mask, uint8 [h,w], where it matters: to SEAN, and to a round's colour transfer by region.
+
+    None: the one in its data folder, or a prediction.
+    """
 
 
 class RoundImages(NamedTuple):
@@ -85,9 +90,17 @@ PLAIN = Hooks()
 class Pipeline:
     """Generates images from masks, in the style of reference photos, at the model's own size."""
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Model, load_segmenter: Callable[[], PredictsMasks] | None = None):
+        """load_segmenter: for colour transfer by region, of references without a mask of their own."""
         self.model = model
         self.config = model.config
+        self._reference_masks = ReferenceMasks(load_segmenter)
+
+    def at(self, size: Size) -> Pipeline:
+        """The same model at another size."""
+        data = dataclasses.replace(self.config.data, size=size)
+        model = self.model._replace(config=dataclasses.replace(self.config, data=data))
+        return Pipeline(model, self._reference_masks.load_segmenter)
 
     @property
     def batch_size(self) -> int:
@@ -136,7 +149,10 @@ class Pipeline:
             shown = any(names[i] in show_starts for i in chosen)
             noise = functools.partial(noise_of, seed, names)
             made: list[list[RoundImages]] | None = [] if show_rounds else None
-            images, starts = self._generate(masks, references, noise, rounds, shown, made, from_noise, hooks, on_step)
+            recolor = functools.partial(self._recolor, references, masks, self._regions(batch, references, rounds))
+            images, starts = self._generate(
+                masks, references, noise, rounds, recolor, shown, made, from_noise, hooks, on_step
+            )
             for i in chosen:
                 start = starts[i] if starts is not None and names[i] in show_starts else None
                 own = None if made is None else [each[i] for each in made]
@@ -148,6 +164,7 @@ class Pipeline:
         references: Sequence[np.ndarray],
         noise: Callable[[tuple[int, ...], int, int | str], jt.Var],
         rounds: Sequence[Round],
+        recolor: Callable[[Sequence[np.ndarray], Round], Sequence[np.ndarray]],
         with_starts: bool,
         made: list[list[RoundImages]] | None,
         from_noise: bool,
@@ -166,7 +183,6 @@ class Pipeline:
             if on_step is not None:
                 on_step(settings.branches(timestep))
 
-        color_space = self.config.inference.color_space
         segmap = jt.array(np.stack([one_hot(resize_mask(mask, latent_size)) for mask in masks]))
         x, starts = to_model(references), None
         with jt.no_grad():
@@ -178,8 +194,7 @@ class Pipeline:
                 transfers: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(masks)
                 if round_.color_transfer:
                     before = to_images(x)
-                    pairs = zip(before, references)
-                    after = hooks.recolored([color_transfer(*pair, color_space) for pair in pairs])
+                    after = hooks.recolored(recolor(before, round_))
                     x, transfers = to_model(after), list(zip(before, after))
                 z0 = space.encode(x)
                 eps = noise(z0.shape, number, "start")
@@ -202,6 +217,30 @@ class Pipeline:
                 if made is not None:
                     made.append(list(map(RoundImages, transfers, to_images(x))))
         return to_images(x), starts
+
+    def _regions(
+        self, batch: Sequence[Input], references: Sequence[np.ndarray], rounds: Sequence[Round]
+    ) -> list[np.ndarray] | None:
+        """The references' own masks, [H,W] each, if a round transfers colours by region."""
+        if all(round_.color_transfer != "region" for round_ in rounds):
+            return None
+        masks = self._reference_masks
+        return [masks.of(i.reference, i.reference_mask, photo) for i, photo in zip(batch, references)]
+
+    def _recolor(
+        self,
+        references: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray],
+        reference_masks: Sequence[np.ndarray] | None,
+        images: Sequence[np.ndarray],
+        round_: Round,
+    ) -> list[np.ndarray]:
+        """The images in their references' colours, all uint8 RGB [H,W,3]; by region under the masks [H,W]."""
+        space = self.config.inference.color_space
+        if round_.color_transfer == "region" and reference_masks is not None:
+            groups = zip(images, references, masks, reference_masks)
+            return [region_transfer(*group, space) for group in groups]
+        return [color_transfer(*pair, space) for pair in zip(images, references)]
 
 
 def batches(inputs: Sequence[Input], size: int, wanted: Container[str] | None) -> list[Sequence[Input]]:

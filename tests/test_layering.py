@@ -35,7 +35,7 @@ LOADS_JITTOR = {
     *(f"jiidm.model.gan.{name}" for name in ("norms", "spectral_norm", "generator", "init", "encoder")),
     *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis", "vgg")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score", "further")),
-    *(f"jiidm.evaluate.{name}" for name in ("clip", "laion", "lpips")),
+    *(f"jiidm.evaluate.{name}" for name in ("clip", "laion", "lpips", "chooser")),
     *(f"jiidm.train.{name}" for name in ("stage", "state", "optimizer", "checkpoints", "loop", "validation", "run")),
     *(f"jiidm.train.{name}" for name in ("autoencoder", "diffusion", "segmenter", "report", "forecast")),
     "jiidm.train.ranked_stage",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
-from pathlib import Path
 
 import jittor as jt
 import numpy as np
@@ -14,8 +12,7 @@ import numpy as np
 from jiidm.baselines.model import GANModel
 from jiidm.classes import one_hot
 from jiidm.data.distance import distance_map
-from jiidm.data.images import load_mask, resize_mask
-from jiidm.data.references import own_mask
+from jiidm.data.reference_masks import ReferenceMasks
 from jiidm.evaluate import segmenter
 from jiidm.evaluate.segmenter import Segmenter
 from jiidm.pipeline import Input, Result, batches, noise_of, read_inputs
@@ -36,7 +33,9 @@ class GANPipeline:
 
     def __init__(self, model: GANModel, load_segmenter: Callable[[], Segmenter] = segmenter.load):
         self.model, self.config = model, model.config
-        self._segmenter = functools.cache(load_segmenter)
+        self._reference_masks = ReferenceMasks(load_segmenter)
+        if not self.config.has_vae and self.config.method != "sean":
+            logger.warning("%s has no VAE: the references have no effect", self.config.name)
 
     @property
     def batch_size(self) -> int:
@@ -61,9 +60,7 @@ class GANPipeline:
         Batches are cut from all inputs and generated whole, so a result is the same to the byte whichever are wanted.
         on_step is called after every batch, with 1. Raises InputError for a file that is no mask or photo.
         """
-        todo = batches(inputs, self.batch_size, wanted)
-        self._tell_of_styles([input_ for batch in todo for input_ in batch])
-        for batch in todo:
+        for batch in batches(inputs, self.batch_size, wanted):
             follow_load()
             masks, references = read_inputs(batch, self.config.data.size)
             with jt.no_grad():
@@ -95,30 +92,7 @@ class GANPipeline:
     def _style_codes(self, batch: Sequence[Input], references: Sequence[np.ndarray]) -> jt.Var:
         """SEAN's codes [B,classes,style_channels] of the references, each under its own mask."""
         assert self.model.mean_codes is not None  # a SEAN has them
-        masks = [self._mask_of(input_, photo) for input_, photo in zip(batch, references)]
+        masks = [self._reference_masks.of(i.reference, i.reference_mask, photo) for i, photo in zip(batch, references)]
         segmaps = jt.array(np.stack(list(map(one_hot, masks))))
         codes = self.model.network.generator.style_codes(to_model(references), segmaps).numpy()
         return jt.array(np.where(codes.any(axis=2, keepdims=True), codes, self.model.mean_codes))
-
-    def _mask_of(self, input_: Input, photo: np.ndarray) -> np.ndarray:
-        """The mask of a reference, uint8 [H,W], at the photo's size."""
-        if input_.reference_mask is not None:
-            return resize_mask(input_.reference_mask, self.config.data.size)
-        path = _own_mask(input_)
-        if path is None:
-            return self._segmenter().predict(photo[None])[0]
-        return load_mask(path, self.config.data.size)
-
-    def _tell_of_styles(self, inputs: Sequence[Input]) -> None:
-        if self.config.method == "sean":
-            without = [input_ for input_ in inputs if input_.reference_mask is None and _own_mask(input_) is None]
-            if without:
-                told = "%d of %d references have no mask in labels/: %s predicts theirs"
-                logger.info(told, len(without), len(inputs), self._segmenter().name)
-        elif not self.config.has_vae:
-            logger.warning("%s has no VAE: the references have no effect", self.config.name)
-
-
-def _own_mask(input_: Input) -> Path | None:
-    """The file of a reference's mask, labels/<stem>.png beside the imgs/ that it is in."""
-    return None if isinstance(input_.reference, np.ndarray) else own_mask(input_.reference)

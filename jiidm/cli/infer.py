@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jiidm.cli import options
+from jiidm.cli import candidates, options
 from jiidm.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,19 +21,23 @@ def add_infer(commands: Any) -> None:
     parser = options.add_command(
         commands,
         "infer",
-        run_infer,
+        _infer,
         "Generate images from masks, in the style of reference photos, and write a submission folder.",
         """examples:
   jiidm infer                                  generated masks and references -> out/
   jiidm infer test_masks/ refs.json out/       one OUT/<mask>.jpg for every mask
   jiidm infer test_masks/ refs.json out/ --data train/ --checkpoint runs/a/model.safetensors
   jiidm infer test_masks/ refs.json out/ --shard 2/8       the second of eight parts; all may run at once
-Images that are there already are kept, so an interrupted call goes on. OUT/_run has the contact sheet.""",
+  jiidm infer test_masks/ refs.json out/ --candidates 4    four seeds a mask; the image with the best M and S is kept
+Images that are there already are kept, so an interrupted call goes on. OUT/_run has the contact sheet.
+OUT/_run/candidates lists the candidates' seeds and scores. `jiidm score --segmenter` has to name another segmenter than
+the one that chose.""",
     )
     parser.add_argument("masks", nargs="?", type=Path, help="folder of 8-bit label PNGs, classes 0-28")
     parser.add_argument("references", nargs="?", type=Path, help='JSON {"<mask>.png": "<image>.jpg"}')
     parser.add_argument("out", nargs="?", type=Path, help="output folder (default: out)")
     add_generation_options(parser)
+    candidates.add_options(parser)
     options.add_shard_option(parser)
     options.add_dry_run_option(parser, "check the inputs, print the model's size and stop")
     options.add_device_option(parser)
@@ -54,8 +58,13 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
     options.add_seed_option(parser)
 
 
+def _infer(arguments: argparse.Namespace) -> None:
+    candidates.check(arguments)
+    run_infer(arguments)
+
+
 def run_infer(arguments: argparse.Namespace) -> None:
-    """The effect of the command."""
+    """Generate what is missing. `leaderboard` calls this too."""
     from jiidm.config.load import load_config
     from jiidm.data.identity import made_by, sha256
     from jiidm.inference.folder import OutputFolder
@@ -84,12 +93,13 @@ def run_infer(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         options.print_footprint(config)
         return
+    chooser = candidates.load_chooser(arguments)
     demo = not jobs
     if demo:
         folder.prepare()
         jobs = check_inputs(*write_demo_inputs(folder.run_folder, config.data.size), None)
-    identity = made_by(model.sha256, config, config.seed)
-    if config.method == "sean":
+    identity = made_by(model.sha256, config, config.seed, candidates=candidates.record(arguments, chooser))
+    if config.uses_reference_masks:
         from jiidm.evaluate import segmenter
 
         jobs = with_reference_masks(jobs, sha256(segmenter.SHIPPED))
@@ -97,12 +107,15 @@ def run_infer(arguments: argparse.Namespace) -> None:
     folder.claim(identity, jobs, remake=demo)
 
     load_pipeline, more = _method_of(model, config)
+    if chooser:
+        load_pipeline = candidates.among(load_pipeline, arguments.candidates, chooser, folder, jobs)
     generate_images(folder, jobs, load_pipeline, model.path, identity, seed=config.seed, shard=arguments.shard, **more)
     if arguments.figures:
         from jiidm.inference.figures import draw_figures
         from jiidm.pipeline import Pipeline
 
-        pipeline = Pipeline(model.load(config))
+        pipeline = load_pipeline()
+        assert isinstance(pipeline, Pipeline), "GANs were refused"
         figures = draw_figures(folder, jobs, pipeline, seed=config.seed, **more)
         print(*(f"figure: {path}" for path in figures), sep="\n")
 
@@ -114,10 +127,11 @@ def _method_of(model: ModelFile, config: Config) -> tuple[Callable[[], Generates
         from jiidm.baselines.pipeline import GANPipeline
 
         return lambda: GANPipeline(load_gan(model, config)), {}
+    from jiidm.evaluate import segmenter
     from jiidm.experiments.released import hooks_for
     from jiidm.pipeline import Pipeline
 
-    return lambda: Pipeline(model.load(config)), {"hooks": hooks_for(config)}
+    return lambda: Pipeline(model.load(config), segmenter.load), {"hooks": hooks_for(config)}
 
 
 def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[ModelFile, Config]:

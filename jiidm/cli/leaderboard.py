@@ -34,7 +34,7 @@ Images that are there already are kept, as in `jiidm infer`.""",
     options.add_evaluator_options(parser)
     options.add_perceptual_option(parser)
     options.add_device_option(parser)
-    parser.set_defaults(shard=WHOLE, dry_run=False)
+    parser.set_defaults(shard=WHOLE, dry_run=False, candidates=1)
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:

@@ -245,6 +245,10 @@ def add_evaluator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", type=Path, metavar="FILE", help=help)
     help = "how images reach Inception's size: pytorch-fid (default) or clean, as clean-fid does"
     parser.add_argument("--fid-resize", choices=("pytorch-fid", "clean"), metavar="MODE", help=help)
+    add_aesthetic_options(parser)
+
+
+def add_aesthetic_options(parser: argparse.ArgumentParser) -> None:
     help = "weights for A: a VGG-16 NIMA, or with --clip a head of LAION's aesthetic predictor"
     parser.add_argument("--aesthetic", type=Path, metavar="FILE", help=help)
     help = "CLIP's image tower for LAION's predictor (ViT-L/14), a file or a Hugging Face folder"
@@ -267,9 +271,15 @@ def load_perceptual(arguments: argparse.Namespace) -> Any:
 
 def check_evaluator_options(arguments: argparse.Namespace) -> None:
     """Raises InputError for half of a pair of options."""
+    check_image_options(arguments)
+    if arguments.fid_resize and not arguments.inception:
+        raise InputError(f"--fid-resize {arguments.fid_resize}: give its --inception too")
+
+
+def check_image_options(arguments: argparse.Namespace) -> None:
+    """`check_evaluator_options` for the scores that a single image has."""
     for option, value, needs, given in (
         ("--segmenter-mapping", arguments.segmenter_mapping, "--segmenter", arguments.segmenter),
-        ("--fid-resize", arguments.fid_resize, "--inception", arguments.inception),
         ("--clip", arguments.clip, "--aesthetic", arguments.aesthetic),
     ):
         if value and not given:
@@ -283,10 +293,11 @@ def load_evaluators(arguments: argparse.Namespace) -> Any:
     check_evaluator_options(arguments)
     segmenter = load_segmenter(arguments)
     fd_name, fd_network = load_fd_network(arguments.inception, arguments.fid_resize or "pytorch-fid")
-    return Evaluators(segmenter, fd_network, fd_name, _load_aesthetic(arguments))
+    return Evaluators(segmenter, fd_network, fd_name, load_aesthetic(arguments))
 
 
-def _load_aesthetic(arguments: argparse.Namespace) -> Any:
+def load_aesthetic(arguments: argparse.Namespace) -> Any:
+    """The network that --aesthetic and --clip name, or None."""
     from jiidm.evaluate import laion, nima
 
     if not arguments.aesthetic:

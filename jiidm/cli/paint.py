@@ -90,6 +90,7 @@ def _paint(arguments: argparse.Namespace) -> None:
 def _load(arguments: argparse.Namespace, given: Config | None) -> Loaded:
     """What the worker's process does first."""
     options.start_jittor(arguments.device)
+    from jiidm.evaluate import segmenter
     from jiidm.experiments.released import hooks_for
     from jiidm.painter.results import ModelOrigin
     from jiidm.painter.worker import Loaded
@@ -100,7 +101,7 @@ def _load(arguments: argparse.Namespace, given: Config | None) -> Loaded:
     config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
     print(f"model: {model.path} ({config.name}, {config.data.size})", flush=True)
     option = f"--checkpoint {shlex.quote(str(model.path))}" if arguments.checkpoint else ""
-    return Loaded(Pipeline(model.load(config)), hooks_for, ModelOrigin(model.sha256, option))
+    return Loaded(Pipeline(model.load(config), segmenter.load), hooks_for, ModelOrigin(model.sha256, option))
 
 
 def _listening(host: str, port: int) -> Server:

@@ -31,7 +31,9 @@ def to_typed(kind: Any, value: Any, key: str, source: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _section(kind, value, key, source)
     if origin is Literal:
-        return value if value in arguments else _refuse(value, key, source, " or ".join(map(str, arguments)))
+        if any(value == choice and type(value) is type(choice) for choice in arguments):  # 1 is not True
+            return value
+        _refuse(value, key, source, " or ".join(_written(choice) for choice in arguments))
     if kind is Size:
         width, height = _tuple((int, int), value, key, source)
         return Size(height, width)
@@ -62,6 +64,11 @@ def shown(value: Any) -> str:
     if isinstance(value, Size):
         return str(value)
     return _cut(list(value)) if isinstance(value, tuple) else _cut(value, str)
+
+
+def _written(choice: str | bool) -> str:
+    """A choice as YAML has it."""
+    return str(choice).lower() if isinstance(choice, bool) else choice
 
 
 def _cut(value: Any, write: Callable[[Any], str] = repr) -> str:

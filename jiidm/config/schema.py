@@ -154,8 +154,8 @@ class Round:
     num_steps: int
     sampler: Literal["ddpm", "ddim", "dpmpp_2m", "unipc"] = "ddim"
     guidance_scale: float = at_least(0, default=1.0)
-    color_transfer: bool = False
-    """Give the round's input the reference's colours first."""
+    color_transfer: Literal[False, True, "region"] = False
+    """Give the round's input the reference's colours first; with "region" each class those of the same class."""
     spacing: Literal["trailing", "linspace", "logsnr"] = "trailing"
     """How the steps are spaced, see NoiseSchedule.timesteps.
 
@@ -306,6 +306,13 @@ class Config:
     def has_vae(self) -> bool:
         """Whether a GAN's style comes from the VAE's encoder. SEAN's has its own instead."""
         return self.is_gan and self.gan.use_vae and self.method != "sean"
+
+    @property
+    def uses_reference_masks(self) -> bool:
+        """Whether the references' own masks decide the images."""
+        if self.is_gan:
+            return self.method == "sean"
+        return any(round_.color_transfer == "region" for round_ in self.inference.rounds)
 
     @property
     def latent_size(self) -> Size:

@@ -129,12 +129,21 @@ def sampling(config: Config) -> dict[str, Any]:
     }
 
 
-def made_by(model: str, config: Config, seed: int, from_noise: bool = False) -> dict[str, Any]:
+def made_by(
+    model: str,
+    config: Config,
+    seed: int,
+    from_noise: bool = False,
+    candidates: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Everything that decides the bytes of an output of inference. model: the file's SHA-256.
 
+    candidates: how many images of each mask were made, and what chose among them; None for one.
     `size` in it is [width, height].
     """
     origin = {"model": model, "seed": seed, "from_noise": from_noise, "size": list(config.data.size[::-1])}
+    if candidates is not None:
+        origin["candidates"] = candidates
     if config.is_gan:
         written = {"jpeg_quality": config.inference.jpeg_quality}
         return {**origin, "method": config.method, "inference": written, "gan": configs.to_dict(config.gan)}

@@ -284,6 +284,11 @@ def encode_png(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def as_written(array: np.ndarray, quality: int) -> np.ndarray:
+    """uint8 RGB [H,W,3] as it comes back from the file that `save_jpeg` writes."""
+    return np.array(Image.open(io.BytesIO(encode_jpeg(array, quality))))
+
+
 def jpeg_round_trip(array: np.ndarray, quality: int) -> np.ndarray:
     """uint8 RGB [H,W,3] as it comes back from a JPEG of that quality, written as Pillow does by default (4:2:0)."""
     file = io.BytesIO()

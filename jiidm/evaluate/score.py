@@ -21,6 +21,7 @@ from jiidm.evaluate.nima import Aesthetic
 from jiidm.evaluate.segmenter import Segmenter
 from jiidm.evaluate.statistics import BATCH, Network, Reality
 from jiidm.inference import scorecard
+from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import Job
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
@@ -116,6 +117,7 @@ def _examined(
         mu, sigma = metrics.gaussian(features)
         scores[evaluators.fd_name] = metrics.frechet_distance(mu, sigma, reality.mu, reality.sigma)
         warnings = _doubts(min(len(found.images), len(photos)), len(mu), evaluators.fd_name)
+    warnings += _partialities(Path(out), evaluators)
     if {"M", "A", "FID", "S"} <= scores.keys():
         scores["T"] = metrics.total_score(scores["M"], scores["A"], scores["FID"], scores["S"])
     card = {
@@ -180,6 +182,18 @@ def _doubts(count: int, dimensions: int, name: str) -> list[str]:
     if count > dimensions:
         return []
     return [f"{name} of {count} images is unreliable: {dimensions} features need more than {dimensions} images"]
+
+
+def _partialities(out: Path, evaluators: Evaluators) -> list[str]:
+    """Warn of scores by networks that chose these images among candidates."""
+    candidates = OutputFolder(out).made_by().get("candidates", {})
+    networks = {"M": ("segmenter", evaluators.segmenter), "A": ("aesthetic", evaluators.aesthetic)}
+    return [
+        f"{score} is too high: {network.name} chose each image among {candidates['count']} candidates; "
+        f"another network has to report (--{role})"
+        for score, (role, network) in networks.items()
+        if network and network.sha256 == candidates.get("chooser", {}).get(role, {}).get("sha256")
+    ]
 
 
 def _absent(scores: dict[str, float], has_photos: bool) -> dict[str, str]:

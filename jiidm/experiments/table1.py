@@ -154,7 +154,8 @@ def reference_of(trial: Trial) -> str:
     rounds = config.inference.rounds
     colored = [str(number) for number, round_ in enumerate(rounds, 1) if round_.color_transfer]
     start = f"noised to timestep {rounds[0].start_timestep}"
-    return f"{start}; colour transfer before round {' and '.join(colored)}" if colored else start
+    how = "colour transfer by region" if config.uses_reference_masks else "colour transfer"
+    return f"{start}; {how} before round {' and '.join(colored)}" if colored else start
 
 
 def as_json(found: Sequence[Row], seed: int, notes: Sequence[str]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Trial(NamedTuple):
     def load_pipeline(self) -> Generates:
         if self.config.is_gan:
             return GANPipeline(load_gan(self.model, self.config))
-        return Pipeline(self.model.load(self.config))
+        return Pipeline(self.model.load(self.config), segmenter.load)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _load(trial: Trial, wrap: Callable[[Trial, Generates], Generates]) -> Genera
 
 def _inputs_of(trial: Trial, jobs: Sequence[Job]) -> Sequence[Job]:
     """The jobs, with the references' masks where they matter."""
-    return with_reference_masks(jobs, sha256(segmenter.SHIPPED)) if trial.config.method == "sean" else jobs
+    return with_reference_masks(jobs, sha256(segmenter.SHIPPED)) if trial.config.uses_reference_masks else jobs
 
 
 def identity_of(trial: Trial, seed: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ noisy start.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Container, Iterator, Sequence
@@ -49,9 +48,7 @@ def draw_figures(
     contact_sheet(rows, written[0], captions, [result.name for result in results])
     written += _draw_transfers(folder.run_folder / "figure4.jpg", results, pipeline.config)
     for size in larger_sizes(pipeline.config):
-        config = dataclasses.replace(pipeline.config, data=dataclasses.replace(pipeline.config.data, size=size))
-        large = type(pipeline)(pipeline.model._replace(config=config))
-        found = _generate(large, jobs[:LARGE_MASKS], f"figure 7, {size}", seed=seed, **options)
+        found = _generate(pipeline.at(size), jobs[:LARGE_MASKS], f"figure 7, {size}", seed=seed, **options)
         written.append(folder.run_folder / f"figure7_{size}.jpg")
         sample_grid([x for r in found for x in (r.reference, colorize(r.mask), r.image)], written[-1], columns=3)
     return written

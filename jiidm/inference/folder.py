@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "_run"
 MANIFEST, INPUTS = "manifest.json", "inputs.json"
+CANDIDATES = "candidates"
+"""The folder in _run that lists the candidates for each mask, see `candidates`."""
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
@@ -59,6 +62,8 @@ class OutputFolder:
             for folder in (self.path, self.run_folder):
                 os.listdir(folder)
                 tempfile.TemporaryFile(dir=folder).close()
+            inner = [path for path in self.run_folder.iterdir() if path.is_dir()]
+            for folder in (self.path, self.run_folder, *inner):
                 for leftover in leftovers(folder):
                     leftover.unlink(missing_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -98,6 +103,7 @@ class OutputFolder:
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)
             (self.run_folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(self.run_folder / CANDIDATES, ignore_errors=True)
             return
         require_same(self.path, before, identity, "choose another output folder")
         made_from = manifest.get("made_from", {})
@@ -124,6 +130,10 @@ class OutputFolder:
     def outdated(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs whose image was made from another mask or reference, as far as that is recorded."""
         return _outdated(jobs, self._manifest().get("made_from", {}))
+
+    def made_by(self) -> dict[str, Any]:
+        """What the images here were made by, see `jiidm.data.identity.made_by`; empty where nothing is recorded."""
+        return self._manifest().get("made_by", {})
 
     def _manifest(self) -> dict[str, Any]:
         """What is recorded of the images here, by today's names; empty where there is no manifest."""
@@ -171,7 +181,7 @@ class OutputFolder:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not a note of masks and references ({error})") from None
         there = {stem: files for stem, files in noted.items() if all(file.is_file() for file in files)}
-        return {s: files for s, files in there.items() if tuple(map(sha256, files)) == tuple(made_from.get(s, ()))}
+        return {s: files for s, files in there.items() if tuple(map(sha256, files)) == tuple(made_from.get(s, ())[:2])}
 
     def check_claim(self, identity: Mapping[str, Any], jobs: Sequence[Job]) -> None:
         """Raises InputError where another process has claimed the folder for other images since `write_manifest`."""

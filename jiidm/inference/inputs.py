@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from jiidm.data.images import load_image, load_mask, warn_of_palettes
 from jiidm.data.references import find_masks, load_references, next_of_each, own_mask, write_references
 from jiidm.data.synthetic.dataset import write_dataset
 from jiidm.size import Size
+
+logger = logging.getLogger(__name__)
 
 DEMO_IMAGES = 8
 DEMO_SEED = 2024
@@ -62,7 +65,7 @@ def with_reference_masks(jobs: Sequence[Job], segmenter: str) -> list[Job]:
     """The jobs of a model to which the references' own masks matter: labels/<stem>.png beside the imgs/ of each.
 
     segmenter: the SHA-256 of the one that predicts the others. Raises InputError for the first such file that is no
-    mask.
+    mask. It says how many have none.
     """
 
     @functools.cache  # many masks may share a reference
@@ -75,6 +78,8 @@ def with_reference_masks(jobs: Sequence[Job], segmenter: str) -> list[Job]:
         mask = own_mask(job.reference)
         third = f"segmenter {segmenter}" if mask is None else checked(mask)
         found.append(replace(job, reference_mask=mask, made_from=(*job.made_from, third)))
+    if without := sum(job.reference_mask is None for job in found):
+        logger.info("%d of %d references have no mask in labels/: the segmenter predicts theirs", without, len(found))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,14 @@ def load(out: str | os.PathLike) -> dict[str, Any]:
     if not current:
         raise InputError(f"{path}: the images in {out} have changed since; `jiidm score` again")
     return card
+
+
+def value(scores: Mapping[str, float]) -> float:
+    """What Eq. 8 makes of a single image: M (0.2 A + 0.3 (50 + S / 2)) / 100, without A where it was not measured.
+
+    M, A and S are in percent. FID, which a single image has not, is left out.
+    """
+    return scores["M"] * (0.2 * scores.get("A", 0.0) + 0.3 * (50 + scores["S"] / 2)) / 100
 
 
 def digest(out: str | os.PathLike, stems: Iterable[str]) -> str:

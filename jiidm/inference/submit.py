@@ -64,9 +64,8 @@ def pack(out: str | os.PathLike, masks: Sequence[Path]) -> Path:
 def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]:
     """The images' stems, best first, and the rule that ranks them.
 
-    With scores in the folder the rule is what Eq. 8 makes of a single image, M (0.2 A + 0.3 (50 + S / 2)), without A
-    where it was not measured. Without scores it is the size of the file, since at one JPEG quality more bytes are more
-    detail. Equals go by name. Raises InputError for scores of other images.
+    With scores in the folder the rule is `scorecard.value`. Without scores it is the size of the file, since at one
+    JPEG quality more bytes are more detail. Equals go by name. Raises InputError for scores of other images.
     """
     stems = sorted(mask.stem for mask in masks)
     if not (Path(out) / RUN_FOLDER / scorecard.FILE).exists():
@@ -79,12 +78,7 @@ def rank(out: str | os.PathLike, masks: Sequence[Path]) -> tuple[list[str], str]
         )
     aesthetic = all("A" in image for image in images.values())
     rule = "M (0.2 A + 0.3 (50 + S / 2))" if aesthetic else "M (50 + S / 2)"
-
-    def value(stem: str) -> float:
-        image = images[stem]
-        return image["M"] * (0.2 * image.get("A", 0) + 0.3 * (50 + image["S"] / 2))
-
-    return sorted(stems, key=lambda stem: -value(stem)), f"highest {rule}"
+    return sorted(stems, key=lambda stem: -scorecard.value(images[stem])), f"highest {rule}"
 
 
 def select(out: str | os.PathLike, stems: Sequence[str]) -> Path:

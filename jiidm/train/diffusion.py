@@ -14,6 +14,7 @@ import numpy as np
 from jiidm.classes import one_hot
 from jiidm.config.schema import Config
 from jiidm.data.latents import LatentDataset
+from jiidm.evaluate import segmenter
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.pipeline import Pipeline
@@ -125,7 +126,7 @@ class DiffusionStage(RankedStage):
         if self.distances is None or not self.distances.is_due(step):
             return {}
         with self._averaged() as model:
-            pipeline = Pipeline(model._replace(config=self.distances.config))
+            pipeline = Pipeline(model._replace(config=self.distances.config), segmenter.load)
             return {self.distances.score: self.distances.take(pipeline, step, stop_if_asked)}
 
     def _validation_due(self, step: int) -> bool:

@@ -15,6 +15,7 @@ from jiidm.config.schema import Config
 from jiidm.data.identity import claim
 from jiidm.data.latents import LatentDataset, encode_dataset
 from jiidm.data.synthetic.dataset import GENERATOR_VERSION, stored_version
+from jiidm.evaluate import segmenter
 from jiidm.model.files import MODEL_FILE, Model, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks, Pipeline
 from jiidm.system import ranks
@@ -103,7 +104,7 @@ def _train(
     ranks.barrier()
 
     def show_samples(model: Model, picture: Path, on_step: Callable[[], None]) -> None:
-        pipeline = Pipeline(model)
+        pipeline = Pipeline(model, segmenter.load)
         validation.sample_sheet(train_pairs, validation_pairs, pipeline, picture, on_step, hooks=hooks)
 
     stage = DiffusionStage(

@@ -19,7 +19,7 @@ from jiidm.baselines.model import GAN, GANModel, save_gan
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.config.schema import Round
-from jiidm.data.images import load_mask, save_jpeg
+from jiidm.data.images import load_image, load_mask, save_jpeg
 from jiidm.data.pairs import find_pairs
 from jiidm.data.synthetic.dataset import landscape
 from jiidm.errors import InputError
@@ -137,6 +137,18 @@ class TestArguments:
         np.testing.assert_array_equal(pipe(*pair, rounds=(Round(300, 2),)), by_mapping)
         assert not np.array_equal(by_mapping, image)
         np.testing.assert_array_equal(pipe(*pair, rounds=pipe.config.inference.rounds), image)
+
+    def test_by_region_the_references_mask_is_the_given_one_else_the_data_folders(self, pipe, landscapes):
+        first, second = find_pairs(landscapes)[:2]
+        rounds = [{"start_timestep": 90, "num_steps": 1, "color_transfer": "region"}]
+        image = pipe(first.label, second.image, rounds=rounds)
+        np.testing.assert_array_equal(
+            image, pipe(first.label, second.image, rounds=rounds, reference_mask=second.label)
+        )
+        rolled = np.roll(load_mask(second.label), 24, axis=0)
+        assert not np.array_equal(image, pipe(first.label, second.image, rounds=rounds, reference_mask=rolled))
+        # a photo without a mask: the segmenter predicts it
+        assert pipe(first.label, load_image(second.image), rounds=rounds).shape == image.shape
 
     def test_a_references_mask_changes_nothing(self, pipe, pair, image):
         np.testing.assert_array_equal(pipe(*pair, reference_mask=pair[0]), image)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jiidm.color import SPACES, color_transfer
+from jiidm.color import SPACES, color_transfer, region_transfer
 
 
 def photo(seed, height=40, width=56, center=128.0, spread=14.0):
@@ -96,3 +96,98 @@ def test_wrong_arrays_are_refused(bad):
 def test_unknown_space_is_refused():
     with pytest.raises(ValueError, match="hsv"):
         color_transfer(photo(17), photo(18), space="hsv")
+
+
+def halves(shape, left, right):
+    """A mask of two classes."""
+    mask = np.full(shape, left, np.uint8)
+    mask[:, shape[1] // 2 :] = right
+    return mask
+
+
+def by_hand(source, reference):
+    """Reinhard's transfer of pixels [N,3] in OpenCV's 8-bit Lab, to pixels [M,3]."""
+    a, b = (lab(pixels[None])[0] for pixels in (source, reference))
+    moved = (a - a.mean(0)) / a.std(0) * b.std(0) + b.mean(0)
+    return cv2.cvtColor(np.clip(np.rint(moved), 0, 255).astype(np.uint8)[None], cv2.COLOR_LAB2RGB)[0]
+
+
+class TestRegions:
+    @pytest.mark.parametrize("space", SPACES)
+    def test_one_class_everywhere_is_the_plain_transfer(self, space):
+        for seed in range(20):
+            source, reference = photo(seed, 41, 57, spread=10), photo(seed + 100, 30, 64, center=110, spread=16)
+            masks = np.full((41, 57), 5, np.uint8), np.full((30, 64), 5, np.uint8)
+            plain = color_transfer(source, reference, space)
+            np.testing.assert_array_equal(region_transfer(source, reference, *masks, space), plain)
+
+    def test_two_regions_each_get_their_own_classs_colours(self):
+        source, reference = photo(20, 64, 96), photo(21, 50, 120, center=110)
+        reference[:, 60:] = photo(22, 50, 60, center=150, spread=8)
+        # the classes stand on other sides in the reference
+        result = region_transfer(source, reference, halves((64, 96), 1, 2), halves((50, 120), 2, 1))
+        left = by_hand(source[:, :48].reshape(-1, 3), reference[:, 60:].reshape(-1, 3)).reshape(64, 48, 3)
+        right = by_hand(source[:, 48:].reshape(-1, 3), reference[:, :60].reshape(-1, 3)).reshape(64, 48, 3)
+        reach = 8  # the blur ends at four standard deviations of 2 % of 64 pixels
+        np.testing.assert_array_equal(result[:, : 48 - reach], left[:, : 48 - reach])
+        np.testing.assert_array_equal(result[:, 48 + reach :], right[:, reach:])
+
+    def test_a_border_is_crossed_in_steps_between_both_sides(self):
+        source = np.full((64, 96, 3), 128, np.uint8)
+        reference = np.full((64, 96, 3), 60, np.uint8)
+        reference[:, 48:] = 200
+        masks = halves((64, 96), 3, 4)
+        gray = region_transfer(source, reference, masks, masks)[..., 1].astype(int)
+        assert (np.abs(gray[:, 0] - 60) <= 1).all() and (np.abs(gray[:, -1] - 200) <= 1).all()
+        steps = np.diff(gray, axis=1)
+        assert steps.min() >= -1 and steps.max() < 70  # 140 at once without blending
+
+    def test_classes_that_the_reference_lacks_get_the_whole_images_colours(self):
+        source, reference = photo(23, 64, 96), photo(24, 64, 96, center=100)
+        result = region_transfer(source, reference, halves((64, 96), 1, 2), np.full((64, 96), 1, np.uint8))
+        whole = color_transfer(source, reference)
+        np.testing.assert_array_equal(result[:, 56:], whole[:, 56:])
+        assert np.abs(result[:, :40].astype(int) - whole[:, :40]).max() > 0
+        apart = region_transfer(source, reference, halves((64, 96), 1, 2), halves((64, 96), 3, 4))
+        np.testing.assert_array_equal(apart, whole)
+
+    @pytest.mark.parametrize("side", ["source", "reference"])
+    def test_a_few_pixels_tell_no_colours(self, side):
+        source, reference = photo(25, 64, 96), photo(26, 64, 96)
+        spotted = np.full((64, 96), 1, np.uint8)
+        spotted[:5, :6] = 2  # less than 0.5 % of the image
+        other = halves((64, 96), 1, 2)
+        masks = (spotted, other) if side == "source" else (other, spotted)
+        result = region_transfer(source, reference, *masks)
+        masks = [np.where(mask == 2, 9 + place, mask) for place, mask in enumerate(masks)]  # shared no more
+        np.testing.assert_array_equal(result, region_transfer(source, reference, *masks))
+
+    @pytest.mark.parametrize("space", SPACES)
+    def test_flat_regions_take_the_mean_without_division_by_zero(self, space):
+        source, reference = np.full((64, 96, 3), 90, np.uint8), photo(27, 64, 96)
+        source[:, 48:] = photo(28, 64, 48)
+        masks = halves((64, 96), 1, 2)
+        for value in (0, 90, 255):
+            source[:, :48] = value
+            with np.errstate(all="raise"):
+                result = region_transfer(source, reference, masks, masks, space)
+            flat = result[:, :40]
+            assert (flat == flat[0, 0]).all()
+            assert np.abs(flat[0, 0] - reference[:, :48].mean((0, 1))).max() < 3
+
+    def test_views_are_accepted_and_inputs_kept(self):
+        source, reference, masks = photo(29), photo(30), [halves((40, 56), 1, 2), halves((40, 56), 2, 1)]
+        before = [array.copy() for array in (source, reference, *masks)]
+        turned = region_transfer(source[:, ::-1], reference[:, ::-1], *(mask[:, ::-1] for mask in masks))
+        np.testing.assert_array_equal(turned, region_transfer(source, reference, *masks)[:, ::-1])
+        for array, kept in zip((source, reference, *masks), before):
+            np.testing.assert_array_equal(array, kept)
+
+    def test_masks_of_another_size_or_kind_are_refused(self):
+        image, mask = photo(31), np.zeros((40, 56), np.uint8)
+        with pytest.raises(ValueError, match=r"source_mask must be class ids \[40, 56\], not uint8 \[56, 40\]"):
+            region_transfer(image, image, mask.T, mask)
+        with pytest.raises(ValueError, match="reference_mask"):
+            region_transfer(image, image, mask, mask.astype(float))
+        with pytest.raises(ValueError, match="source must be uint8"):
+            region_transfer(image[..., 0], image, mask, mask)

@@ -11,8 +11,9 @@ from arrays import largest_difference
 
 from jiidm import pipeline
 from jiidm.config.schema import Round
-from jiidm.data.images import load_image, save_jpeg, save_png
+from jiidm.data.images import load_image, load_mask, save_jpeg, save_png
 from jiidm.data.synthetic.dataset import landscape
+from jiidm.errors import InputError
 from jiidm.model.files import load_model
 from jiidm.pipeline import Hooks, Input, Pipeline
 from jiidm.size import Size
@@ -285,6 +286,49 @@ class TestRounds:
         for (source, reference, space), result, given in zip(calls, after_one, inputs):
             assert largest_difference(source, result.image) <= 1 and space == "lalphabeta"
             np.testing.assert_array_equal(reference, given.reference)
+
+    def test_by_region_the_masks_of_both_go_with_the_images(self, model, inputs, landscapes, monkeypatch):
+        own = landscapes / "labels" / "synth_000002.png"
+        predicted, given = np.full(SIZE, 1, np.uint8), np.full((12, 8), 7, np.uint8)
+        by_path = inputs[2]._replace(reference=landscapes / "imgs" / "synth_000002.jpg")
+        batch = [inputs[0], inputs[1]._replace(reference_mask=given), by_path]
+        calls, asked = [], []
+
+        class Sees:
+            def predict(self, images):
+                asked.append(images)
+                return predicted[None]
+
+        def transfer(source, reference, *rest):
+            calls.append(rest)
+            return reference
+
+        monkeypatch.setattr(pipeline, "region_transfer", transfer)
+        rounds = [Round(9, 1), Round(9, 1, color_transfer="region"), Round(9, 1, color_transfer="region")]
+        batched = with_inference(model, batch_size=3)
+        results = list(Pipeline(batched, Sees).stream(batch, seed=0, rounds=rounds))
+        assert len(calls) == 6 and len(asked) == 1
+        np.testing.assert_array_equal(asked[0], inputs[0].reference[None])
+        expected = [predicted, np.full(SIZE, 7, np.uint8), load_mask(own)]
+        for (source_mask, reference_mask, space), result, mask in zip(calls, results * 2, expected * 2):
+            np.testing.assert_array_equal(source_mask, result.mask)
+            np.testing.assert_array_equal(reference_mask, mask)
+            assert space == "lab8"
+
+    def test_by_region_a_reference_without_mask_needs_a_segmenter(self, model, inputs):
+        with pytest.raises(InputError, match="no mask in labels/"):
+            paint(model, inputs[:1], rounds=[Round(9, 1, color_transfer="region")])
+        assert paint(model, inputs[:1], rounds=[Round(9, 1, color_transfer=True)])  # which needs none
+
+    def test_by_region_an_image_does_not_depend_on_its_batch(self, model, inputs):
+        batch = [given._replace(reference_mask=np.roll(given.mask, 3, axis=0)) for given in inputs]
+        rounds = [Round(99, 1, color_transfer="region")]
+        alone = [paint(model, [given], rounds=rounds)[0] for given in batch]
+        together = paint(with_inference(model, batch_size=3), batch, rounds=rounds)
+        for one, other in zip(alone, together):
+            np.testing.assert_array_equal(one.image, other.image)
+        plain = paint(model, batch[:1], rounds=[Round(99, 1, color_transfer=True)])[0]
+        assert not np.array_equal(alone[0].image, plain.image)
 
     def test_rounds_draw_other_noise(self, model, inputs, monkeypatch):
         keys = []

@@ -60,6 +60,17 @@ def test_null_is_allowed_where_there_is_a_choice(tmp_path):
         assert configs.load_config(write(tmp_path, rounds)).inference.rounds[0].clip_x0 == expected
 
 
+def test_colour_transfer_is_false_true_or_region():
+    key = "inference.rounds.0.color_transfer"
+    for text, expected in (("false", False), ("true", True), ("on", True), ("region", "region")):
+        config = configs.load_config("demo", [f"{key}={text}"])
+        assert config.inference.rounds[0].color_transfer == expected
+        assert config.uses_reference_masks == (expected == "region")
+        assert configs.from_dict(configs.to_dict(config), "here") == config
+    told = f"{key} is 'regions', expected false or true or region"
+    assert told in message_of(configs.load_config, "demo", [f"{key}=regions"])
+
+
 def test_what_older_files_do_not_say_has_a_default():
     """The config in a checkpoint of an earlier version has no word of distances: none are taken."""
     assert configs.from_dict({"diffusion_training": {"max_steps": 3}}, "here").diffusion_training.distance_every is None
@@ -191,6 +202,10 @@ def test_faults_name_file_key_and_value(tmp_path, text, parts):
         ("unet.channel_mult", "[1, -2]"),
         ("unet.num_head_channels", "48"),
         ("inference.rounds.0.num_steps", "0"),
+        *(
+            ("inference.rounds.0.color_transfer", value)
+            for value in ("1", "regions", "Region", "null", "'true'", "[region]")
+        ),
         ("data.synthetic_count", "0"),
         ("inference.fast_steps", "0"),
         ("inference.jpeg_quality", "101"),

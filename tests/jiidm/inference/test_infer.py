@@ -19,7 +19,9 @@ from jiidm import pipeline
 from jiidm.cli import main as cli
 from jiidm.config import load as configs
 from jiidm.data import images
+from jiidm.data.identity import sha256
 from jiidm.data.images import load_image
+from jiidm.evaluate import segmenter
 from jiidm.inference import inputs as given
 from jiidm.inference.folder import OutputFolder
 from jiidm.inference.inputs import check_inputs
@@ -355,6 +357,45 @@ class TestChangedInputs:
         told = capsys.readouterr().err.splitlines()[-1]
         assert told.startswith("error: ") and "m1.png: changed while it was in use; give the same" in told
         assert list(contents(tmp_path / "out")) == ["m0.jpg"]
+
+
+class TestColourByRegion:
+    ROUNDS = "inference.rounds=[{start_timestep: 300, num_steps: 1, color_transfer: region}]"
+
+    def test_the_references_own_masks_decide_and_are_recorded(self, inputs, smoke_model, tmp_path, capsys):
+        out, labels = tmp_path / "out", inputs.masks
+        for photo in ("photo0", "photo1"):  # the third reference has no mask of its own: the segmenter predicts it
+            shutil.copy(labels / "m0.png", labels / f"{photo}.png")
+        masks = Path(shutil.copytree(labels, tmp_path / "masks", ignore=shutil.ignore_patterns("photo*")))
+        given = inputs._replace(masks=masks)
+        assert paint(given, out, smoke_model, "--set", self.ROUNDS) == 0
+        assert "1 of 3 references have no mask in labels/" in capsys.readouterr().out
+        made_from = json.loads((out / "_run" / "manifest.json").read_text())["made_from"]
+        assert made_from["m0"][2] == made_from["m1"][2] == sha256(labels / "photo0.png")
+        assert made_from["m2"][2] == f"segmenter {sha256(segmenter.SHIPPED)}"
+        assert set(OutputFolder(out).noted_inputs()) == set(STEMS)  # reports find the masks and references
+        before = contents(out)
+        images.save_png(labels / "photo1.png", np.roll(images.load_mask(labels / "photo1.png"), 20, axis=0))
+        assert paint(given, out, smoke_model, "--set", self.ROUNDS) == 0
+        assert "another mask of" in capsys.readouterr().out
+        assert [name for name, content in contents(out).items() if content != before[name]] == ["m1.jpg"]
+
+    def test_another_colour_transfer_needs_another_folder(self, inputs, smoke_model, tmp_path, refusal):
+        given = inputs.command(tmp_path / "out", smoke_model, "--set", self.ROUNDS)
+        assert cli.main(given) == 0
+        told = refusal([*given[:-1], self.ROUNDS.replace("region", "true")])
+        assert "color_transfer (region, now true)" in told
+
+    def test_a_mask_that_is_none_is_refused_before_anything_is_written(self, inputs, smoke_model, tmp_path, refusal):
+        masks = Path(shutil.copytree(inputs.masks, tmp_path / "masks"))
+        (inputs.masks / "photo1.png").write_bytes(b"no mask")
+        given = inputs._replace(masks=masks).command(tmp_path / "out", smoke_model, "--set", self.ROUNDS)
+        assert "photo1.png" in refusal(given) and not (tmp_path / "out").exists()
+
+    @pytest.mark.slow
+    def test_the_released_codes_defects_go_with_it(self, inputs, smoke_model, tmp_path):
+        given = ["--set", self.ROUNDS, "--set", "released.jpeg_between_rounds=95"]
+        assert paint(inputs, tmp_path / "out", smoke_model, *given) == 0
 
 
 class TestDemo:

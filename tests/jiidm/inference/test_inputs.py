@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -59,13 +60,16 @@ def test_demo_inputs_give_each_mask_another_ones_photo(tmp_path, monkeypatch):
     assert all(load_mask(job.mask).shape == (48, 64) and job.size == (48, 64) for job in jobs)
 
 
-def test_references_own_masks_are_known_one_by_one(landscapes, tmp_path):
+def test_references_own_masks_are_known_one_by_one(landscapes, tmp_path, caplog):
     shutil.copytree(landscapes, tmp_path / "data")
     pairs = find_pairs(tmp_path / "data")
     shutil.copy(pairs[1].image, tmp_path / "elsewhere.jpg")
     photos = pairs[1].image, tmp_path / "elsewhere.jpg"
     jobs = [Job(pairs[0].label, photo, Size(48, 64), ("m", "r")) for photo in photos]
-    own, predicted = with_reference_masks(jobs, "abc")
+    with caplog.at_level(logging.INFO):
+        own, predicted = with_reference_masks(jobs, "abc")
+        with_reference_masks(jobs[:1], "abc")
+    assert caplog.messages == ["1 of 2 references have no mask in labels/: the segmenter predicts theirs"]
     assert own.made_from == ("m", "r", sha256(pairs[1].label)) and own.reference_mask == pairs[1].label
     assert predicted.made_from == ("m", "r", "segmenter abc") and predicted.reference_mask is None
     pairs[1].label.write_bytes(b"no mask")
