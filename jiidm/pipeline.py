@@ -164,7 +164,7 @@ class Pipeline:
         references: Sequence[np.ndarray],
         noise: Callable[[tuple[int, ...], int, int | str], jt.Var],
         rounds: Sequence[Round],
-        recolor: Callable[[Sequence[np.ndarray], Round], Sequence[np.ndarray]],
+        recolor: Callable[[np.ndarray, Round], list[np.ndarray]],
         with_starts: bool,
         made: list[list[RoundImages]] | None,
         from_noise: bool,
@@ -232,7 +232,7 @@ class Pipeline:
         references: Sequence[np.ndarray],
         masks: Sequence[np.ndarray],
         reference_masks: Sequence[np.ndarray] | None,
-        images: Sequence[np.ndarray],
+        images: np.ndarray,
         round_: Round,
     ) -> list[np.ndarray]:
         """The images in their references' colours, all uint8 RGB [H,W,3]; by region under the masks [H,W]."""
