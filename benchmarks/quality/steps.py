@@ -1,11 +1,16 @@
-"""How many steps a round needs: the distance of chains of few steps to the chain through every timestep.
+"""How many network passes an image needs: chains of few steps against the chain of a config.
 
-    python -m benchmarks.quality.steps
+    python -m benchmarks.quality.steps --out steps
 
-Each round of a config starts from the same noised photos, with its start, guidance and bounds, under generated masks
-that the shipped model was not trained on. The solution is DPM-Solver++(2M)'s chain through every timestep; DDIM's ends
-0.1 % from it. The table has a row per start and number of steps. Latents: root mean square relative to the solution's.
-Decoded images: mean absolute difference in grey levels, and PSNR. The picture is docs/img/steps.png.
+Every chain goes through all rounds of the config, with their starts, guidance scales and colour transfers, under the
+same masks, references and noise. The masks are generated, and the model was not trained on them. A row is a chain:
+
+- passes of the network an image, two a guided step;
+- M, S and fd_seg as `jiidm score` gives them, with 95 % bootstrap intervals;
+- how much M and S differ from those of the config's own chain, image by image, with intervals;
+- how far the images are from that chain's: mean difference in grey levels, and PSNR.
+
+The picture is docs/img/steps.png. Images that are there already are kept, so an interrupted call goes on.
 """
 
 from __future__ import annotations
@@ -13,40 +18,52 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmarks.common import jittor_side, sizes
+from benchmarks.common import jittor_side
 
-STEPS = (10, 15, 20, 25, 50, 100, 320)
+if TYPE_CHECKING:
+    from jiidm.config.schema import Config
+    from jiidm.experiments.trials import Result, Trial
+    from jiidm.inference.inputs import Job
+
 PICTURE = Path(__file__).parents[2] / "docs" / "img" / "steps.png"
+FULL, FAST = "as configured", "--fast"
+LOW, LAST = 100, 999
 
 
 class Chain(NamedTuple):
     name: str
     sampler: str
     spacing: str
+    steps: tuple[int, ...] = (5, 10, 15)
+    """The most that a round takes. A round of fewer keeps its number."""
+    interval: tuple[int, int] | None = None
+    """Of timesteps that are guided."""
 
 
 CHAINS = (
-    Chain("DDIM", "ddim", "trailing"),
-    Chain("DPM-Solver++(2M)", "dpmpp_2m", "trailing"),
-    Chain("DPM-Solver++(2M), even in log-SNR", "dpmpp_2m", "logsnr"),
+    Chain("DDIM", "ddim", "trailing", (5, 10)),
+    Chain("DPM-Solver++(2M)", "dpmpp_2m", "logsnr"),
+    Chain("UniPC", "unipc", "logsnr"),
+    Chain(f"UniPC, guided from {LOW}", "unipc", "logsnr", (5, 10, 13), (LOW, LAST)),
 )
+OTHERS = (Chain("UniPC, guided from 200", "unipc", "logsnr", (10,), (200, LAST)),)
+"""In the table, not in the picture."""
 
 
-class Distance(NamedTuple):
-    latents: float
-    """Root mean square of the difference over that of the solution."""
+class Point(NamedTuple):
+    """What a chain of so many steps gives."""
+
+    passes: int
+    result: Result
     grey: float
-    """Mean absolute difference of the decoded images, of 255."""
+    """Mean absolute difference from the config's own chain, of 255."""
     psnr: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.latents:.2f} %, {self.grey:.2f}, {self.psnr:.1f} dB"
 
 
 def image_distance(images: np.ndarray, others: np.ndarray) -> tuple[float, float]:
@@ -56,129 +73,155 @@ def image_distance(images: np.ndarray, others: np.ndarray) -> tuple[float, float
     return float(np.abs(difference).mean()), math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
-class Bench:
-    """The shipped model with the rounds of a config, a batch of scenes, and what their chains have in common."""
-
-    def __init__(self, name: str, overrides: Sequence[str], num_masks: int):
-        import jittor as jt
-
-        from jiidm.classes import one_hot
-        from jiidm.config import load as configs
-        from jiidm.data.images import resize_mask
-        from jiidm.inference.inputs import DEMO_SEED
-        from jiidm.model.files import SHIPPED, load_model
-        from ldm_jittor.denoiser import Denoiser
-        from ldm_jittor.pixels import to_model
-
-        self.model = load_model(SHIPPED)
-        inference = configs.load_config(name, overrides).inference
-        config = dataclasses.replace(self.model.config, inference=inference)
-        self.rounds = inference.rounds
-        scenes = sizes.scenes(num_masks, config.data.size, DEMO_SEED)
-        self.names = [scene.name for scene in scenes]
-        segmap = jt.array(np.stack([one_hot(resize_mask(scene.mask, config.latent_size)) for scene in scenes]))
-        self.denoiser = Denoiser(self.model.unet, self.model.schedule, segmap, config.latent_size)
-        self.photos = self.model.space.encode(to_model([scene.reference for scene in scenes]))
-
-    def measure(self, number: int, on_step: Callable[[], object]) -> dict[Chain, dict[int, Distance]]:
-        """Distances of all chains of a round, by number of steps."""
-        start = self.rounds[number].start_timestep
-        solution = self._solve(number, "dpmpp_2m", range(start, -1, -1), on_step)
-        image, size = self._decode(solution), np.sqrt((solution**2).mean())
-
-        def distance(latents: np.ndarray) -> Distance:
-            return Distance(
-                float(np.sqrt(((latents - solution) ** 2).mean()) / size), *image_distance(self._decode(latents), image)
-            )
-
-        return {
-            chain: {
-                steps: distance(
-                    self._solve(
-                        number, chain.sampler, self.model.schedule.timesteps(start, steps, chain.spacing), on_step
-                    )
-                )
-                for steps in STEPS
-            }
-            for chain in CHAINS
-        }
-
-    def num_steps(self) -> int:
-        """Denoising steps of all chains together."""
-        return sum(spec.start_timestep + 1 + len(CHAINS) * sum(STEPS) for spec in self.rounds)
-
-    def _solve(self, number: int, sampler: str, timesteps: Sequence[int], on_step) -> np.ndarray:
-        """Clean latents [B,C,h,w] at the end of a chain from the round's noised photos."""
-        import jittor as jt
-
-        from jiidm.model.build import build_settings
-        from jiidm.seeding import normal
-        from ldm_jittor.samplers import SAMPLERS
-
-        noise = np.stack([normal(tuple(self.photos.shape[1:]), 0, name, number, "start") for name in self.names])
-        z = self.model.schedule.add_noise(self.photos, jt.array(noise), timesteps[0])
-        spec = self.rounds[number]
-        denoiser = self.denoiser.with_settings(**build_settings(spec)._asdict())
-        return SAMPLERS[sampler](denoiser, z, timesteps, callback=lambda *_: on_step()).numpy()
-
-    def _decode(self, latents: np.ndarray) -> np.ndarray:
-        import jittor as jt
-
-        from ldm_jittor.pixels import to_images
-
-        return to_images(self.model.space.decode(jt.array(latents)))
+def rounds_of(config: Config, chain: Chain, steps: int) -> list:
+    """The config's rounds, sampled by a chain."""
+    return [
+        dataclasses.replace(
+            round_,
+            num_steps=min(steps, round_.num_steps),
+            sampler=chain.sampler,
+            spacing=chain.spacing,
+            guidance_interval=chain.interval,
+        )
+        for round_ in config.inference.rounds
+    ]
 
 
-def draw(results: dict[str, dict[Chain, dict[int, Distance]]], path: Path) -> None:
-    """A column per start: distance of latents above, of images below, against steps."""
+def trials(config: Config, file) -> dict[tuple[str, int], Trial]:
+    """By chain and number of steps; the config's own chain and its `--fast` come first, with 0."""
+    from jiidm.config import load as configs
+    from jiidm.experiments.trials import Trial
+
+    found = {(FULL, 0): Trial(FULL, file, config), (FAST, 0): Trial("fast", file, configs.fast(config))}
+    for chain in (*CHAINS, *OTHERS):
+        for steps in chain.steps:
+            changed = configs.with_rounds(config, rounds_of(config, chain, steps), chain.name)
+            found[chain.name, steps] = Trial(f"{chain.name} in {steps}", file, changed)
+    return found
+
+
+def measure(found: dict[tuple[str, int], Trial], jobs: Sequence[Job], out: Path) -> dict[tuple[str, int], Point]:
+    from jiidm.data.images import load_image
+    from jiidm.evaluate import segmenter
+    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.experiments.held_out import FOLDER
+    from jiidm.experiments.trials import score_trial
+    from jiidm.model.build import build_schedule, count_passes
+
+    fd_name, fd_network = load_fd_network(None)
+    evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)
+
+    def images(trial: Trial) -> np.ndarray:
+        return np.stack([load_image(out / trial.name / f"{job.stem}.jpg") for job in jobs])
+
+    points, full = {}, images(found[FULL, 0])
+    for key, trial in found.items():
+        schedule = build_schedule(trial.config.schedule)
+        passes = sum(count_passes(round_, schedule) for round_ in trial.config.inference.rounds)
+        result = score_trial(trial.name, jobs, out, evaluators, out / FOLDER)
+        points[key] = Point(passes, result, *image_distance(images(trial), full))
+    return points
+
+
+def change(result: Result, full: Result, score: str) -> tuple[float, tuple[float, float]]:
+    """By how much a score exceeds that of the config's own chain, and the interval; both chains have the same masks."""
+    from jiidm.evaluate import bootstrap
+
+    difference = result.scores[score] - full.scores[score]
+    return difference, bootstrap.interval(difference, result.draws[score] - full.draws[score])
+
+
+def describe(points: dict[tuple[str, int], Point]) -> str:
+    """The table, in Markdown."""
+    from jiidm.report.tables import table
+
+    full = points[FULL, 0].result
+
+    def told(result: Result, score: str) -> str:
+        difference, (low, high) = change(result, full, score)
+        return "" if result is full else f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+    rows = [
+        (
+            name,
+            steps or "",
+            point.passes,
+            *(point.result.cell(score) for score in ("M", "S", "fd_seg")),
+            *(told(point.result, score) for score in ("M", "S")),
+            "" if point.result is full else f"{point.grey:.2f}, {point.psnr:.1f} dB",
+        )
+        for (name, steps), point in points.items()
+    ]
+    header = ("chain", "steps a round", "passes", "M", "S", "fd_seg", "M, change", "S, change", "difference")
+    return table(rows, header)
+
+
+def draw(points: dict[tuple[str, int], Point], path: Path) -> None:
+    """Against passes: how each score differs from that of the config's own chain, and how far the images are."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(results), 6.5), dpi=110, layout="constrained")
-    axes = figure.subplots(2, len(results), sharex=True, sharey="row", squeeze=False)
-    for column, (title, chains) in zip(axes.T, results.items()):
-        column[0].set_title(title, fontsize=10)
-        for axis, values in zip(column, ("latents", "grey")):
-            for (chain, by_steps), style in zip(chains.items(), ("s-", "o-", "D-")):
-                distances = [getattr(distance, values) or math.nan for distance in by_steps.values()]  # no log of 0
-                axis.loglog(list(by_steps), distances, style, markersize=4, linewidth=1.4, label=chain.name)
-            axis.grid(alpha=0.3)
-        column[1].set_xlabel("steps")
-        column[1].set_xticks(STEPS, labels=map(str, STEPS), fontsize=8)
-        column[1].minorticks_off()
-    axes[0, 0].set_ylabel("latents: relative RMS distance")
-    axes[1, 0].set_ylabel("images: mean difference, grey levels")
-    axes[0, 0].legend(fontsize=8)
+    panels = {
+        "M": "M, change (higher is better)",
+        "S": "S, change (higher is better)",
+        "fd_seg": "fd_seg, change (lower is better)",
+    }
+    full, fast = points[FULL, 0], points[FAST, 0]
+    figure = Figure(figsize=(4.2 * (len(panels) + 1), 4.6), dpi=110, layout="constrained")
+    *scored, last = figure.subplots(1, len(panels) + 1)
+    last.set_title("difference from its images, grey levels", fontsize=10)
+    for axes, title in zip(scored, panels.values()):
+        axes.set_title(title, fontsize=10)
+        axes.axhline(0, color="dimgray", linestyle="--", linewidth=1.2, label=f"{FULL}, {full.passes} passes")
+    for number, chain in enumerate(CHAINS):
+        own, color = [points[chain.name, steps] for steps in chain.steps], f"C{number}"
+        passes = np.array([point.passes for point in own]) * (1 + 0.015 * number)  # bars beside each other
+        for axes, score in zip(scored, panels):
+            values, intervals = zip(*(change(point.result, full.result, score) for point in own))
+            reach = np.abs(np.array(intervals).T - values)
+            options = {"fmt": "o-", "markersize": 4, "capsize": 2, "linewidth": 1.4, "elinewidth": 0.6}
+            axes.errorbar(passes, values, yerr=reach, color=color, label=chain.name, **options)
+        last.plot(passes, [point.grey for point in own], "o-", color=color, markersize=4, linewidth=1.4)
+    for axes in (*scored, last):
+        axes.axvline(fast.passes, color="black", linestyle=":", linewidth=1, label=f"{FAST}, {fast.passes} passes")
+        axes.set(xlabel="network passes an image", xscale="log")
+        ticks = sorted({points[CHAINS[0].name, steps].passes for steps in CHAINS[0].steps})
+        axes.set_xticks(ticks, labels=map(str, ticks))
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    handles, labels = scored[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     figure.savefig(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="demo", help="whose rounds (default: demo)")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting of it")
-    parser.add_argument("--masks", type=int, default=4, help="generated masks, one batch (default: 4)")
+    parser.add_argument("--config", default="iidm", help="whose rounds (default: iidm)")
+    parser.add_argument("--count", type=int, default=16, metavar="N", help="masks (default: 16)")
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the images")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img/steps.png")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
-    import jittor as jt
-    from tqdm import tqdm
 
-    from jiidm.report.tables import table
+    from jiidm.config import load as configs
+    from jiidm.evaluate import bootstrap
+    from jiidm.experiments import held_out
+    from jiidm.experiments import trials as experiment
+    from jiidm.model.files import SHIPPED, ModelFile
 
-    with jt.no_grad():
-        bench = Bench(arguments.config, arguments.set, arguments.masks)
-        results = {}
-        with tqdm(total=bench.num_steps(), unit="step") as progress:
-            for number, spec in enumerate(bench.rounds):
-                title = f"from timestep {spec.start_timestep}, guidance {spec.guidance_scale:g}"
-                results[title] = bench.measure(number, progress.update)
-    rows = [
-        (title, steps, *(chains[chain][steps] for chain in CHAINS))
-        for title, chains in results.items()
-        for steps in STEPS
-    ]
-    print(table(rows, ("chain", "steps", *(chain.name for chain in CHAINS))))
-    draw(results, arguments.picture)
+    file = ModelFile(SHIPPED)
+    own = file.config  # the shipped model's size and networks, under the rounds of the config
+    rounds = configs.load_config(arguments.config).inference
+    inference = dataclasses.replace(rounds, batch_size=own.inference.batch_size)
+    config = dataclasses.replace(own, inference=inference)
+    # one more, so that no mask has the first one's photo, and the images of few masks are the first of many
+    jobs = held_out.lay_out(arguments.out, arguments.count + 1, config.data.size, None)[: arguments.count]
+    found = trials(config, file)
+    experiment.generate(list(found.values()), jobs, arguments.out, seed=0)
+    points = measure(found, jobs, arguments.out)
+    print(f"{len(jobs)} masks; in brackets {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals.\n")
+    print(describe(points))
+    draw(points, arguments.picture)
 
 
 if __name__ == "__main__":

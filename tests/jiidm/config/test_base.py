@@ -13,6 +13,8 @@ from jiidm.errors import InputError
 
 BEFORE = json.loads(Path(__file__).with_name("configs_0_1.json").read_text(encoding="utf-8"))
 """The shipped configs as version 0.1.0 resolved and saved them, when each file was whole."""
+FAST_STEPS = {"iidm": 10, "iidm_released": 10}
+"""What has changed in them since."""
 
 
 def write(folder, **texts):
@@ -23,7 +25,10 @@ def write(folder, **texts):
 
 @pytest.mark.parametrize("name", BEFORE)
 def test_shipped_configs_say_what_they_said_when_each_was_whole(name):
-    assert configs.load_config(name) == configs.from_saved(BEFORE[name], "version 0.1.0")
+    inference = BEFORE[name]["inference"]
+    inference = {**inference, "fast_steps": FAST_STEPS.get(name, inference["fast_steps"])}
+    before = configs.from_saved({**BEFORE[name], "inference": inference}, "version 0.1.0")
+    assert configs.load_config(name) == before
 
 
 def test_sections_are_joined_and_lists_replaced(tmp_path):

@@ -49,7 +49,7 @@ def test_starts_of_the_released_rounds(name, starts):
         assert (row["start"], row["steps"], row["passes"]) == (str(start), str(steps), str(2 * steps))
         assert row["noise of"] == ("" if start == noise else str(noise))
     assert (total["steps"], total["passes"]) == ("640", "1280")
-    assert (fast["round"], fast["steps"], fast["passes"]) == ("fast", "45", "90")
+    assert (fast["round"], fast["steps"], fast["passes"]) == ("fast", "30", "60")
 
 
 def test_all_shipped_configs_are_told_apart():

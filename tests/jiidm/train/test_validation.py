@@ -100,7 +100,7 @@ def test_the_references_follow_from_the_seed(smoke, pairs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, steps", [("smoke", [3, 2]), ("demo", [10, 10, 10]), ("iidm", [15] * 3), ("iidm_paper", [320] * 3)]
+    "name, steps", [("smoke", [3, 2]), ("demo", [10, 10, 10]), ("iidm", [10] * 3), ("iidm_paper", [320] * 3)]
 )
 def test_painted_as_by_fast_where_there_is_such(name, steps):
     """Few steps for those that have more; what has few already, or is ancestral, as it is."""
