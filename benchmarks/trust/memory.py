@@ -115,7 +115,7 @@ def draw(curves: Mapping[str, Path], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot(xlabel="share of the run's time, %", ylabel="resident memory, MiB", ylim=(0, None))
+    axes = figure.add_subplot(xlabel="share of the run's time, %", ylabel="resident memory, MiB")
     for name, curve in curves.items():
         seconds, sizes = np.array(json.loads(curve.read_text())).T
         axes.plot(100 * seconds / seconds[-1], sizes, label=name)
