@@ -22,6 +22,8 @@ def add_table1(commands: Any) -> None:
         _table1,
         "Compare methods as the paper's Table 1 does: the same masks and references, the same networks score.",
         """examples:
+  jiidm table1                                     the embedded table, from the stored scores of its images
+  jiidm table1 --out table1                        paint and score the embedded table again, by the models that ship
   jiidm table1 DATA                                every finished run in runs/
   jiidm table1 DATA runs/gaugan runs/iidm/model.safetensors --inception W.pth --aesthetic N.pth
   jiidm table1 runs/a runs/b --out table1          on landscapes generated afresh
