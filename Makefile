@@ -1,7 +1,7 @@
 # Shortcuts for people who work on the kit. Each is one command that also works alone.
 PYTHON := .venv/bin/python
 
-.PHONY: setup test test-all lint bench ranks table1 trust
+.PHONY: setup test test-all lint bench alignment ranks table1 trust
 
 setup: ## the environment with what the tests need, and PyTorch in one of its own
 	bash setup_env.sh --dev
@@ -30,6 +30,9 @@ bench: ## the demo model against PyTorch: a guided step, a training step, the wh
 	$(PYTHON) -m benchmarks.speed.step --size demo
 	$(PYTHON) -m benchmarks.speed.train_step --size demo
 	$(PYTHON) -m benchmarks.speed.pipeline --count 8
+
+alignment: ## training in Jittor beside PyTorch, 500 steps: docs/alignment; 16 GB of memory for the full U-Net's step
+	$(PYTHON) -m benchmarks.alignment
 
 ranks: ## every stage on 1, 2 and 4 ranks: losses of 50 steps, and final weights
 	$(PYTHON) -m benchmarks.quality.ranks --steps 50 --ranks 2 4

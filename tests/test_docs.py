@@ -17,7 +17,7 @@ from jiidm.cli.main import main
 from jiidm.config.load import load_config
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("jiidm/assets/*.md")])
+PAGES = sorted(path for glob in ("*.md", "docs/**/*.md", "jiidm/assets/*.md") for path in PROJECT.glob(glob))
 TWINS = [page for page in PAGES if page.name.endswith(".zh.md")]
 LAUNCHERS = {
     ("bash", "run_train.sh"): ["train"],

@@ -12,6 +12,7 @@ from diffusers import VQModel
 from benchmarks.common import sizes
 from benchmarks.common.duel import Work
 from benchmarks.common.torch_networks import State, load, random_state
+from jiidm.config.schema import Config
 from ldm_jittor.formats.names import from_diffusers_vq, to_diffusers_vq
 
 
@@ -43,6 +44,13 @@ def build_vq(
         state = random_state(from_diffusers_vq({name: value.numpy() for name, value in model.state_dict().items()}))
     load(model, to_diffusers_vq(state))
     return model.eval().to(device)
+
+
+def vq_arguments(config: Config) -> dict:
+    """Those of a config's autoencoder."""
+    vq = config.autoencoder
+    layout = dict(ch=vq.channels, ch_mult=vq.channel_mult, num_res_blocks=vq.num_res_blocks, n_embed=vq.codebook_size)
+    return {**layout, "norm_groups": vq.norm_groups, "norm_min_channels": vq.norm_min_channels}
 
 
 def encode(arguments: argparse.Namespace) -> Work:

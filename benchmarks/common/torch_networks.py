@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch_unet import UNet
 
 from benchmarks.common import sizes
+from jiidm.config.schema import Config
 
 State = Mapping[str, np.ndarray]
 
@@ -18,6 +20,13 @@ def build_unet(arguments: dict, device: str, state: State | None = None) -> UNet
     unet = UNet(**arguments)
     load(unet, state or random_state(unet.state_dict()))
     return unet.to(device)
+
+
+def unet_arguments(config: Config) -> dict:
+    """Those of a config's U-Net."""
+    settings, channels = dataclasses.asdict(config.unet), config.autoencoder.latent_channels
+    outputs = channels * (2 if settings.pop("learn_variance") else 1)
+    return {"in_channels": channels, "out_channels": outputs, "num_classes": sizes.NUM_CLASSES, **settings}
 
 
 def random_state(state: Mapping) -> State:

@@ -15,8 +15,8 @@ from safetensors import safe_open
 
 from benchmarks.common import sizes
 from benchmarks.common.duel import Work
-from benchmarks.common.torch_autoencoder import build_vq
-from benchmarks.common.torch_networks import build_unet
+from benchmarks.common.torch_autoencoder import build_vq, vq_arguments
+from benchmarks.common.torch_networks import build_unet, unet_arguments
 from jiidm.color import color_transfer
 from jiidm.config import load as configs
 from jiidm.config.schema import Config, Round
@@ -31,13 +31,9 @@ class Pipeline:
     def __init__(self, config: Config, timesteps: list[list[int]], arrays: dict[str, np.ndarray], device: str):
         """timesteps: every round's."""
         self.config, self.timesteps, self.device = config, timesteps, device
-        vq, unet, schedule = config.autoencoder, dataclasses.asdict(config.unet), config.schedule
-        outputs = vq.latent_channels * (2 if unet.pop("learn_variance") else 1)
-        ends = {"in_channels": vq.latent_channels, "out_channels": outputs, "num_classes": sizes.NUM_CLASSES}
-        self.unet = build_unet({**ends, **unet}, device, _under("unet.", arrays)).eval()
-        layout = vq.channels, vq.channel_mult, vq.num_res_blocks, vq.codebook_size
-        groups = vq.norm_groups, vq.norm_min_channels
-        self.autoencoder = build_vq(*layout, device, _under("autoencoder.", arrays), *groups)
+        schedule = config.schedule
+        self.unet = build_unet(unet_arguments(config), device, under("unet.", arrays)).eval()
+        self.autoencoder = build_vq(**vq_arguments(config), device=device, state=under("autoencoder.", arrays))
         self.betas = np.linspace(schedule.beta_start, schedule.beta_end, schedule.num_timesteps)
         self.alpha_bar = np.cumprod(1 - self.betas)
 
@@ -51,14 +47,14 @@ class Pipeline:
         x = self._to_model(references)
         for number, (spec, timesteps) in enumerate(zip(self.config.inference.rounds, self.timesteps)):
             if spec.color_transfer:
-                pairs = zip(_to_images(x), references)
+                pairs = zip(to_images(x), references)
                 x = self._to_model([color_transfer(*pair, self.config.inference.color_space) for pair in pairs])
             z0 = self.autoencoder.encode(x).latents * scale
             noise = np.stack([normal(tuple(z0.shape[1:]), 0, name, number, "start") for name in names])
             alpha_bar = self.alpha_bar[spec.start_timestep]
             z = alpha_bar**0.5 * z0 + (1 - alpha_bar) ** 0.5 * torch.from_numpy(noise).to(self.device)
             x = self.autoencoder.decode(self._denoise(z, segmap, spec, timesteps) / scale).sample
-        return _to_images(x)
+        return to_images(x)
 
     def _denoise(self, z: torch.Tensor, segmap: torch.Tensor, spec: Round, timesteps: list[int]) -> torch.Tensor:
         masks = torch.cat([segmap, torch.zeros_like(segmap)])
@@ -79,18 +75,23 @@ class Pipeline:
         return torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def _to_images(x: torch.Tensor) -> np.ndarray:
+def to_images(x: torch.Tensor) -> np.ndarray:
     return ((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
-def pipeline(arguments: argparse.Namespace) -> Work:
+def shipped() -> tuple[Config, dict[str, np.ndarray]]:
+    """Config and weights of the model that ships."""
     with safe_open(MODEL, framework="numpy") as file:
         arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        config = configs.from_saved(json.loads(file.metadata()["ldm_jittor"])["config"], str(MODEL))
+        return configs.from_saved(json.loads(file.metadata()["ldm_jittor"])["config"], str(MODEL)), arrays
+
+
+def pipeline(arguments: argparse.Namespace) -> Work:
+    config, arrays = shipped()
     config = dataclasses.replace(config, inference=sizes.inference(arguments.config, arguments.profile))
     paint = Pipeline(config, arguments.timesteps, arrays, arguments.device)
     scenes, size = sizes.scenes(arguments.count, config.data.size), config.inference.batch_size

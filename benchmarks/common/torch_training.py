@@ -34,6 +34,9 @@ class Diffusion:
 
     def loss(self, unet: torch.nn.Module, z0, eps, timesteps, segmap) -> torch.Tensor:
         """Mean squared error of eps, plus the variational bound whose gradient reaches the variance only."""
+        return sum(self.terms(unet, z0, eps, timesteps, segmap))  # a sum over 1000 timesteps, times 0.001
+
+    def terms(self, unet: torch.nn.Module, z0, eps, timesteps, segmap) -> tuple[torch.Tensor, torch.Tensor]:
         at = {name: table[timesteps][:, None, None, None] for name, table in self.tables.items()}
         z = at["sqrt_alpha_bar"] * z0 + at["sigma"] * eps
         eps_hat, variance = unet(z, timesteps, segmap).chunk(2, dim=1)
@@ -48,7 +51,7 @@ class Diffusion:
         kl = 0.5 * (gap - 1 + torch.exp(-gap) + (true_mean - mean) ** 2 * precision)
         density = 0.5 * (math.log(2 * math.pi) + log_variance + (z0 - mean) ** 2 * precision)
         bound = torch.where((timesteps == 0)[:, None, None, None], density, kl).mean() / math.log(2)
-        return simple + bound  # a sum over 1000 timesteps, times 0.001
+        return simple, bound
 
 
 def train_step(arguments: argparse.Namespace) -> Work:

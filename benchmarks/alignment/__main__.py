@@ -1,0 +1,119 @@
+"""Training in Jittor beside the same training in PyTorch: same start weights, same data, same noise.
+
+    .venv/bin/python -m benchmarks.alignment
+
+Needs the parity environment (bash tests/parity/setup.sh). The parts are:
+
+  unet         500 steps of a small U-Net, that of the demo, on latents of generated landscapes
+  autoencoder  500 steps of the demo's autoencoder and of its discriminator, which takes part from the sixth step
+  full         one step of the released model's U-Net, 501.5 M parameters, in two micro-batches, on smaller latents
+
+Jittor's end is this kit's own training code. It trains the small networks twice, to see whether it repeats itself.
+PyTorch runs with one thread; with two; and with its own convolutions in place of oneDNN's. The differences of these are
+the yardstick, see benchmarks/alignment/verdict.py. Each end is a process of its own, one after the other.
+
+OUT/results.md holds the figures, <part>.json every loss too; losses.png draws those, and images.jpg shows what both
+ends' weights make. A stopped call goes on where it stopped: FOLDER keeps what is done, until the settings change. The
+exit status is 1 where Jittor is further from PyTorch than the yardstick allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.alignment import page, parts, pictures, record
+from benchmarks.common.duel import PROJECT, TORCH_PYTHON
+
+MEMORY_NEEDED = {"full": 15}
+"""GiB that have to be free before a part starts."""
+
+
+class End(NamedTuple):
+    name: str
+    command: tuple[str, ...]
+    threads: int = 1
+
+
+_JITTOR = (sys.executable, "-m", "benchmarks.alignment.jittor_end")
+_TORCH = (str(TORCH_PYTHON), "-m", "benchmarks.alignment.torch_end")
+ENDS = (
+    End(record.JITTOR, _JITTOR),
+    End(record.TORCH, _TORCH),
+    End(record.THREADS, _TORCH, threads=2),
+    End(record.KERNELS, (*_TORCH, "--without-onednn")),
+    End(record.AGAIN, _JITTOR),
+)
+
+
+def run(end: End, name: str, short: bool, folder: Path) -> None:
+    """Let an end train a part in `folder`/<end>, if it has not done so at these settings."""
+    own, settings = folder / end.name, [parts.part_named(name, short), end.threads]
+    made_by = own / "made_by.json"
+    if made_by.exists() and made_by.read_text() == json.dumps(settings):
+        return
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    print(f"{name}: {end.name}", file=sys.stderr)
+    command = [*end.command, name, str(own), *["--short"] * short]
+    if end.command[0] == str(TORCH_PYTHON):
+        command += ["--given", str(folder / record.JITTOR / parts.GIVEN)]
+    # passive: two threads that wait busily for each other take fifty times as long on a busy machine
+    environment = {**os.environ, "OMP_NUM_THREADS": str(end.threads), "OMP_WAIT_POLICY": "passive"}
+    if status := subprocess.run(command, env=environment, cwd=PROJECT, stdout=sys.stderr).returncode:
+        sys.exit(f"error: {name}: {end.name} ended with status {status}")
+    made_by.write_text(json.dumps(settings))
+
+
+def require_memory(name: str) -> None:
+    """Exits where a part would not fit."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) / 2**20 for line in lines if line.startswith("MemAvailable"))
+    if available < MEMORY_NEEDED.get(name, 0):
+        sys.exit(f"error: {name}: {available:.1f} GiB of memory are free, and {MEMORY_NEEDED[name]} are needed")
+
+
+def align(name: str, short: bool, folder: Path) -> dict:
+    """The record of a part, from whatever of its ends still has to run."""
+    require_memory(name)
+    for end in ENDS:
+        if end.name != record.AGAIN or parts.repeated(name, short):
+            run(end, name, short, folder)
+    return record.make(name, short, folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", choices=parts.PARTS, help="default: all")
+    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "alignment", help="default: docs/alignment")
+    parser.add_argument("--folder", type=Path, default=PROJECT / "runs" / "alignment", help="default: runs/alignment")
+    parser.add_argument("--short", action="store_true", help="10 steps of tiny networks, and no full one")
+    arguments = parser.parse_args()
+    if not TORCH_PYTHON.exists():
+        sys.exit("error: PyTorch is not set up for the comparison; make it with: bash tests/parity/setup.sh")
+    names = arguments.part or list(parts.SHORT if arguments.short else parts.PARTS)
+    folders = {name: arguments.folder / name for name in names}
+    records = [align(name, arguments.short, folder) for name, folder in folders.items()]
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for made in records:
+        (arguments.out / f"{made['part']}.json").write_text(json.dumps(made) + "\n")
+    trained = [made for made in records if made["part"] != "full"]
+    if trained:
+        pictures.losses(trained, arguments.out / "losses.png")
+        pictures.images({made["part"]: folders[made["part"]] for made in trained}, arguments.out / "images.jpg")
+    figures = page.figures(records)
+    (arguments.out / "results.md").write_text(figures, encoding="utf-8")
+    print(figures)
+    if broken := [made["part"] for made in records if not record.passed(made)]:
+        sys.exit(f"error: further apart than the yardstick allows: {', '.join(broken)}")
+
+
+if __name__ == "__main__":
+    main()

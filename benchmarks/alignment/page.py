@@ -1,0 +1,82 @@
+"""The figures of the records as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.alignment.record import JITTOR, YARDSTICKS
+from jiidm.report.tables import table
+
+INTRODUCTION = """# Training beside PyTorch: the figures
+
+[What they mean](README.md). `.venv/bin/python -m benchmarks.alignment` writes this page.
+
+Losses: the largest relative difference to PyTorch, over the first 10 steps and over all, beside that of the yardstick,
+which is PyTorch with two threads or without oneDNN, whichever is larger.
+"""
+DISTANCES = """Ends: the distance to PyTorch's weights and averages, relative to how far training moved them. Gradients
+are relative to themselves, and images in grey levels.
+"""
+Records = Sequence[Mapping[str, Any]]
+
+
+def figures(records: Records) -> str:
+    tables = [INTRODUCTION, losses(records), DISTANCES, distances(records), speed(records), repetition(records)]
+    return "\n\n".join(each.rstrip() for each in [*tables, environment(records)]) + "\n"
+
+
+def losses(records: Records) -> str:
+    """A line for every term, and whether it keeps within the limit."""
+    rows = []
+    for made in records:
+        for term, verdict in made["verdicts"].items():
+            numbers = [f"{verdict[name]:.1e}" for name in ("first", "largest", "yardstick")]
+            kept = [_kept(made[key][term]) for key in ("verdicts", "verdicts_by_threads_alone")]
+            rows.append([made["part"], term.replace("_", " "), *numbers, *kept])
+    return table(rows, ("part", "loss", "first 10", "all", "yardstick", "within the limit", "by threads alone"))
+
+
+def _kept(verdict: Mapping[str, Any]) -> str:
+    return "yes" if verdict["breach"] is None else f"no, from step {verdict['breach']}"
+
+
+def distances(records: Records) -> str:
+    rows = [
+        [made["part"], kind, *(f"{apart[end]:.1e}" for end in (JITTOR, *YARDSTICKS))]
+        for made in records
+        for kind, apart in made["distances"].items()
+    ]
+    return table(rows, ("part", "what", JITTOR, *YARDSTICKS))
+
+
+def speed(records: Records) -> str:
+    rows = [
+        [
+            made["part"],
+            name,
+            f"{end['seconds_per_step']:.3f}",
+            f"{end['samples_per_second']:.2f}",
+            f"{end['peak_gib']:.2f}",
+        ]
+        for made in records
+        for name, end in made["ends"].items()
+    ]
+    return table(rows, ("part", "end", "seconds a step", "samples a second", "peak GiB"))
+
+
+def repetition(records: Records) -> str:
+    second = {True: "repeats the first to the bit", False: "DIFFERS from the first", None: "was not made"}
+    rows = [[made["part"], f"{made['learning_rate_difference']:.0e}", second[made["repeats"]]] for made in records]
+    return table(rows, ("part", "learning rates differ by", "Jittor's second run"))
+
+
+def environment(records: Records) -> str:
+    versions = {
+        f"{name} {version}"
+        for made in records
+        for end in made["ends"].values()
+        for name, version in end["environment"].items()
+        if name != "threads"
+    }
+    return f"{records[0]['cpu']}; {', '.join(sorted(versions))}."

@@ -1,0 +1,60 @@
+"""How far two trainings are apart, and how far they may be.
+
+The yardstick is PyTorch against itself with its sums in another order. Training amplifies such a difference, which
+rises and falls from step to step. So what counts at a step is the largest difference up to it. Jittor's may be at most
+`FACTOR` times the yardstick's there. Where the yardstick is below `FLOOR`, `FLOOR` stands in for it: two libraries
+round every exponential and sum in their own way, and the angles of the timestep's embedding go up to 1000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+FACTOR = 2.0
+FLOOR = 3e-6
+FIRST_STEPS, FIRST_LIMIT = 10, 1e-4
+
+
+def relative(losses: Sequence[float], oracle: Sequence[float]) -> np.ndarray:
+    """The relative difference at every step."""
+    oracle = np.asarray(oracle, np.float64)
+    return np.abs(np.asarray(losses, np.float64) - oracle) / np.abs(oracle)
+
+
+class Verdict(NamedTuple):
+    largest: float
+    """Jittor's largest difference."""
+    yardstick: float
+    """The yardstick's."""
+    first: float
+    """Jittor's largest in the first steps."""
+    breach: int | None
+    """The first step, counted from 1, at which the limit is broken."""
+
+    @property
+    def passed(self) -> bool:
+        return self.breach is None
+
+
+def judge(jittor: np.ndarray, yardstick: np.ndarray) -> Verdict:
+    """jittor, yardstick: differences to PyTorch at every step."""
+    limit = FACTOR * np.maximum(np.maximum.accumulate(yardstick), FLOOR)
+    first = np.arange(len(jittor)) < FIRST_STEPS
+    broken = ~(jittor <= limit) | (first & ~(jittor <= FIRST_LIMIT))  # NaN breaks it too
+    breach = int(np.argmax(broken)) + 1 if broken.any() else None
+    return Verdict(float(jittor.max()), float(yardstick.max()), float(jittor[first].max()), breach)
+
+
+def distance(triples: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | int]]) -> float:
+    """The L2 distance of arrays to an oracle's, relative to how far the oracle's are from where they started.
+
+    triples: array, oracle's and start of each.
+    """
+    apart = moved = 0.0
+    for values, oracle, start in triples:
+        apart += float(np.sum((values.astype(np.float64) - oracle) ** 2))
+        moved += float(np.sum((oracle.astype(np.float64) - start) ** 2))
+    return (apart / moved) ** 0.5
