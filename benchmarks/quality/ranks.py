@@ -1,11 +1,16 @@
 """Training on several ranks against training in one process: the losses of every step, and all final weights.
 
-    python -m benchmarks.quality.ranks --steps 50 --ranks 2 4
+    python -m benchmarks.quality.ranks --steps 50 --ranks 2 4                 at a low learning rate
+    python -m benchmarks.quality.ranks --steps 50 --ranks 2 4 --published     at the published ones
 
-Every stage of the smoke configs is trained on batches of four. "loss" is the largest relative difference of a logged
-loss, "weights" the relative L2 difference of a network's weights. Single biases whose true gradient is zero move by
-rounding: Adam makes a full step of whatever is there. The learning rate is low, because training amplifies rounding:
-at the configs' own rates the paths part after some tens of steps, as they do for another order of summation.
+Every stage of the smoke configs is trained on batches of four. All differences are relative, the largest of all steps:
+
+    loss       the loss of a step
+    gradient   L2, of a step's gradients that rank 0 alone computes from the same weights
+    step       L2, of a network's weights after that step
+    weights    L2, of a network's weights at the end
+
+"reversed" is one process that gets each batch in reverse order. It shows how far rounding alone drives two paths apart.
 """
 
 from __future__ import annotations
@@ -17,100 +22,111 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.common import cli
+from benchmarks.quality.rank_run import difference
+from jiidm.system import launch
 
-RATE = 1e-5
-DIFFUSION = {
-    "autoencoder_training": {"max_steps": "{steps}", "batch_size": 4, "discriminator_start": 20, "learning_rate": RATE},
-    "diffusion_training": {
-        "max_steps": "{steps}",
-        "learning_rate": RATE,
-        "accumulation_steps": 1,
-        "distance_every": "null",
-        "validate_every": 1000,
-        "checkpoint_every": 1000,
-    },
-}
-GAN = {
-    "gan_training": {
-        "max_steps": "{steps}",
-        "batch_size": 4,
-        "decay_steps": 0,
-        "checkpoint_every": 1000,
-        "generator_rate": RATE,
-        "discriminator_rate": RATE,
-    }
-}
-SEGMENTER = {"segmenter": {"max_steps": "{steps}", "batch_size": 4, "learning_rate": RATE}}
+LOW = 1e-5
+"""Training amplifies rounding: at higher rates two paths part after some tens of steps."""
+REVERSED = "reversed"
+
+
+class Stages(NamedTuple):
+    """Stages that one command trains."""
+
+    command: list[str]
+    settings: list[str]
+    rates: dict[str, float]
+    """The published ones."""
+
+
+def _gan(method: str, *options: str) -> Stages:
+    settings = ["max_steps={steps}", "batch_size=4", "decay_steps=0", "checkpoint_every=1000"]
+    return Stages(
+        ["train", "--config", "smoke_gaugan"],
+        [f"method={method}", *(f"gan_training.{setting}" for setting in settings), *options],
+        {"gan_training.generator_rate": 1e-4, "gan_training.discriminator_rate": 4e-4},
+    )
+
 
 STAGES = {
-    "diffusion": (["train", "--config", "smoke"], DIFFUSION),
-    "GauGAN": (["train", "--config", "smoke_gaugan"], GAN),
-    "segmenter": (["train", "segmenter", "--config", "smoke"], SEGMENTER),
+    "diffusion": Stages(
+        ["train", "--config", "smoke"],
+        [
+            *("autoencoder_training.max_steps={steps}", "autoencoder_training.batch_size=4"),
+            "autoencoder_training.discriminator_start=20",
+            *("diffusion_training.max_steps={steps}", "diffusion_training.accumulation_steps=1"),
+            *("diffusion_training.distance_every=null", "diffusion_training.validate_every=1000"),
+            "diffusion_training.checkpoint_every=1000",
+        ],
+        {"autoencoder_training.learning_rate": 1e-4, "diffusion_training.learning_rate": 1e-4},
+    ),
+    "segmenter": Stages(
+        ["train", "segmenter", "--config", "smoke"],
+        ["segmenter.max_steps={steps}", "segmenter.batch_size=4"],
+        {"segmenter.learning_rate": 6e-5},
+    ),
+    "gaugan": _gan("gaugan"),
+    "clade": _gan("clade", "gan.distance_map=true"),
+    "sean": _gan("sean", "gan.style_channels=4"),
+    "scgan": _gan("scgan", "gan.routing_channels=4", "gan.fc_channels=2"),
 }
 
 
-def train(command: list[str], settings: dict, steps: int, ranks: int, folder: Path) -> None:
-    given = [
-        f"{section}.{key}={str(value).format(steps=steps)}"
-        for section, values in settings.items()
-        for key, value in values.items()
-    ]
-    words = [*command, *(word for assignment in given for word in ("--set", assignment)), "--run", folder]
-    words += ["--device", "cpu", *(["--ranks", ranks] if ranks > 1 else [])]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "jiidm", *map(str, words)], check=True, env=environment, stdout=sys.stderr)
+class Run(NamedTuple):
+    weights: dict[str, np.ndarray]
+    """Of each network, named STAGE: NETWORK."""
+    told: dict[str, Any]
 
 
-def networks_of(folder: Path) -> dict[str, np.ndarray]:
-    """Each network's weights in a row, by its name: of the files that a run ends with, and of its state."""
-    from ldm_jittor import checkpoint
-
-    found: dict[str, list[np.ndarray]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        if path.name == "state.previous.safetensors":
-            continue
-        for name, array in checkpoint.load(path).arrays.items():
-            parts = name.split(".")
-            if path.name != "state.safetensors":
-                found.setdefault(f"{path.stem}: {parts[0]}", []).append(array.ravel())
-            elif parts[1] == "parameters":
-                found.setdefault(f"trained: {parts[0]}", []).append(array.ravel())
-    return {name: np.concatenate(arrays).astype(np.float64) for name, arrays in found.items()}
+def train(stages: Stages, steps: int, published: bool, kind: int | str, folder: Path) -> Run:
+    """kind: how many ranks, or REVERSED."""
+    count = 1 if kind == REVERSED else int(kind)
+    rates = [f"{key}={rate if published else LOW}" for key, rate in stages.rates.items()]
+    given = [word.format(steps=steps) for word in (*stages.settings, *rates)]
+    out = folder / f"{kind}"
+    command = [*(launch.mpirun(count) if count > 1 else []), sys.executable, "-m", "benchmarks.quality.rank_run"]
+    command += [*(["--reverse"] if kind == REVERSED else []), str(out), *stages.command, "--device", "cpu"]
+    command += ["--run", str(folder / f"run_{kind}"), *(word for setting in given for word in ("--set", setting))]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
+    with np.load(out.with_suffix(".npz")) as weights:
+        return Run(dict(weights), json.loads(out.with_suffix(".json").read_text()))
 
 
-def losses_of(folder: Path) -> np.ndarray:
-    records = [json.loads(line) for log in sorted(folder.glob("*.jsonl")) for line in log.read_text().splitlines()]
-    return np.array([record["loss"] for record in records if "loss" in record])
+def compare(name: str, kind: int | str, run: Run, one: Run) -> list[list[object]]:
+    """A row a network."""
+    rows = []
+    for network, weights in one.weights.items():
+        stage = network.partition(":")[0]
+        losses = np.array(one.told["losses"][stage])
+        loss = np.max(np.abs(np.array(run.told["losses"][stage]) - losses) / np.abs(losses))
+        alone = (run.told[what].get(network) for what in ("gradients", "steps"))
+        shown = ["-" if value is None else f"{value:.0e}" for value in alone]
+        rows.append([name, network, kind, f"{loss:.0e}", *shown, f"{difference(run.weights[network], weights):.0e}"])
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--published", action="store_true", help="the published learning rates")
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=list(STAGES))
     arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        for stage in arguments.stage:
-            runs = {ranks: Path(name) / f"{stage}_{ranks}" for ranks in (1, *arguments.ranks)}
-            for ranks, folder in runs.items():
-                train(*STAGES[stage], arguments.steps, ranks, folder)
-            one, losses = networks_of(runs[1]), losses_of(runs[1])
-            for ranks in arguments.ranks:
-                several = networks_of(runs[ranks])
-                loss = np.max(np.abs(losses_of(runs[ranks]) - losses) / np.abs(losses))
-                for network, weights in one.items():
-                    difference = np.linalg.norm(several[network] - weights) / np.linalg.norm(weights)
-                    rows.append([stage, network, ranks, f"{loss:.0e}", f"{difference:.0e}"])
-    cli.show(rows, "stage", "network", "ranks", "loss", "weights")
+    rows: list[list[object]] = []
+    for name in arguments.stage:
+        with tempfile.TemporaryDirectory() as folder:
+            given = STAGES[name], arguments.steps, arguments.published
+            one = train(*given, 1, Path(folder))
+            for kind in (REVERSED, *arguments.ranks):
+                rows += compare(name, kind, train(*given, kind, Path(folder)), one)
+                print(rows[-1], file=sys.stderr, flush=True)
+    cli.show(rows, "run", "network", "ranks", "loss", "gradient", "step", "weights")
 
 
 if __name__ == "__main__":
-    from benchmarks.common import jittor_side
-
-    jittor_side.start("cpu")
     main()

@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jiidm.baselines.model import GANModel, save_gan
 from jiidm.baselines.perceptual import load as load_perceptual
@@ -65,20 +64,22 @@ def _train(config: Config, data: Path | None, folder: Path, inception_file: Path
 
     stage = GANStage(config, train_pairs, folder, provenance, show_samples, perceptual, distances)
     steps = fit(stage, folder)
-    ranks.on_first(lambda: _write_model(stage, folder, {"steps": steps, **provenance}))
-    return folder / MODEL_FILE
+    path = folder / MODEL_FILE
+    if not ranks.from_first(bool(ranks.on_first(lambda: stage.distances and _copy_best(folder, path)))):
+        with stage.final() as model:
+            ranks.on_first(lambda: save_gan(path, model, {"steps": steps, **provenance}))
+    return path
 
 
-def _write_model(stage: GANStage, folder: Path, provenance: dict[str, Any]) -> None:
-    """Write the run's model: the checkpoint of the smallest distance if there is one, else the last weights."""
-    path, best = folder / MODEL_FILE, ranked(folder)[:1] if stage.distances else []
-    if best and best[0].path.is_file():
-        logger.info("%s: the checkpoint of step %d, which has the smallest distance", path, best[0].step)
-        with atomic_path(path) as temporary:
-            shutil.copyfile(best[0].path, temporary)
-        return
-    with stage.final() as model:
-        save_gan(path, model, provenance)
+def _copy_best(folder: Path, path: Path) -> bool:
+    """Make the checkpoint of the smallest distance the run's model, if there is one."""
+    best = ranked(folder)[:1]
+    if not best or not best[0].path.is_file():
+        return False
+    logger.info("%s: the checkpoint of step %d, which has the smallest distance", path, best[0].step)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(best[0].path, temporary)
+    return True
 
 
 def _losses_in_words(config: Config, perceptual: Used | None) -> str:

@@ -154,25 +154,27 @@ class GANStage(RankedStage):
         return np.stack([normal(shape, self.config.seed, "gan", number, *key) for number in numbers])
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Show sample images. Where a distance is due, keep the model."""
-        if self.checkpoint_due(step):
-            with self.final() as model:
-                if self.due(step, self.checkpoint_every):
-                    self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
-                if self._distance_due(step):
-                    save_gan(checkpoint_path(self.folder, step), model, {**self.provenance, "steps": step})
-        return {}
-
-    def evaluate_together(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Take the distance of the model's images, to which each rank brings some."""
-        if self.distances is None or not self._distance_due(step):
+        """Show sample images. Where a distance is due, keep the model and take it; each rank brings some images."""
+        if not self.checkpoint_due(step):
             return {}
         with self.final() as model:
+            ranks.on_first(lambda: self._show_and_keep(model, step, stop_if_asked))
+            if self.distances is None or not self._distance_due(step):
+                return {}
             return {self.distances.score: self.distances.take(GANPipeline(model), step, stop_if_asked)}
+
+    def _show_and_keep(self, model: GANModel, step: int, stop_if_asked: Callable[[], None]) -> None:
+        if self.due(step, self.checkpoint_every):
+            self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
+        if self._distance_due(step):
+            save_gan(checkpoint_path(self.folder, step), model, {**self.provenance, "steps": step})
 
     @contextlib.contextmanager
     def final(self) -> Iterator[GANModel]:
-        """The model as it would be used, while the block runs: averaged weights if there are any, evaluation mode."""
+        """The model as it would be used, while the block runs: averaged weights if there are any, evaluation mode.
+
+        All ranks enter it together, and each does a part of what averaged weights and SEAN's codes need.
+        """
         with contextlib.ExitStack() as stack:
             if self.ema is not None:
                 stack.enter_context(self.ema.applied_to(self.network))
@@ -194,15 +196,15 @@ class GANStage(RankedStage):
 def mean_codes(network: GAN, pairs: Sequence[Pair], config: Config) -> np.ndarray:
     """SEAN's mean style code of each class over the photos that show it [classes,style_channels], zeros for no photo.
 
-    It looks at up to STYLE_PHOTOS of the pairs, chosen at random.
+    It looks at up to STYLE_PHOTOS of the pairs, chosen at random, each rank at a part of them.
     """
     total, seen = np.zeros((NUM_CLASSES, config.gan.style_channels)), np.zeros((NUM_CLASSES, 1))
     with jt.no_grad():
-        for number in range(min(STYLE_PHOTOS, len(pairs))):
+        for number in ranks.shard().of(range(min(STYLE_PHOTOS, len(pairs)))):
             pair = pairs[sample_index(number, len(pairs), config.seed)]
             image = to_model([load_image(pair.image, config.data.size)])
             segmap = one_hot(load_mask(pair.label, config.data.size))[None]
             codes = network.generator.style_codes(image, jt.array(segmap)).numpy()[0]
             total += codes
             seen += codes.any(axis=1, keepdims=True)
-    return (total / np.maximum(seen, 1)).astype(np.float32)
+    return (ranks.total(total) / np.maximum(ranks.total(seen), 1)).astype(np.float32)

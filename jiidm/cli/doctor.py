@@ -58,13 +58,14 @@ def _selftest() -> int:
 
 
 def _report_ranks(arguments: argparse.Namespace) -> int:
+    launch.check_start()
     if not ranks.started_by_mpi():
         if arguments.ranks < 1:
             raise InputError(f"--ranks {arguments.ranks}: must be 1 or more")
         return launch.run_ranks(arguments.ranks, arguments.words)
     from jiidm.system import rank_report, runtime
 
-    chosen = runtime.prepare("auto").device
+    chosen = runtime.prepare(arguments.device).device
     runtime.use_device(chosen)
     told, works = rank_report.report(chosen)
     print(told)

@@ -47,6 +47,7 @@ class FindingParts:
     ):
         self.out, self.batches, self.made_with, self.count = out, batches, made_with, count
         self.with_features = with_features
+        self.folder = out / RUN_FOLDER / "scores_parts"
 
     def load(self, number: int) -> Findings | None:
         """The findings of part `number`, or None where they are not there for these images."""
@@ -62,10 +63,9 @@ class FindingParts:
 
     def save(self, number: int, found: Findings) -> None:
         """Write the findings of part `number`, atomically. Raises OSError where that is not possible."""
-        path = self._path(number)
-        path.parent.mkdir(exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         save_npz(
-            path,
+            self._path(number),
             made_from=np.array(self._made_from(number)),
             images=np.array(json.dumps(found.images)),
             pixels=np.array(found.pixels, np.int64),
@@ -99,7 +99,7 @@ class FindingParts:
         return Shard(number, self.count).of(self.batches)
 
     def _path(self, number: int) -> Path:
-        return self.out / RUN_FOLDER / "scores_parts" / f"{number}_of_{self.count}.npz"
+        return self.folder / f"{number}_of_{self.count}.npz"
 
     def _made_from(self, number: int) -> str:
         jobs = [job for batch in self.own(number) for job in batch]

@@ -88,18 +88,23 @@ def examine_shard(
 ) -> Examined | None:
     """`examine`, for a part of the images. Returns None as long as other parts are missing.
 
-    `out`/_run/scores_parts keeps what is found. A part that is kept there, for the same images and networks, is not
-    scored again. The shard that comes last returns what `examine` would.
+    `out`/_run/scores_parts keeps what is found, and the part's share of the real photos' features. A part that is kept
+    there, for the same images, photos and networks, is not scored again. The shard that comes last returns what
+    `examine` would.
     """
     batches = _cut(jobs)
     photos = statistics.find_photos(real) if real else []
-    if photos:
-        _common_size(batches)
     parts = FindingParts(Path(out), batches, _made_with(evaluators, photos), shard.count, bool(photos))
+    given = evaluators.fd_network, parts.folder, shard.count
+    photo_parts = statistics.PhotoParts(photos, _common_size(batches), *given) if photos else None
+    if photo_parts:
+        photo_parts.add(shard.number)
     if parts.load(shard.number) is None:
         parts.save(shard.number, _run(Path(out), parts.own(shard.number), evaluators, with_features=bool(photos)))
-    found = parts.joined()
-    return None if found is None else _examined(out, evaluators, photos, _reality(photos, batches, evaluators), found)
+    found, reality = parts.joined(), photo_parts.joined() if photo_parts else None
+    if found is None or photos and reality is None:
+        return None
+    return _examined(out, evaluators, photos, reality, found)
 
 
 def _reality(photos: Sequence[Path], batches: Sequence[Sequence[Job]], evaluators: Evaluators) -> Reality | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from jiidm.errors import InputError
 from jiidm.evaluate.metrics import gaussian
 from jiidm.size import Size
 from jiidm.system.progress import StepBar
+from jiidm.system.shards import Shard
 from ldm_jittor.files import load_npz, save_npz
 
 logger = logging.getLogger(__name__)
@@ -78,16 +80,76 @@ def photo_features(photos: Sequence[Path], size: Size, network: Network) -> Real
     if known:
         logger.info("features of the real photos: %s", cache)
         return known
-    for photo in tqdm(photos, desc="sizes of the real photos", delay=2):
-        _check_size(photo, read_size(photo), size)
-    batches = [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
+    _check_sizes(photos, size)
+    return _keep(cache, np.concatenate(_features(_cut(photos), size, network)))
+
+
+class PhotoParts:
+    """`photo_features` in parts, each in a file of `folder`, for shards that share no cache.
+
+    A file counts while photos, size and network are those that it was made from. Raises as `photo_features`.
+    """
+
+    def __init__(self, photos: Sequence[Path], size: Size, network: Network, folder: Path, count: int):
+        self.photos, self.size, self.network, self.folder, self.count = photos, size, network, folder, count
+        self._cache = _cache_file(photos, size, network)
+        _check_sizes(photos, size)
+
+    def add(self, number: int) -> None:
+        """Write part `number`, unless it is there. Raises OSError where that is not possible."""
+        if self._load(number) is not None:
+            return
+        own = _own(self.photos, number, self.count)
+        if known := _read(self._cache):
+            rows = dict(zip(self.photos, known.features))
+            features = [np.stack([rows[photo] for photo in batch]) for batch in own]
+        else:
+            features = _features(own, self.size, self.network)
+        self.folder.mkdir(exist_ok=True)
+        joined = np.concatenate(features) if features else np.zeros((0, 0))
+        save_npz(self._path(number), made_from=np.array(self._cache.name), features=joined)
+
+    def joined(self) -> Reality | None:
+        """What `photo_features` gives; None where a part is missing."""
+        rows: dict[Path, np.ndarray] = {}
+        for number in range(1, self.count + 1):
+            features = self._load(number)
+            if features is None:
+                return None
+            rows.update(zip(itertools.chain(*_own(self.photos, number, self.count)), features))
+        return _read(self._cache) or _keep(self._cache, np.stack([rows[photo] for photo in self.photos]))
+
+    def _load(self, number: int) -> np.ndarray | None:
+        try:
+            arrays = load_npz(self._path(number))
+            return arrays["features"] if str(arrays["made_from"]) == self._cache.name else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"real_{number}_of_{self.count}.npz"
+
+
+def _cut(photos: Sequence[Path]) -> list[Sequence[Path]]:
+    return [photos[i : i + BATCH] for i in range(0, len(photos), BATCH)]
+
+
+def _own(photos: Sequence[Path], number: int, count: int) -> Sequence[Sequence[Path]]:
+    """A part's batches. They are cut from all photos, because features depend on their batch in the last digits."""
+    return Shard(number, count).of(_cut(photos))
+
+
+def _features(batches: Sequence[Sequence[Path]], size: Size, network: Network) -> list[np.ndarray]:
     features = []
-    with StepBar(total=len(photos), desc="features of the real photos", unit="image") as progress:
+    with StepBar(total=sum(map(len, batches)), desc="features of the real photos", unit="image") as progress:
         for _, images in load_ahead(lambda step: _load(batches[step], size), range(len(batches))):
             features.append(network.features(images))
             progress.update(len(images))
-    joined = np.concatenate(features)
-    reality = Reality(joined, *gaussian(joined))
+    return features
+
+
+def _keep(cache: Path, features: np.ndarray) -> Reality:
+    reality = Reality(features, *gaussian(features))
     _write(cache, reality)
     return reality
 
@@ -102,6 +164,11 @@ def _load(photos: Sequence[Path], size: Size) -> np.ndarray:
     for photo, image in zip(photos, images):
         _check_size(photo, Size(*image.shape[:2]), size)  # as decoded; the header may have lied
     return np.stack(images)
+
+
+def _check_sizes(photos: Sequence[Path], size: Size) -> None:
+    for photo in tqdm(photos, desc="sizes of the real photos", delay=2):
+        _check_size(photo, read_size(photo), size)
 
 
 def _check_size(photo: Path, found: Size, size: Size) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from jiidm.errors import InputError
+from jiidm.system.shards import WHOLE, Shard
 
 if TYPE_CHECKING:
     import jittor as jt
@@ -69,6 +70,11 @@ def share(numbers: range) -> range:
     return numbers[rank() * count : (rank() + 1) * count] if size() > 1 else numbers
 
 
+def shard() -> Shard:
+    """This rank's part of what ranks divide among them without regard to batches."""
+    return Shard(rank() + 1, size()) if size() > 1 else WHOLE
+
+
 def barrier() -> None:
     """Wait until every rank is here."""
     if size() > 1:
@@ -101,12 +107,12 @@ def first_then_others(call: Callable[[], T]) -> T:
 
 
 def total(values: np.ndarray) -> np.ndarray:
-    """The sum over all ranks of a float32 array, whose shape is the same on all."""
+    """The sum over all ranks of a float32 or float64 array, whose shape is the same on all."""
     if size() == 1:
         return values
     import jittor as jt
 
-    return jt.array(values).mpi_all_reduce("add").numpy()
+    return jt.array64(values).mpi_all_reduce("add").numpy()  # jt.array would make it float32
 
 
 def interleave(rows: np.ndarray, count: int) -> np.ndarray:

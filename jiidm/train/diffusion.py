@@ -19,6 +19,7 @@ from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.pipeline import Pipeline
 from jiidm.seeding import generator, normal
+from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.ranked_stage import RankedStage
@@ -109,28 +110,29 @@ class DiffusionStage(RankedStage):
         return super().evaluated(step, logged)
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Keep the averaged weights. Then take their validation loss, and show sample images."""
+        """Keep the averaged weights and show sample images. Then take their validation loss and the distance of their
+        images, of which each rank does a part.
+        """
+        ranks.on_first(lambda: self._keep_and_show(step, stop_if_asked))
         measured = {}
-        if self.checkpoint_due(step):
-            self._keep(step)
         if self._validation_due(step):
             with self._averaged():
                 measured["val_loss"] = self._validation_loss()
-        if self.due(step, self.checkpoint_every):
+        if self.distances and self.distances.is_due(step):
             with self._averaged() as model:
-                self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
+                pipeline = Pipeline(model._replace(config=self.distances.config), segmenter.load)
+                measured[self.distances.score] = self.distances.take(pipeline, step, stop_if_asked)
         return measured
-
-    def evaluate_together(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Take the distance of the averaged weights' images, to which each rank brings some."""
-        if self.distances is None or not self.distances.is_due(step):
-            return {}
-        with self._averaged() as model:
-            pipeline = Pipeline(model._replace(config=self.distances.config), segmenter.load)
-            return {self.distances.score: self.distances.take(pipeline, step, stop_if_asked)}
 
     def _validation_due(self, step: int) -> bool:
         return self.due(step, self.config.diffusion_training.validate_every)
+
+    def _keep_and_show(self, step: int, stop_if_asked: Callable[[], None]) -> None:
+        if self.checkpoint_due(step):
+            self._keep(step)
+        if self.due(step, self.checkpoint_every):
+            with self._averaged() as model:
+                self.show_samples(model, samples_path(self.folder, step), stop_if_asked)
 
     def _keep(self, step: int) -> None:
         """Write the averages as a whole model that inference can use."""
@@ -146,14 +148,15 @@ class DiffusionStage(RankedStage):
 
     def _validation_loss(self) -> float:
         """Mean simple loss on fixed validation latents, noises and timesteps, mask always shown."""
-        size = self.config.diffusion_training.batch_size // self.accumulation_steps
-        values = []
+        own = ranks.shard().of(range(VALIDATION_IMAGES))
+        size = self.config.diffusion_training.batch_size // self.accumulation_steps // ranks.size()
+        summed = 0.0
         with jt.no_grad():
-            for start in range(0, VALIDATION_IMAGES, size):
-                numbers = range(start, min(start + size, VALIDATION_IMAGES))
+            for start in range(0, len(own), size):
+                numbers = own[start : start + size]
                 examples = [draw_example(self.validation, number, self.config, "validation") for number in numbers]
-                values += [self.loss(examples).simple.item()] * len(numbers)
-        return float(np.mean(values))
+                summed += self.loss(examples).simple.item() * len(numbers)
+        return ranks.total(np.array([summed]))[0] / VALIDATION_IMAGES
 
 
 def draw_example(dataset: LatentDataset, number: int, config: Config, purpose: str = "train") -> Example:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jittor as jt
 import numpy as np
 
 from jiidm.classes import NUM_CLASSES
@@ -38,15 +39,20 @@ class _RandomLatents(LatentDataset):
         return self._item
 
 
+def stage_on_random_latents(config: Config) -> DiffusionStage:
+    """A U-Net's training that needs no data. It is not to be evaluated."""
+    data = _RandomLatents(config)
+    space = LatentSpace(build_autoencoder(config.autoencoder), 1.0)
+    return DiffusionStage(config, data, data, Path(), space, {}, lambda *_: None)
+
+
 def forecast(config: Config) -> str:
     """Train three steps of random latents on these ranks. Returns seconds a step, and hours an epoch, as a table.
 
     A step on n ranks is its samples' passes, the all-reduce as a ring does it, 2 (n - 1) / n times the gradients' bytes
     over the bandwidth, and the update. The first step, which compiles, does not count.
     """
-    data = _RandomLatents(config)
-    space = LatentSpace(build_autoencoder(config.autoencoder), 1.0)
-    stage = DiffusionStage(config, data, data, Path(), space, {}, lambda *_: None)
+    stage = stage_on_random_latents(config)
     examples = stage.load_batch(0)[0]
     gradient_bytes = 4 * sum(value.numel() for value in stage.network.parameters())
 
@@ -85,6 +91,7 @@ def _timed(work: Callable[[], None]) -> float:
     ranks.barrier()
     start = time.perf_counter()
     work()
+    jt.sync_all(True)  # a GPU goes on by itself
     return max(ranks.gather(time.perf_counter() - start))
 
 

@@ -116,8 +116,7 @@ def _evaluate(
     stage: Stage, step: int, log: RunLog, folder: Path, signals: DeferredSignals, logged: Container[str] = ()
 ) -> None:
     """Let the stage measure what belongs to the step. Draw the log's curves when there is something new."""
-    values = ranks.on_first(lambda: stage.evaluate(step, signals.stop_if_asked)) or {}
-    values |= stage.evaluate_together(step, signals.stop_if_asked)
+    values = stage.evaluate(step, signals.stop_if_asked)
     measured = {name: value for name, value in values.items() if name not in logged}
     if measured:
         log.record(step, **measured)

@@ -19,7 +19,6 @@ from jiidm.evaluate import segmenter
 from jiidm.model.files import MODEL_FILE, Model, ModelFile, save_model
 from jiidm.pipeline import PLAIN, Hooks, Pipeline
 from jiidm.system import ranks
-from jiidm.system.shards import Shard
 from jiidm.train import networks, settings, validation
 from jiidm.train.autoencoder import AUTOENCODER_FILE, train_autoencoder
 from jiidm.train.checkpoints import average_best, ranked
@@ -99,8 +98,7 @@ def _train(
     latents = folder / "latents" / source.sha256[:12]
     size, downsample = config.data.size, config.autoencoder.downsample
     pairs = [*train_pairs, *validation_pairs]
-    share = Shard(ranks.rank() + 1, ranks.size())
-    encode_dataset(space.autoencoder, source.sha256, pairs, hashes, latents, size, downsample, share)
+    encode_dataset(space.autoencoder, source.sha256, pairs, hashes, latents, size, downsample, ranks.shard())
     ranks.barrier()
 
     def show_samples(model: Model, picture: Path, on_step: Callable[[], None]) -> None:

@@ -49,16 +49,15 @@ def train_segmenter(
     """
     stage = SegmenterStage(config, train, validation, provenance)
     fit(stage, folder)
-    ranks.on_first(lambda: _finish(stage, folder))
+    confusion = stage.confusion(validation)
+    ranks.on_first(lambda: _finish(stage, confusion, folder))
 
 
-def _finish(stage: SegmenterStage, folder: Path) -> None:
-    validation, provenance = stage.validation, stage.provenance
-    confusion = confusion_matrix(stage.segmenter, validation)
+def _finish(stage: SegmenterStage, confusion: np.ndarray, folder: Path) -> None:
     accuracy = pixel_accuracy(confusion)
     logger.info("%s", class_table(confusion))
-    logger.info("pixel accuracy on %d validation images: %.2f %%", len(validation), 100 * accuracy)
-    provenance = {**provenance, "pixel_accuracy": accuracy}
+    logger.info("pixel accuracy on %d validation images: %.2f %%", len(stage.validation), 100 * accuracy)
+    provenance = {**stage.provenance, "pixel_accuracy": accuracy}
     metadata = {"preprocessing": stage.segmenter.preprocessing, "provenance": provenance}
     checkpoint.save(folder / SEGMENTER_FILE, checkpoint.state_dict(stage.network), metadata)
     remove_state(folder / stage.state_file)
@@ -103,8 +102,11 @@ class SegmenterStage(Stage):
         """Pixel accuracy on some of the validation pairs."""
         if not self.checkpoint_due(step):
             return {}
-        confusion = confusion_matrix(self.segmenter, self.validation[:VALIDATION_IMAGES])
-        return {"pixel_accuracy": pixel_accuracy(confusion)}
+        return {"pixel_accuracy": pixel_accuracy(self.confusion(self.validation[:VALIDATION_IMAGES]))}
+
+    def confusion(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """The pairs' `confusion_matrix`, to which each rank brings its part of them."""
+        return ranks.total(confusion_matrix(self.segmenter, ranks.shard().of(pairs)).astype(np.float64))
 
 
 def augment(image: np.ndarray, mask: np.ndarray, size: Size, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

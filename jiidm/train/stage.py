@@ -62,14 +62,10 @@ class Stage:
         return True
 
     def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """Measure what belongs to this step, if anything, for the log. Rank 0 alone does this.
+        """Measure what belongs to this step, if anything, for the log. All ranks call this.
 
         `stop_if_asked` raises where the run was asked to stop. Long measurements call it, if `checkpoint_due`.
         """
-        return {}
-
-    def evaluate_together(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
-        """What all ranks measure, after `evaluate`."""
         return {}
 
     def due(self, step: int, every: int) -> bool:

@@ -31,7 +31,6 @@ from jiidm.pipeline import Input
 from jiidm.report.sheets import contact_sheet
 from jiidm.seeding import generator
 from jiidm.system import ranks
-from jiidm.system.shards import Shard
 from jiidm.train.checkpoints import check_comparable, forget_distances_after, read_distances, record_distance
 from jiidm.train.networks import Used
 
@@ -152,7 +151,8 @@ class Validation:
         inputs = [
             Input(pair.stem, pair.label, self.pairs[self.references[i]].image) for i, pair in enumerate(self.pairs)
         ]
-        own = Shard(ranks.rank() + 1, ranks.size()).of(inputs) or inputs[:1]
+        reality = self._reality
+        own = ranks.shard().of(inputs) or inputs[:1]
         total, features = pipeline.num_passes(own), []
         with tqdm(total=total, desc=f"{self.score} at step {step}", unit="pass", leave=False) as progress:
 
@@ -164,16 +164,16 @@ class Validation:
             while batch := list(itertools.islice(results, pipeline.batch_size)):
                 features.append(self.network.features(np.stack([result.image for result in batch])))
         found = ranks.interleave(np.concatenate(features), len(inputs))
-        return frechet_distance(*gaussian(found), *self._reality) if ranks.is_first() else math.nan
+        return frechet_distance(*gaussian(found), *reality) if ranks.is_first() else math.nan
 
     @functools.cached_property
     def _reality(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and covariance of the features of the masks' own photos, at the model's size."""
-        features = []
-        for start in range(0, len(self.pairs), BATCH):
-            photos = [load_image(pair.image, self.config.data.size) for pair in self.pairs[start : start + BATCH]]
+        """Mean and covariance of the features of the masks' own photos, at the model's size. Each rank sees a part."""
+        own, features = ranks.shard().of(self.pairs) or self.pairs[:1], []
+        for start in range(0, len(own), BATCH):
+            photos = [load_image(pair.image, self.config.data.size) for pair in own[start : start + BATCH]]
             features.append(self.network.features(np.stack(photos)))
-        return gaussian(np.concatenate(features))
+        return gaussian(ranks.interleave(np.concatenate(features), len(self.pairs)))
 
 
 def network_for(config: Config, inception_file: Path | None) -> tuple[str, Network] | None:

@@ -76,5 +76,6 @@ def relative_difference(a: Path, b: Path) -> float:
     return max(float(np.linalg.norm(x - y) / np.linalg.norm(x)) for x, y in flat)
 
 
-def losses_of(path: Path) -> list[tuple[int, float]]:
-    return [(record["step"], record["loss"]) for record in records_of(path) if "loss" in record]
+def values_of(path: Path, name: str) -> list[tuple[int, float]]:
+    """The steps of a log that have the value, with it."""
+    return [(record["step"], record[name]) for record in records_of(path) if name in record]

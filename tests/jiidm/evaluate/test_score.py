@@ -154,6 +154,41 @@ class TestShards:
         assert examine_shard(*given, Shard(3, 3)) is None
         assert examine_shard(*given, Shard(1, 3)).card == whole
 
+    def test_each_part_sees_its_share_of_the_real_photos(self, tmp_path, jobs, real, monkeypatch):
+        (tmp_path / "out" / "_run").mkdir()
+        seen, found = [], None
+        for number in (
+            3,
+            1,
+            2,
+        ):  # on machines that share nothing but the folder: 11 images and 9 photos, in batches of 8
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine_{number}"))
+            network = Brightness()
+            found = examine_shard(tmp_path / "out", jobs, plain(fd_network=network), real, Shard(number, 3))
+            seen.append(network.seen)
+        assert seen == [0, 8 + 8, 3 + 1]
+        whole = examine(tmp_path / "out", jobs, plain(), real)
+        assert found.card == whole.card
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found.reality, whole.reality))
+
+    def test_a_part_takes_its_share_of_photos_that_the_machine_knows(self, tmp_path, jobs, real, monkeypatch):
+        (tmp_path / "out" / "_run").mkdir()
+        whole = examine(tmp_path / "out", jobs, plain(), real).card
+        given = tmp_path / "out", jobs
+        known = Brightness()
+        assert examine_shard(*given, plain(fd_network=known), real, Shard(1, 2)) is None and known.seen == 8
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+        assert examine_shard(*given, plain(), real, Shard(2, 2)).card == whole
+
+    def test_a_part_of_changed_photos_does_not_count(self, tmp_path, jobs, real):
+        given = tmp_path / "out", jobs, plain(), real
+        (tmp_path / "out" / "_run").mkdir()
+        assert examine_shard(*given, Shard(1, 2)) is None
+        photo = next(real.iterdir())
+        images.save_png(photo, 255 - images.load_image(photo))
+        assert examine_shard(*given, Shard(2, 2)) is None
+        assert examine_shard(*given, Shard(1, 2)).card == examine(*given).card
+
     def test_a_part_of_changed_images_does_not_count(self, tmp_path, jobs):
         given = tmp_path / "out", jobs, plain(), None
         (tmp_path / "out" / "_run").mkdir()

@@ -5,6 +5,7 @@ from processes import program
 
 from jiidm.errors import InputError
 from jiidm.system import launch, ranks
+from jiidm.system.shards import WHOLE, Shard
 
 
 @pytest.fixture
@@ -69,12 +70,13 @@ def test_every_rank_takes_its_part_of_a_batch(monkeypatch):
     assert parts == list(range(8, 16))
     with pytest.raises(ValueError, match="6 samples do not divide into 4 ranks"):
         ranks.share(range(6))
+    assert ranks.shard() == Shard(4, 4)
 
 
 def test_the_first_rank_alone_takes_everything(monkeypatch):
     monkeypatch.setenv(ranks.SIZE, "4")
     with ranks.alone():
-        assert ranks.size() == 1 and ranks.share(range(6)) == range(6)
+        assert ranks.size() == 1 and ranks.share(range(6)) == range(6) and ranks.shard() == WHOLE
         with ranks.alone():
             pass
         assert ranks.size() == 1

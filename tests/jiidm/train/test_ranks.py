@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from ranks import finish, losses_of, needs_open_mpi, process_of, relative_difference, start, wait_until
+from ranks import finish, needs_open_mpi, process_of, relative_difference, start, values_of, wait_until
 from runs import ctrl_c_at
 
 from jiidm.config import load as configs
@@ -21,10 +21,10 @@ ROUNDING = 1e-3
 """For the weights of a network together. Single biases whose true gradient is zero move by rounding."""
 
 
-def agrees(a, b):
-    steps = [step for step, _ in losses_of(a)]
-    assert steps and steps == [step for step, _ in losses_of(b)]
-    assert [loss for _, loss in losses_of(a)] == pytest.approx([loss for _, loss in losses_of(b)], rel=1e-3, abs=1e-3)
+def agrees(a, b, name="loss"):
+    ours, theirs = values_of(a, name), values_of(b, name)
+    assert ours and [step for step, _ in ours] == [step for step, _ in theirs]
+    assert [value for _, value in ours] == pytest.approx([value for _, value in theirs], rel=1e-3, abs=1e-3)
 
 
 def test_two_ranks_train_what_one_process_trains(finished, tmp_path):
@@ -33,27 +33,33 @@ def test_two_ranks_train_what_one_process_trains(finished, tmp_path):
     finish(start("train", "--config", "smoke", "--run", run, "--device", "cpu", ranks=2))
     for log in ("autoencoder.jsonl", "diffusion.jsonl"):
         agrees(run / log, finished / log)
+    for name in ("val_loss", "fd_seg"):
+        agrees(run / "diffusion.jsonl", finished / "diffusion.jsonl", name)
     for file in ("autoencoder.safetensors", "model.safetensors"):
         assert relative_difference(run / file, finished / file) <= ROUNDING
     assert {path.name for path in finished.iterdir()} <= {path.name for path in run.iterdir()}  # and the report
 
 
-def test_batch_norm_looks_at_all_ranks(tmp_path):
+def test_batch_norm_and_distances_of_a_gan_look_at_all_ranks(tmp_path):
+    """Three validation images on four ranks: one has none. The averaged weights' norms settle on all of them."""
     from jiidm.baselines.run import train_gan
 
-    short = ["gan_training.max_steps=2", "gan_training.decay_steps=0"]
+    settings = {"max_steps": 2, "batch_size": 4, "decay_steps": 0, "distance_every": 2, "ema_decay": 0.5}
+    short = [f"gan_training.{key}={value}" for key, value in settings.items()]
     train_gan(configs.override(load_config("smoke_gaugan"), short), None, tmp_path / "one")
     given = [word for assignment in short for word in ("--set", assignment)]
-    finish(start("train", "--config", "smoke_gaugan", "--run", tmp_path / "two", "--device", "cpu", *given, ranks=2))
-    agrees(tmp_path / "two" / "gan.jsonl", tmp_path / "one" / "gan.jsonl")
-    assert relative_difference(*(tmp_path / name / "model.safetensors" for name in ("one", "two"))) <= ROUNDING
+    finish(start("train", "--config", "smoke_gaugan", "--run", tmp_path / "four", "--device", "cpu", *given, ranks=4))
+    for name in ("loss", "fd_seg"):
+        agrees(tmp_path / "four" / "gan.jsonl", tmp_path / "one" / "gan.jsonl", name)
+    assert relative_difference(*(tmp_path / name / "model.safetensors" for name in ("one", "four"))) <= ROUNDING
 
 
 def test_the_segmenters_batch_norm_too(smoke, tmp_path):
     train_segmenter_run(configs.override(smoke, ["segmenter.max_steps=2"]), None, tmp_path / "one")
     command = ["train", "segmenter", "--config", "smoke", "--run", tmp_path / "two", "--device", "cpu"]
     finish(start(*command, "--set", "segmenter.max_steps=2", ranks=2))
-    agrees(tmp_path / "two" / "segmenter.jsonl", tmp_path / "one" / "segmenter.jsonl")
+    for name in ("loss", "pixel_accuracy"):
+        agrees(tmp_path / "two" / "segmenter.jsonl", tmp_path / "one" / "segmenter.jsonl", name)
     assert relative_difference(*(tmp_path / name / "segmenter.safetensors" for name in ("one", "two"))) <= ROUNDING
 
 
