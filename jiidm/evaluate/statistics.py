@@ -141,7 +141,8 @@ def _own(photos: Sequence[Path], number: int, count: int) -> Sequence[Sequence[P
 
 def _features(batches: Sequence[Sequence[Path]], size: Size, network: Network) -> list[np.ndarray]:
     features = []
-    with StepBar(total=sum(map(len, batches)), desc="features of the real photos", unit="image") as progress:
+    total = sum(map(len, batches))
+    with StepBar(total=total, desc="features of the real photos", unit="image", disable=not batches) as progress:
         for _, images in load_ahead(lambda step: _load(batches[step], size), range(len(batches))):
             features.append(network.features(images))
             progress.update(len(images))
