@@ -190,7 +190,8 @@ class GANStage(RankedStage):
             for step in range(SETTLING_STEPS):
                 batch = self._load(micro_batches(step, size)[0])
                 real, segmap = to_model(batch.images), jt.array(batch.segmaps)
-                self._reconstruct(batch, real, segmap, SETTLING)[0].sync()
+                self._reconstruct(batch, real, segmap, SETTLING)
+                jt.sync_all()  # on all ranks now, not when one of them reads an average
 
 
 def mean_codes(network: GAN, pairs: Sequence[Pair], config: Config) -> np.ndarray:
