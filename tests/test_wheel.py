@@ -45,7 +45,14 @@ def site(tmp_path_factory) -> Path:
 
 
 def test_wheel_has_configs_weights_kernels_and_types(site):
-    patterns = ("configs/*.yaml", "jiidm/assets/**/*", "jiidm/painter/static/*", "ldm_jittor/kernels/*", "*/py.typed")
+    patterns = (
+        "configs/*.yaml",
+        "jiidm/assets/**/*",
+        "jiidm/painter/static/*",
+        "jiidm/system/*.cpp",
+        "ldm_jittor/kernels/*",
+        "*/py.typed",
+    )
     for pattern in patterns:
         names = {path.relative_to(PROJECT) for path in PROJECT.glob(pattern) if path.is_file()}
         names = {Path("jiidm") / name if name.parts[0] == "configs" else name for name in names}
