@@ -32,8 +32,9 @@ installed_from() { cat "$here/setup.py" "$here/pyproject.toml" | cksum; }
 
 # What decides whether Jittor compiles anew, apart from the environment.
 compiled_from() {
-  printf '%s|%s|%s|%s\n' "$(uname -snrm)" "${HOME:-}" "${JITTOR_HOME:-}" \
-    "$("${cc_path:-g++}" -dumpfullversion -dumpversion 2>/dev/null || true)"
+  printf '%s|%s|%s|%s|%s\n' "$(uname -snrm)" "${HOME:-}" "${JITTOR_HOME:-}" \
+    "$("${cc_path:-g++}" -dumpfullversion -dumpversion 2>/dev/null || true)" \
+    "$(cksum <"$here/jiidm/system/precompiled.py" || true)"
 }
 
 is_installed() { [[ -f $venv/installed$extras && $(cat "$venv/installed$extras") == "$(made_from; installed_from)" ]]; }

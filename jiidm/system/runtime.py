@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jiidm.errors import InputError
-from jiidm.system import memory, newer_cuda, ranks
+from jiidm.system import memory, newer_cuda, precompiled, ranks
 from jiidm.system.cache import (
     check_home,
     check_working_folder,
@@ -31,13 +31,14 @@ from jiidm.system.cache import (
     jittor_cache,
     wait_for_abandoned_compilers,
 )
+from jiidm.system.precompiled import CC_FLAGS
 from jiidm.system.threads import watch_load
 
 logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda")
 # Jittor's environment variables that a user may have set.
-NVCC_PATH, CC_PATH, PYTHON_CONFIG_PATH = "nvcc_path", "cc_path", "python_config_path"
+NVCC_PATH, PYTHON_CONFIG_PATH = "nvcc_path", "python_config_path"
 SPIN_COUNT = "GOMP_SPINCOUNT"
 # What Jittor 1.3.11 links with on CUDA; the "infer" library tells cuDNN 8, which it knows, from cuDNN 9.
 CUDA_LIBRARIES = ("cublas", "curand", "cufft", "cusparse", "cudnn", "cudnn_ops_infer")
@@ -114,6 +115,7 @@ def _import_jittor() -> Any:
         os.register_at_fork(after_in_child=spare_worker)
         forget_moved_tools()
         wait_for_abandoned_compilers()
+        precompiled.write()
     try:
         import jittor
     except SystemExit:  # with status 0
@@ -193,11 +195,13 @@ def environment(cuda: Cuda) -> dict[str, str]:
     """Jittor's environment variables for `cuda`, whose folder is laid out if need be; the user's own are kept."""
     if cuda.newer:
         newer_cuda.lay_out(cuda.newer)
+    cc_flags = "" if cuda.nvcc else precompiled.flags()
     defaults = {
         "log_silent": "1",
+        CC_FLAGS: cc_flags,
         # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch. In one
         # cache for both it would load what was compiled for the CPU with CUDA, too.
-        "cache_name": "cuda" if cuda.nvcc else "default",
+        "cache_name": "cuda" if cuda.nvcc else "cpu" if cc_flags else "default",
         # With CUDA Jittor downloads CUTLASS on import and never uses it.
         "use_cutlass": "0",
         # Jittor imports PyTorch first where it is installed; nothing here uses both in one process.

@@ -44,7 +44,7 @@ def project(tmp_path):
         "__init__.py",
         "errors.py",
         *(f"system/{name}.py" for name in ("__init__", "cache", "doctor", "memory", "newer_cuda")),
-        *(f"system/{name}.py" for name in ("ranks", "runtime", "shards", "threads")),
+        *(f"system/{name}.py" for name in ("precompiled", "ranks", "runtime", "shards", "threads")),
     ):
         shutil.copy(PROJECT / "jiidm" / name, folder / "jiidm" / name)
     for name in ("__init__.py", "errors.py"):

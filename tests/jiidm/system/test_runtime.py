@@ -20,7 +20,7 @@ from jiidm.system import ranks, runtime
 @pytest.fixture(autouse=True)
 def env(monkeypatch, tmp_path):
     """The environment without Jittor's variables, for this test only; the home folder is empty."""
-    names = {"nvcc_path", "log_silent", "cache_name", "python_config_path", "JITTOR_HOME"}
+    names = {"nvcc_path", "log_silent", "cache_name", "cc_flags", "python_config_path", "JITTOR_HOME"}
     env = {name: value for name, value in os.environ.items() if name not in names}
     monkeypatch.setattr(os, "environ", env)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
