@@ -21,6 +21,7 @@ from pathlib import Path
 from jiidm.errors import InputError
 from jiidm.system import runtime
 from jiidm.system.cache import check_home, jittor_cache
+from jiidm.system.precompiled import CC_PATH
 
 GIB = 2**30
 FIRST_COMPILE = "3-4 minutes on 2 cores"
@@ -85,7 +86,7 @@ def check_python() -> Check:
 
 def check_compiler() -> Check:
     """A C++14 compiler with its standard library, found by trying."""
-    compiler = os.environ.get(runtime.CC_PATH) or ("clang++" if sys.platform == "darwin" else "g++")
+    compiler = os.environ.get(CC_PATH) or ("clang++" if sys.platform == "darwin" else "g++")
     remedy = apt_get("g++")
     if not shutil.which(compiler):
         return Check("compiler", "fail", f"{compiler} not found; Jittor compiles with it", remedy)
