@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes images from masks (Algorithm 2). On first use it sets up .venv beside this file (about 5 minutes, once).
+# Makes images from masks (Algorithm 2). On first use it sets up .venv beside this file (about 3 minutes, once).
 #   bash run_infer.sh                      generated masks and references, the model that ships with the kit
 #   bash run_infer.sh MASKS REFS.json OUT  your masks (folder of *.png) and the references JSON
 # All arguments go to `python -m jiidm infer`; --help lists them.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Opens the painter: a page in the browser where a mask becomes a landscape. On first use it sets up .venv beside this
-# file (about 5 minutes, once).
+# file (about 3 minutes, once).
 #   bash run_paint.sh                               the run that finished last, else the model that ships with the kit
 #   bash run_paint.sh --masks MASKS --data DATA     start from your masks and the photos of your data
 # All arguments go to `python -m jiidm paint`; --help lists them.

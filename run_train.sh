@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the model (Algorithm 1). On first use it sets up .venv beside this file (about 5 minutes, once).
+# Trains the model (Algorithm 1). On first use it sets up .venv beside this file (about 3 minutes, once).
 #   bash run_train.sh                     the embedded demo on generated landscapes
 #   bash run_train.sh DATA [--config ...] your data: DATA/imgs/*.jpg and DATA/labels/*.png
 #   bash run_train.sh DATA --ranks 4      in four processes, one a GPU (needs Open MPI)

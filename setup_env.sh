@@ -126,7 +126,7 @@ make_environment() {
     [[ -f $venv/installed && $(head -n 1 "$venv/installed") != "$(made_from)" ]]; then
     clear=(--clear)
   fi
-  say "Setting up $venv with $("$python" -V 2>&1): packages (about a minute), then Jittor (3-4 minutes on 2 cores)."
+  say "Setting up $venv with $("$python" -V 2>&1): packages (about a minute), then Jittor (1-2 minutes on 2 cores)."
   say "This happens once."
   rm -f "$venv/installed" "$venv/installed-dev" "$venv/compiled"
   if ! mkdir -p "$venv" || ! touch "$venv/incomplete"; then
@@ -160,7 +160,7 @@ explain_pip() {
 
 compile_jittor() {
   local cache
-  say "Compiling Jittor: 3-4 minutes on 2 cores, once (log: $log)."
+  say "Compiling Jittor: 1-2 minutes on 2 cores, once (log: $log)."
   run_step "compiling Jittor" warm_up || die "Jittor did not compile: $(tail -n 1 "$log") (log: $log);" \
     "$venv/bin/python -m jiidm doctor says more, and nvcc_path= bash $0 leaves CUDA out"
   cache=$(tail -n 1 "$log")

@@ -24,7 +24,7 @@ from jiidm.system.cache import check_home, jittor_cache
 from jiidm.system.precompiled import CC_PATH
 
 GIB = 2**30
-FIRST_COMPILE = "3-4 minutes on 2 cores"
+FIRST_COMPILE = "1-2 minutes on 2 cores"
 SECONDS_COMPILED = 120  # limit for a Jittor that is compiled already
 SECONDS_COLD = 1800
 

@@ -92,7 +92,7 @@ def test_first_run_sets_up_and_hands_over_from_the_callers_folder(project, tmp_p
     run = bash(project / script, "a b", "--help", env=environment(project), cwd=elsewhere)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [str(elsewhere), command, "a b", "--help"]
-    assert "3-4 minutes on 2 cores" in run.stderr
+    assert "1-2 minutes on 2 cores" in run.stderr
     lines = calls(project)
     assert installs(lines) == 1 and sum("warm_up" in line for line in lines) == 1
 
