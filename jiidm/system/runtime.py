@@ -202,6 +202,8 @@ def environment(cuda: Cuda) -> dict[str, str]:
         # Jittor names its cache after the git branch that holds .venv: it would compile anew on each branch. In one
         # cache for both it would load what was compiled for the CPU with CUDA, too.
         "cache_name": "cuda" if cuda.nvcc else "cpu" if cc_flags else "default",
+        # Jittor's compiling threads read what the main thread has already left: runs crashed while they compiled.
+        "use_parallel_op_compiler": "1",
         # With CUDA Jittor downloads CUTLASS on import and never uses it.
         "use_cutlass": "0",
         # Jittor imports PyTorch first where it is installed; nothing here uses both in one process.
