@@ -79,17 +79,23 @@ def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[N
         raise OSError(error.errno, told, str(path)) from error
 
 
-def save_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
-    """Write an .npz file, atomically. It is made in memory: a zip file on a full disk would complain a second time.
+def write_through_memory(path: str | os.PathLike, save: Callable[[io.BytesIO], object]) -> None:
+    """Write what `save` gives, atomically. It is made in memory, since libraries do not take a full disk well.
 
-    Raises OSError as `atomic_path` does.
+    Pillow ignores that half of a write was taken, and a zip file would complain a second time. Raises OSError as
+    `atomic_path` does.
     """
-    import numpy as np
-
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    save(buffer)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def save_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
+    """Write an .npz file. Raises OSError as `write_through_memory` does."""
+    import numpy as np
+
+    write_through_memory(path, lambda file: np.savez(file, **arrays))
 
 
 def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.common import sizes
 from benchmarks.common.duel import Contestant, duel
@@ -26,6 +27,16 @@ def sized_parser(description: str, batch: int = 1) -> argparse.ArgumentParser:
     sized.add_argument("--size", nargs="+", choices=sizes.SIZES, default=["mid"])
     sized.add_argument("--batch", type=int, default=batch)
     return sized
+
+
+def experiment_parser(description: str, count: int, config: str = "demo") -> argparse.ArgumentParser:
+    """Options of a benchmark that generates images from `count` masks by the rounds of a config."""
+    images = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    images.add_argument("--config", default=config, help=f"whose rounds (default: {config})")
+    images.add_argument("--count", type=int, default=count, metavar="N", help=f"masks (default: {count})")
+    images.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the images")
+    images.add_argument("--device", default="cpu", help="cpu or cuda")
+    return images
 
 
 def compare(

@@ -17,7 +17,6 @@ the choice. Images that are there already are kept, so an interrupted call goes 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.common import jittor_side
+from benchmarks.common import cli, jittor_side
 
 SEED = 2025
 EDGE = 2
@@ -106,13 +105,9 @@ def encode(model, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="demo", help="whose rounds (default: demo)")
+    parser = cli.experiment_parser(__doc__, count=96)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the model that ships")
     parser.add_argument("--rounds", action="store_true", help="the config's own rounds, in place of DM's")
-    parser.add_argument("--count", type=int, default=96, metavar="N", help="masks (default: 96)")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the images")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
 

@@ -13,13 +13,12 @@ Images that are there already are kept, so an interrupted call goes on.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import jittor_side
+from benchmarks.common import cli, jittor_side
 
 NUMBERS = (1, 2, 4, 8)
 PICTURE = Path(__file__).parents[2] / "docs" / "img" / "candidates.png"
@@ -65,14 +64,10 @@ def rate_all(rate, folders: Sequence[Path], jobs) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.experiment_parser(__doc__, count=16)
     parser.add_argument("--judge", type=Path, required=True, metavar="FILE", help="the segmenter that reports")
-    parser.add_argument("--config", default="demo", help="whose rounds (default: demo)")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the model that ships")
-    parser.add_argument("--count", type=int, default=16, metavar="N", help="masks (default: 16)")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the images")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
 

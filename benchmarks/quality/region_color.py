@@ -15,13 +15,12 @@ are drawn side by side.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import jittor_side
+from benchmarks.common import cli, jittor_side
 
 CHOICES = {"false": False, "true": True, "region": "region"}
 PICTURE = Path(__file__).parents[2] / "docs" / "img" / "region_color.jpg"
@@ -68,14 +67,10 @@ def class_distances(folder: Path, jobs) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="demo", help="whose rounds (default: demo)")
+    parser = cli.experiment_parser(__doc__, count=24)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the model that ships")
-    parser.add_argument("--count", type=int, default=24, metavar="N", help="masks (default: 24)")
     parser.add_argument("--shown", type=int, default=6, metavar="N", help="masks of the picture (default: 6)")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the images")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
 

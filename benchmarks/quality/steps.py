@@ -15,7 +15,6 @@ The picture is docs/img/steps.png. Images that are there already are kept, so an
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmarks.common import jittor_side
+from benchmarks.common import cli, jittor_side
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
@@ -194,12 +193,8 @@ def draw(points: dict[tuple[str, int], Point], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="iidm", help="whose rounds (default: iidm)")
-    parser.add_argument("--count", type=int, default=16, metavar="N", help="masks (default: 16)")
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder for the images")
+    parser = cli.experiment_parser(__doc__, count=16, config="iidm")
     parser.add_argument("--picture", type=Path, default=PICTURE, metavar="FILE", help="default: docs/img/steps.png")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
     jittor_side.start(arguments.device)
 

@@ -21,7 +21,7 @@ from jiidm.classes import CLASS_NAMES, NUM_CLASSES, PALETTE
 from jiidm.data.profiles import to_srgb
 from jiidm.errors import InputError, warn_once
 from jiidm.size import Size
-from ldm_jittor.files import atomic_path
+from ldm_jittor.files import atomic_path, write_through_memory
 
 MAX_PIXELS = 2**26
 """Largest accepted image (8192 x 8192). The file's header tells the size before anything is decompressed."""
@@ -248,14 +248,8 @@ def _coarseness_by_quality() -> list[int]:
 
 
 def write_image(path: str | os.PathLike, image: Image.Image, **options: Any) -> None:
-    """Write a Pillow image, atomically. It is made in memory: Pillow ignores that a full disk takes half of a write.
-
-    options: those of Pillow's `save`, `format` among them.
-    """
-    file = io.BytesIO()
-    image.save(file, **options)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(file.getbuffer())
+    """Write a Pillow image by `write_through_memory`. options: those of Pillow's `save`, `format` among them."""
+    write_through_memory(path, lambda file: image.save(file, **options))
 
 
 def save_jpeg(path: str | os.PathLike, array: np.ndarray, quality: int = 95) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jiidm.errors import InputError
-from ldm_jittor.files import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ldm_jittor.files import write_through_memory
 
 _SHOWN_BY_LOSSES = ("step", "loss", "val_loss", "FID", "fd_seg")
 
@@ -55,7 +51,7 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
             right.set(ylabel=score, ylim=(0, 1.1 * distances.max()))
             right.plot(steps, distances, "s--", color="tab:green", markersize=5, label=f"validation, {score}")
     figure.legend(loc="outside upper center", ncols=4)
-    _save(figure, png_path)
+    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
 
 
 class Panel(NamedTuple):
@@ -86,7 +82,7 @@ def plot_panels(
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    _save(figure, png_path)
+    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
 
 
 class Dot(NamedTuple):
@@ -116,7 +112,7 @@ def plot_dots(panels: Mapping[str, Sequence[Dot]], names: Sequence[str], png_pat
         axes.invert_yaxis()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    _save(figure, png_path)
+    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
 
 
 def _read_log(path: Path) -> list[dict]:
@@ -177,7 +173,7 @@ def plot_distributions(values: Mapping[str, Sequence[float]], png_path: str | os
         axes.axvline(mean, color="tab:orange", linewidth=2, label=f"mean {mean:.2f}")
         axes.set(xlabel=name, ylabel="images")
         axes.legend(fontsize=8)
-    _save(figure, png_path)
+    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
 
 
 def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
@@ -196,12 +192,4 @@ def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarr
         axes.grid(alpha=0.3)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
-    _save(figure, png_path)
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a PNG, atomically. It is made in memory: Pillow ignores that a full disk takes half of a write."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(file.getbuffer())
+    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))

@@ -80,12 +80,16 @@ def write() -> None:
 
 def _header() -> Path | None:
     """The header's place: another for each Jittor, compiler and Python. None where g++ does not compile."""
-    compiler, jittor = shutil.which(os.environ.get(CC_PATH) or "g++"), find_spec("jittor")
+    compiler, jittor = shutil.which(_compiler()), find_spec("jittor")
     if compiler is None or jittor is None or jittor.origin is None or not re.search(r"\bg\+\+", Path(compiler).name):
         return None
     made_with = (jittor.origin, version("jittor"), os.path.realpath(compiler), _python_headers(), HEADER)
     key = hashlib.sha256("\n".join(made_with).encode()).hexdigest()[:8]
     return jittor_cache() / "headers" / key / "jittor.h"
+
+
+def _compiler() -> str:
+    return os.environ.get(CC_PATH) or "g++"
 
 
 def _python_headers() -> str:
@@ -99,5 +103,4 @@ def _command(header: Path, compiled: Path, own: tuple[str, ...]) -> list[str]:
     root = Path(spec.origin).parent
     common = ["-std=c++14", "-fPIC", *(["-march=native"] if platform.machine() in ("x86_64", "AMD64") else [])]
     folders = [f"-I{folder}" for folder in (root / "src", root / "extern", _python_headers())]
-    compiler = os.environ.get(CC_PATH) or "g++"
-    return [compiler, *common, *own, *folders, "-x", "c++-header", str(header), "-o", str(compiled)]
+    return [_compiler(), *common, *own, *folders, "-x", "c++-header", str(header), "-o", str(compiled)]
