@@ -8,6 +8,7 @@ from typing import Any
 from jiidm.cli import options
 from jiidm.errors import InputError
 from jiidm.system import launch, ranks
+from jiidm.system.jittor_errors import reason
 
 
 def add_doctor(commands: Any) -> None:
@@ -33,13 +34,22 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.ranks is not None or ranks.started_by_mpi():
         return _report_ranks(arguments)
     if arguments.selftest:
-        options.start_jittor(arguments.device)
+        _start(arguments.device)
         return _selftest()
     if arguments.device != "auto":
         raise InputError(f"--device {arguments.device}: the checks look at every device; only --selftest takes one")
     from jiidm.system import doctor
 
     return doctor.run(arguments.quick)
+
+
+def _start(device: str) -> None:
+    """Raises InputError where Jittor does not even start."""
+    try:
+        options.start_jittor(device)
+    except (ImportError, OSError, RuntimeError) as error:
+        told = f"--selftest: Jittor does not start on this device: {reason(error)}"
+        raise InputError(f"{told}; jiidm doctor names what to mend, --device cpu leaves the GPU out") from error
 
 
 def _selftest() -> int:
@@ -51,7 +61,10 @@ def _selftest() -> int:
     device, rows = "cuda" if jt.flags.use_cuda else "cpu", run()
     failed = [row.name for row in rows if not row.passes(device)]
     print(as_table(rows, device))
-    if device == "cuda" and rounds_products(rows):
+    for row in rows:
+        if row.failure:
+            print(f"{row.name} does not run: {row.failure}")
+    if device == "cuda" and rounds_products(rows, device):
         print("products are rounded to TF32 here; NVIDIA_TF32_OVERRIDE=0 in the environment keeps them in float32")
     print(f"{len(rows) - len(failed)} of {len(rows)} checks passed{'; wrong: ' + ', '.join(failed) if failed else ''}")
     return int(bool(failed))

@@ -21,6 +21,7 @@ from pathlib import Path
 from jiidm.errors import InputError
 from jiidm.system import runtime
 from jiidm.system.cache import check_home, jittor_cache
+from jiidm.system.jittor_errors import reason
 from jiidm.system.precompiled import CC_PATH
 
 GIB = 2**30
@@ -224,7 +225,7 @@ def check_convolution() -> Check:
         clean = f"{sys.executable} -m jittor_utils.clean_cache core"
         return Check("Jittor", "fail", f"no convolution within {limit} s", clean)
     if done.returncode:
-        detail = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        detail = reason(done.stderr.strip() or f"exit status {done.returncode}")
         return Check("Jittor", "fail", detail, remedy)
     return Check("Jittor", "ok", f"imported and ran a convolution in {time.monotonic() - start:.1f} s")
 

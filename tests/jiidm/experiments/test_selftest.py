@@ -92,5 +92,36 @@ def test_the_table_and_the_exit_status_tell(monkeypatch, capsys, difference, sta
     assert f"{1 - status} of 1 checks passed" in out
 
 
+def test_an_operator_that_does_not_run_is_told_in_one_line_and_the_others_go_on(monkeypatch, capsys):
+    def broken(x):
+        return jt.code(x.shape, x.dtype, [x], cpu_src='LOGf << "no kernel image";')
+
+    spoiled = [OPERATORS["halving"]._replace(ours=broken), OPERATORS["halving"]]
+    monkeypatch.setattr(run, "operators", lambda: spoiled)
+    monkeypatch.setattr(run, "NETWORKS", ())
+    assert main(["doctor", "--selftest", "--device", "cpu"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED" in out and "WRONG" not in out and "halving does not run: no kernel image\n" in out
+    assert "2 of 3 checks passed; wrong: halving\n" in out
+
+
+def test_a_device_on_which_jittor_does_not_start_is_told_in_one_line(monkeypatch, refusal):
+    def fail(device):
+        raise RuntimeError(
+            "[f 1 x.cc:3] Failed.\n[Reason]: [f 1 y.cc:4] cudaErrorInsufficientDriver\n>>> export JT_SYNC=1"
+        )
+
+    monkeypatch.setattr("jiidm.system.runtime.use_device", fail)
+    told = refusal(["doctor", "--selftest", "--device", "cpu"])
+    assert "cudaErrorInsufficientDriver; jiidm doctor" in told and "JT_SYNC" not in told
+
+
+def test_tf32_is_told_for_small_differences_only():
+    def rounded(difference):
+        return checks.rounds_products([checks.Row("convolution 3x3", checks.PRODUCTS, difference, 1.5)], "cuda")
+
+    assert [rounded(1e-7), rounded(1e-3), rounded(0.5)] == [False, True, False]
+
+
 def test_a_device_without_the_selftest_is_refused(refusal):
     assert "--device cpu" in refusal(["doctor", "--device", "cpu"])
