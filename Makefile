@@ -21,6 +21,7 @@ lint:
 trust: ## what docs/reliability.md promises, in its long form: hours; a stopped one goes on
 	$(PYTHON) -m benchmarks.trust.kills
 	$(PYTHON) -m benchmarks.trust.writes
+	$(PYTHON) -m benchmarks.trust.flips
 	$(PYTHON) -m benchmarks.trust.hostile
 	$(PYTHON) -m benchmarks.trust.shared
 	$(PYTHON) -m benchmarks.trust.disk

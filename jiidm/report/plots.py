@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ import numpy as np
 from jiidm.errors import InputError
 from ldm_jittor.files import write_through_memory
 
+logger = logging.getLogger(__name__)
+
 _SHOWN_BY_LOSSES = ("step", "loss", "val_loss", "FID", "fd_seg")
 
 
@@ -22,8 +25,8 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
 
     Raw losses are pale, their exponential average is solid. Validation losses are dots. Frechet distances are squares
     with an axis of their own. Other keys are ignored. A step that was logged twice, as after a resume, counts with its
-    last value. A half-written last line is left out.
-    Raises InputError for any other line that is not such JSON, and for a log without any loss.
+    last value. A damaged line is left out, and told unless it is the last, which a killed run may leave half-written.
+    Raises InputError for a log without any loss.
     """
     from matplotlib.figure import Figure  # takes half a second
 
@@ -117,7 +120,7 @@ def plot_dots(panels: Mapping[str, Sequence[Dot]], names: Sequence[str], png_pat
 
 def _read_log(path: Path) -> list[dict]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     records = []
@@ -125,10 +128,10 @@ def _read_log(path: Path) -> list[dict]:
         try:
             record = json.loads(line)
             record["step"] = int(record["step"])
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
-                break
-            raise InputError(f'{path}: line {number} is not {{"step": ..., "loss": ...}}') from error
+        except (ValueError, TypeError, KeyError):
+            if number < len(lines):  # the last line of a killed run may be half-written
+                logger.warning("%s: line %d is damaged, and left out", path, number)
+            continue
         records.append(record)
     return records
 

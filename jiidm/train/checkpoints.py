@@ -13,6 +13,7 @@ from jiidm.config.schema import Config
 from jiidm.data.identity import differing, same_weights
 from jiidm.errors import InputError
 from jiidm.model.average import write_mean
+from jiidm.train.sealed import seal, unseal
 from ldm_jittor.files import atomic_path, read_json
 
 logger = logging.getLogger(__name__)
@@ -129,17 +130,17 @@ def read_distances(folder: Path) -> list[Entry]:
     """The list, best first; empty where there is none. Raises InputError for a file that is no such list."""
     path = folder / LIST_FILE
     try:
-        entries = read_json(path)
+        entries = [unseal(entry) for entry in read_json(path)]
         if not all(isinstance(entry[key], kind) for entry in entries for key, kind in _KINDS.items()):
             raise ValueError("a value of another type")
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not a list of distances ({error})") from None
     return _sorted([{**entry, "network": same_weights(entry["network"])} for entry in entries])
 
 
 def _write(folder: Path, entries: list[Entry]) -> None:
-    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    lines = ",\n".join(json.dumps(seal(entry)) for entry in entries)
     with atomic_path(folder / LIST_FILE) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

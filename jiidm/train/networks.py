@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jiidm.data.identity import require_same
 from jiidm.errors import InputError
+from jiidm.train.sealed import seal, unseal
 from ldm_jittor.files import atomic_path, read_json
 
 NETWORKS_FILE = "networks.json"
@@ -30,8 +31,8 @@ def record(folder: Path, used: Sequence[Used]) -> list[dict[str, str]]:
     """
     path = folder / NETWORKS_FILE
     try:
-        known = [Used(**entry) for entry in read_json(path)] if path.exists() else []
-    except (OSError, ValueError, TypeError) as error:
+        known = [Used(**unseal(entry)) for entry in read_json(path)] if path.exists() else []
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a list of networks ({error})") from None
     before, now = (
         {network.name: network.sha256 for network in each if network.use == "perceptual"} for each in (known, used)
@@ -43,5 +44,5 @@ def record(folder: Path, used: Sequence[Used]) -> list[dict[str, str]]:
     entries = [network._asdict() for network in dict.fromkeys([*known, *used])]
     if len(entries) > len(known):
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps([seal(entry) for entry in entries], indent=1) + "\n", encoding="utf-8")
     return entries

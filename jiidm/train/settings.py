@@ -13,6 +13,7 @@ from jiidm.config import load as configs
 from jiidm.config.schema import Config
 from jiidm.data.identity import differing, require_same
 from jiidm.errors import InputError
+from jiidm.train.sealed import seal, unseal
 from ldm_jittor.files import atomic_path, read_json
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,10 @@ def keep(config: Config, folder: Path, step: int, sections: Sequence[str]) -> li
         logger.info("%s: settings changed at step %d: %s", folder, step, told)
         if entry not in changes[-1:]:  # a run may be killed between the two files
             changes.append(entry)
-            _write(folder / HISTORY_FILE, json.dumps(changes, indent=1, ensure_ascii=False) + "\n")
+            _write(
+                folder / HISTORY_FILE,
+                json.dumps([seal(entry) for entry in changes], indent=1, ensure_ascii=False) + "\n",
+            )
     _write(path, configs.to_yaml(config))
     return changes
 
@@ -61,7 +65,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     """The changes that `keep` has written, oldest first. Raises InputError for a file that is no such list."""
     path = folder / HISTORY_FILE
     try:
-        changes = read_json(path)
+        changes = [unseal(entry) for entry in read_json(path)]
         if not all(entry.keys() == {"step", "changed"} for entry in changes):
             raise ValueError("an entry with other keys")
     except FileNotFoundError:

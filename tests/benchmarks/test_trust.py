@@ -14,7 +14,7 @@ from processes import PROJECT
 from benchmarks.trust import common, faults
 from benchmarks.trust.common import Broken, Record
 
-CHECKS = ("kills", "writes", "hostile", "shared", "disk", "memory")
+CHECKS = ("kills", "writes", "flips", "hostile", "shared", "disk", "memory")
 
 
 @pytest.fixture(scope="module")

@@ -58,12 +58,19 @@ def test_a_log_without_losses_is_refused(tmp_path, text):
     assert list(tmp_path.iterdir()) == [log]
 
 
-@pytest.mark.parametrize("line", ["half", "[1]", "3", '{"loss": 1}'])
-def test_a_damaged_line_is_named(tmp_path, line):
-    log = tmp_path / "log.jsonl"
-    log.write_text(f'{{"step": 1, "loss": 1}}\n{line}\n{{"step": 2, "loss": 1}}\n')
-    with pytest.raises(InputError, match=r"log\.jsonl: line 2"):
-        plots.plot_losses(log, tmp_path / "loss.png")
+@pytest.mark.parametrize("line", [b"half", b"[1]", b"3", b'{"loss": 1}', b'{"step": 2, "lo\xe7s": "\xff}'])
+def test_a_damaged_line_is_told_and_left_out(tmp_path, caplog, line):
+    log, whole = tmp_path / "log.jsonl", tmp_path / "whole.jsonl"
+    lines = [b'{"step": 1, "loss": 1}\n', b'{"step": 2, "loss": 1}\n']
+    log.write_bytes(lines[0] + line + b"\n" + lines[1])
+    whole.write_bytes(b"".join(lines))
+    for path in (log, whole):
+        plots.plot_losses(path, path.with_suffix(".png"))
+    assert log.with_suffix(".png").read_bytes() == whole.with_suffix(".png").read_bytes()
+    assert [record.getMessage() for record in caplog.records] == [f"{log}: line 2 is damaged, and left out"]
+
+
+def test_a_log_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match="missing"):
         plots.plot_losses(tmp_path / "missing", tmp_path / "loss.png")
 

@@ -9,6 +9,7 @@ import pytest
 from jiidm.config import load as configs
 from jiidm.errors import InputError
 from jiidm.train import settings
+from jiidm.train.sealed import unseal
 
 SECTIONS = ("diffusion_training", "inference")
 
@@ -38,7 +39,8 @@ def test_every_change_is_kept_and_told_in_one_line(smoke, tmp_path, caplog):
         },
         {"step": 7, "changed": {"diffusion_training.max_steps": [9, 4]}},
     ]
-    assert json.loads((tmp_path / "config_history.json").read_text()) == settings.read_history(tmp_path) == changes
+    kept = [unseal(entry) for entry in json.loads((tmp_path / "config_history.json").read_text())]
+    assert kept == settings.read_history(tmp_path) == changes
     assert configs.load_saved(tmp_path / "config.yaml").diffusion_training.learning_rate == 0.5
 
 
