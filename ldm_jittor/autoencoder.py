@@ -9,7 +9,8 @@ import jittor as jt
 from jittor import nn
 
 from ldm_jittor import ops
-from ldm_jittor.layers import Conv2d, GroupNorm, Groups, upsample_nearest
+from ldm_jittor.layers import Conv2d, GroupNorm, Groups
+from ldm_jittor.ops import upsample_nearest
 
 
 def _norm(channels: int, groups: Groups) -> GroupNorm:

@@ -65,12 +65,6 @@ def timestep_embedding(timesteps: jt.Var, dim: int, max_period: float = 10000.0)
     return jt.concat([jt.cos(angles), jt.sin(angles)], dim=1)
 
 
-def upsample_nearest(x: jt.Var) -> jt.Var:
-    """Double both sides of x [B,C,H,W] by repeating pixels."""
-    b, c, h, w = x.shape
-    return x.reshape((b, c, h, 1, w, 1)).expand((b, c, h, 2, w, 2)).reshape((b, c, 2 * h, 2 * w))
-
-
 def downsample_average(x: jt.Var) -> jt.Var:
     """Halve both sides of x [B,C,H,W] by averaging 2x2 pixels; H and W must be even."""
     b, c, h, w = x.shape

@@ -17,7 +17,10 @@ from jittor import nn
 
 _KERNELS = Path(__file__).parent / "kernels"
 ATTENTION_CHUNK = 256
-"""Queries per attention chunk. 12,288 tokens (512x384 at f4) in one piece would need a matrix of 0.6 GB an image."""
+"""Queries per attention chunk, of which each thread takes one at a time.
+
+12,288 tokens (512x384 at f4) in one piece would need a matrix of 0.6 GB an image.
+"""
 
 
 @functools.lru_cache
@@ -160,6 +163,32 @@ class _GroupNorm(jt.Function):
             f'ldm_norm::Shape{{in0_shape0, in0_shape1, {sides}, int64_t(data["groups"]), {maps}, in1_shape0, '
             f'float(data["eps"]), data["silu"] != 0}}, ldm_norm::Inputs{{{", ".join(pointers)}}}'
         )
+
+
+def upsample_nearest(x: jt.Var) -> jt.Var:
+    """Double both sides of x [B,C,H,W] by repeating pixels."""
+    b, c, h, w = x.shape
+    if jt.flags.use_cuda:
+        return x.reshape((b, c, h, 1, w, 1)).expand((b, c, h, 2, w, 2)).reshape((b, c, 2 * h, 2 * w))
+    return _UpsampleNearest()(x)
+
+
+class _UpsampleNearest(jt.Function):
+    def execute(self, x: jt.Var) -> jt.Var:
+        b, c, h, w = x.shape
+        source = """
+            int64_t width = in0_shape3;
+            #pragma omp parallel for
+            for (int64_t row = 0; row < in0_shape0 * in0_shape1 * in0_shape2; row++) {
+                float* doubled = out0_p + 4 * row * width;
+                for (int64_t i = 0; i < 2 * width; i++) doubled[i] = in0_p[row * width + i / 2];
+                std::copy_n(doubled, 2 * width, doubled + 2 * width);
+            }"""
+        return jt.code([b, c, 2 * h, 2 * w], "float32", [x], cpu_header="#include <algorithm>", cpu_src=source)
+
+    def grad(self, grad_y: jt.Var) -> jt.Var:
+        b, c, h, w = grad_y.shape
+        return grad_y.reshape((b, c, h // 2, 2, w // 2, 2)).sum(dims=[3, 5])
 
 
 def attention(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:

@@ -22,9 +22,9 @@ from ldm_jittor.layers import (
     downsample_average,
     resize_nearest,
     timestep_embedding,
-    upsample_nearest,
     zero_init,
 )
+from ldm_jittor.ops import upsample_nearest
 
 Modulations = dict[SPADEGroupNorm, Modulation]
 """Scale and shift of every SPADE norm."""

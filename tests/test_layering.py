@@ -125,7 +125,7 @@ def test_the_cores_own_order():
         "autoencoder": {"layers", "ops"},
         "gradient_checkpointing": set(),
         "thumbnail_init": {"autoencoder", "layers"},
-        "unet": {"gradient_checkpointing", "layers"},
+        "unet": {"gradient_checkpointing", "layers", "ops"},
         "denoiser": {"schedules", "unet"},
         "samplers": {"denoiser", "schedules"},
         "losses": {"schedules"},

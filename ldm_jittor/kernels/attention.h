@@ -3,6 +3,7 @@
 // q, out [n,c,queries]; k, v [n,c,keys].
 #include <algorithm>
 #include <cmath>
+#include <omp.h>
 #include "executor.h"
 #include "mem/allocator.h"
 
@@ -19,33 +20,34 @@ inline void product(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k,
     dnnl_sgemm(trans_a, trans_b, m, n, k, alpha, a, stride_a, b, stride_b, beta, z, stride_z);
 }
 
-inline void softmax_rows(float* scores, int64_t rows, int64_t count) {
-#pragma omp parallel for
-    for (int64_t i = 0; i < rows; i++) {
-        float* row = scores + i * count;
-        float largest = row[0], total = 0;
-        for (int64_t j = 0; j < count; j++) largest = std::max(largest, row[j]);
-        for (int64_t j = 0; j < count; j++) total += row[j] = std::exp(row[j] - largest);
-        float factor = 1 / total;
-        for (int64_t j = 0; j < count; j++) row[j] *= factor;
-    }
+inline void softmax(float* row, int64_t count) {
+    float largest = row[0], total = 0;
+    for (int64_t j = 0; j < count; j++) largest = std::max(largest, row[j]);
+    for (int64_t j = 0; j < count; j++) total += row[j] = std::exp(row[j] - largest);
+    float factor = 1 / total;
+    for (int64_t j = 0; j < count; j++) row[j] *= factor;
 }
 
 // Attention weights [size,keys] of the queries from `start` on.
 inline void weights(const Shape& s, const float* q, const float* k, int64_t start, int64_t size, float* scores) {
     product('T', 'N', size, s.keys, s.c, s.scale(), q + start, s.queries, k, s.keys, 0, scores, s.keys);
-    softmax_rows(scores, size, s.keys);
+#pragma omp parallel for
+    for (int64_t i = 0; i < size; i++) softmax(scores + i * s.keys, s.keys);
 }
 
+// Each thread takes whole chunks by itself: oneDNN's own threads gain little on such small products.
 inline void forward(const Shape& s, const float* q, const float* k, const float* v, float* out) {
-    jittor::Allocation pool(jittor::exe.allocator, sizeof(float) * s.chunk * s.keys);
-    float* scores = static_cast<float*>(pool.ptr);
-    for (int64_t i = 0; i < s.n; i++, q += s.c * s.queries, k += s.c * s.keys, v += s.c * s.keys, out += s.c * s.queries)
-        for (int64_t start = 0; start < s.queries; start += s.chunk) {
-            int64_t size = std::min(s.chunk, s.queries - start);
-            weights(s, q, k, start, size, scores);
-            product('N', 'T', s.c, size, s.keys, 1, v, s.keys, scores, s.keys, 0, out + start, s.queries);
-        }
+    int64_t chunks = (s.queries + s.chunk - 1) / s.chunk, tasks = s.n * chunks;
+    int threads = std::min<int64_t>(omp_get_max_threads(), tasks);
+    jittor::Allocation pool(jittor::exe.allocator, sizeof(float) * threads * s.chunk * s.keys);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t task = 0; task < tasks; task++) {
+        int64_t i = task / chunks, start = task % chunks * s.chunk, size = std::min(s.chunk, s.queries - start);
+        float* scores = static_cast<float*>(pool.ptr) + omp_get_thread_num() * s.chunk * s.keys;
+        int64_t at = i * s.c * s.queries, other = i * s.c * s.keys;
+        weights(s, q + at, k + other, start, size, scores);
+        product('N', 'T', s.c, size, s.keys, 1, v + other, s.keys, scores, s.keys, 0, out + at + start, s.queries);
+    }
 }
 
 // grad_weights becomes the gradient of the scores before the softmax.

@@ -21,6 +21,7 @@ constexpr int64_t WINOGRAD_PIXELS = 768;
 // Its scratch memory is 2.25 times the map's and the result's: larger maps are convolved in bands of rows of this size.
 constexpr int64_t BAND_PIXELS = 12288;
 constexpr int64_t TILE = 4;
+constexpr int64_t POINTWISE_PIXELS = 384;
 
 inline const engine& cpu() {
     static engine e(engine::kind::cpu, 0);
@@ -145,13 +146,17 @@ struct Laid {
     }
 };
 
-// A 1x1 convolution is a matrix product per sample, in the layout that is there already.
+// A 1x1 convolution is a matrix product, in the layout that is there already. Each thread multiplies whole blocks of
+// pixels by itself: oneDNN's own threads gain little on such small products.
 inline void pointwise(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
-    int64_t pixels = s.h * s.w;
-    for (int64_t i = 0; i < s.n; i++) {
-        float* target = y + i * s.o * pixels;
-        for (int64_t o = 0; o < s.o && bias; o++) std::fill_n(target + o * pixels, pixels, bias[o]);
-        dnnl_sgemm('N', 'N', s.o, pixels, s.c, 1.f, weight, s.c, x + i * s.c * pixels, pixels, bias ? 1.f : 0.f,
+    int64_t pixels = s.h * s.w, blocks = (pixels + POINTWISE_PIXELS - 1) / POINTWISE_PIXELS;
+#pragma omp parallel for
+    for (int64_t task = 0; task < s.n * blocks; task++) {
+        int64_t i = task / blocks, first = task % blocks * POINTWISE_PIXELS;
+        int64_t count = std::min(POINTWISE_PIXELS, pixels - first);
+        float* target = y + i * s.o * pixels + first;
+        for (int64_t o = 0; o < s.o && bias; o++) std::fill_n(target + o * pixels, count, bias[o]);
+        dnnl_sgemm('N', 'N', s.o, count, s.c, 1.f, weight, s.c, x + i * s.c * pixels + first, pixels, bias ? 1.f : 0.f,
                    target, pixels);
     }
 }

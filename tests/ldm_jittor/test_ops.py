@@ -146,6 +146,16 @@ def test_samples_without_a_mask_are_refused():
         ops.group_norm(x, 1, row, row, [x[:2], x[:2]])
 
 
+def test_upsampling_repeats_and_its_gradient_sums():
+    x, grad_y = normal(2, 3, 4, 5), normal(2, 3, 8, 10, seed=1)
+    var = jt.array(x)
+    y = ops.upsample_nearest(var)
+    np.testing.assert_array_equal(y.numpy(), x.repeat(2, 2).repeat(2, 3))
+    grad = jt.grad((y * jt.array(grad_y)).sum(), var).numpy()
+    expected = sum(grad_y[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("chunk, keys", [(256, 12), (5, 12), (5, 7)])
 def test_attention_and_its_gradients_equal_softmax(chunk, keys, monkeypatch):
     monkeypatch.setattr(ops, "ATTENTION_CHUNK", chunk)

@@ -84,7 +84,7 @@ def operators() -> list[Operator]:
             [norm, (2, NUM_CLASSES, 24, 32)],
         ),
         Operator("attention", PRODUCTS, ops.attention, formulas.attend, [tokens] * 3),
-        Operator("upsampling", EXACT, layers.upsample_nearest, formulas.double, [norm]),
+        Operator("upsampling", EXACT, ops.upsample_nearest, formulas.double, [norm]),
         Operator("halving", EXACT, layers.downsample_average, formulas.halve, [norm]),
         Operator(
             "resizing",

@@ -9,7 +9,8 @@ from jittor import nn
 
 from jiidm.model.gan.norms import leaky_relu
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor.layers import Conv2d, resize_nearest, upsample_nearest
+from ldm_jittor.layers import Conv2d, resize_nearest
+from ldm_jittor.ops import upsample_nearest
 
 STYLE_CHANNELS = 256
 """Width of the code that the VAE's encoder gives."""

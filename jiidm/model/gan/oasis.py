@@ -9,7 +9,8 @@ from jittor import nn
 
 from jiidm.model.gan.norms import leaky_relu
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor.layers import Conv2d, downsample_average, upsample_nearest
+from ldm_jittor.layers import Conv2d, downsample_average
+from ldm_jittor.ops import upsample_nearest
 
 WIDTHS = (2, 2, 4, 4, 8, 8)
 """Widths of the six blocks on the way down, in multiples of `channels`."""

@@ -14,7 +14,8 @@ from jiidm.model.gan.norms import BatchNorm, leaky_relu
 from jiidm.model.gan.spade import HIDDEN, SPADE
 from jiidm.model.gan.spectral_norm import SpectralConv2d
 from ldm_jittor import ops
-from ldm_jittor.layers import Conv2d, downsample_average, resize_nearest, upsample_nearest
+from ldm_jittor.layers import Conv2d, downsample_average, resize_nearest
+from ldm_jittor.ops import upsample_nearest
 
 Routing = dict[tuple[int, int], tuple[jt.Var, jt.Var]]
 """For each (height, width) the shares of the convolutions' experts [B,K,H,W] and of the norms'; they sum to 1."""
