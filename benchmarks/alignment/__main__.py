@@ -12,9 +12,9 @@ Jittor's end is this kit's own training code. It trains the small networks twice
 PyTorch runs with one thread; with two; and with its own convolutions in place of oneDNN's. The differences of these are
 the yardstick, see benchmarks/alignment/verdict.py. Each end is a process of its own, one after the other.
 
-OUT/results.md holds the figures, <part>.json every loss too; losses.png draws those, and images.jpg shows what both
-ends' weights make. A stopped call goes on where it stopped: FOLDER keeps what is done, until the settings change. The
-exit status is 1 where Jittor is further from PyTorch than the yardstick allows.
+OUT/<part>.json holds every loss, <part>.jpg what both ends' weights make. results.md and losses.png show all records
+that are in OUT, also those of earlier calls. A stopped call goes on where it stopped: FOLDER keeps what is done, until
+the settings change. The exit status is 1 where Jittor is further from PyTorch than the yardstick allows.
 """
 
 from __future__ import annotations
@@ -88,30 +88,55 @@ def align(name: str, short: bool, folder: Path) -> dict:
     return record.make(name, short, folder)
 
 
+def recorded(out: Path, short: bool) -> list[dict]:
+    """The records in a folder, in the order of the parts. One that other settings made stays off the page."""
+    found = []
+    for name, part in (parts.SHORT if short else parts.PARTS).items():
+        path = out / f"{name}.json"
+        if path.exists():
+            made = json.loads(path.read_text())
+            if (made["config"], made["changes"]) == (part.config, list(part.changes)):
+                found.append(made)
+            else:
+                print(f"warning: {path} was made at other settings; it is left out", file=sys.stderr)
+    return found
+
+
+def show(records: list[dict], out: Path) -> None:
+    """Write results.md and losses.png."""
+    if trained := [made for made in records if made["part"] != "full"]:
+        pictures.losses(trained, out / "losses.png")
+    figures = page.figures(records)
+    (out / "results.md").write_text(figures, encoding="utf-8")
+    print(figures)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", choices=parts.PARTS, help="default: all")
-    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "alignment", help="default: docs/alignment")
-    parser.add_argument("--folder", type=Path, default=PROJECT / "runs" / "alignment", help="default: runs/alignment")
+    parser.add_argument("--out", type=Path, help="default: docs/alignment; with --short, FOLDER")
+    parser.add_argument("--folder", type=Path, help="default: runs/alignment; with --short, runs/alignment-short")
     parser.add_argument("--short", action="store_true", help="10 steps of tiny networks, and no full one")
     arguments = parser.parse_args()
+    short = arguments.short
     if not TORCH_PYTHON.exists():
         sys.exit("error: PyTorch is not set up for the comparison; make it with: bash tests/parity/setup.sh")
-    names = arguments.part or list(parts.SHORT if arguments.short else parts.PARTS)
-    folders = {name: arguments.folder / name for name in names}
-    records = [align(name, arguments.short, folder) for name, folder in folders.items()]
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for made in records:
-        (arguments.out / f"{made['part']}.json").write_text(json.dumps(made) + "\n")
-    trained = [made for made in records if made["part"] != "full"]
-    if trained:
-        pictures.losses(trained, arguments.out / "losses.png")
-        pictures.images({made["part"]: folders[made["part"]] for made in trained}, arguments.out / "images.jpg")
-    figures = page.figures(records)
-    (arguments.out / "results.md").write_text(figures, encoding="utf-8")
-    print(figures)
-    if broken := [made["part"] for made in records if not record.passed(made)]:
+    names = arguments.part or list(parts.SHORT if short else parts.PARTS)
+    if unknown := [name for name in names if short and name not in parts.SHORT]:
+        sys.exit(f"error: --short has no part {unknown[0]}")
+    folder = arguments.folder or PROJECT / "runs" / ("alignment-short" if short else "alignment")
+    out = arguments.out or (folder if short else PROJECT / "docs" / "alignment")
+    out.mkdir(parents=True, exist_ok=True)
+    broken = []
+    for name in names:
+        made = align(name, short, folder / name)
+        (out / f"{name}.json").write_text(json.dumps(made) + "\n")
+        if name != "full":
+            pictures.images(name, folder / name, out / f"{name}.jpg")
+        if not record.passed(made):
+            broken.append(name)
+    show(recorded(out, short), out)
+    if broken:
         sys.exit(f"error: further apart than the yardstick allows: {', '.join(broken)}")
 
 

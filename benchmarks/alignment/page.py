@@ -12,8 +12,8 @@ INTRODUCTION = """# Training beside PyTorch: the figures
 
 [What they mean](README.md). `.venv/bin/python -m benchmarks.alignment` writes this page.
 
-Losses: the largest relative difference to PyTorch, over the first 10 steps and over all, beside that of the yardstick,
-which is PyTorch with two threads or without oneDNN, whichever is larger.
+Losses: the largest relative difference to PyTorch, over the first 10 steps that have the loss and over all, beside that
+of the yardstick, which is PyTorch with two threads or without oneDNN, whichever is larger.
 """
 DISTANCES = """Ends: the distance to PyTorch's weights and averages, relative to how far training moved them. Gradients
 are relative to themselves, and images in grey levels.
@@ -38,7 +38,10 @@ def losses(records: Records) -> str:
 
 
 def _kept(verdict: Mapping[str, Any]) -> str:
-    return "yes" if verdict["breach"] is None else f"no, from step {verdict['breach']}"
+    if verdict["breach"] is None:
+        return "yes"
+    steps = f"{verdict['broken']} step{'s' * (verdict['broken'] > 1)} from {verdict['breach']} on"
+    return f"no: {steps}, up to {verdict['excess']:.2f} times the limit"
 
 
 def distances(records: Records) -> str:
@@ -79,4 +82,5 @@ def environment(records: Records) -> str:
         for name, version in end["environment"].items()
         if name != "threads"
     }
-    return f"{records[0]['cpu']}; {', '.join(sorted(versions))}."
+    processors = dict.fromkeys(made["cpu"] for made in records)
+    return f"{', '.join(processors)}; {', '.join(sorted(versions))}."

@@ -58,25 +58,25 @@ def _draw_differences(axes, made: Mapping[str, Any], term: str) -> None:
     axes.plot(steps, np.maximum(apart, least), color="tab:blue", linewidth=0.6, alpha=0.6, label=record.JITTOR)
     axes.plot(steps, np.maximum.accumulate(apart), color="tab:blue", linewidth=1.8, label="Jittor, largest so far")
     axes.plot(steps, limit, color="black", linestyle="--", linewidth=1.2, label="limit")
-    axes.plot([1, FIRST_STEPS], [FIRST_LIMIT] * 2, color="tab:red", linewidth=2, label="limit of the first steps")
+    if steps[0] <= FIRST_STEPS:
+        axes.plot([1, FIRST_STEPS], [FIRST_LIMIT] * 2, color="tab:red", linewidth=2, label="limit of the first steps")
     axes.set(yscale="log", xlabel="step")
     axes.grid(alpha=0.3)
 
 
-def images(folders: Mapping[str, Path], path: Path) -> None:
-    """Rows of what the U-Net paints and of what the autoencoder makes of photos, from both ends' weights.
+def images(name: str, folder: Path, path: Path) -> None:
+    """Rows of what the U-Net paints, or of what the autoencoder makes of photos, from both ends' weights.
 
-    folders: of the parts that make images.
+    folder: where the ends of the part `name` have written.
     """
     rows, labels = [], []
-    for name, folder in folders.items():
-        ends = [np.load(folder / end / parts.ARRAYS)["images"] for end in (record.JITTOR, record.TORCH)]
-        height, width = ends[0].shape[1:3]
-        for scene, ours, theirs in zip(sizes.scenes(parts.SHOWN, sizes.Size(height, width), parts.SHOWN_SEED), *ends):
-            apart = np.abs(ours.astype(int) - theirs)
-            mask = colorize(scene.mask) if name == "unet" else np.full_like(ours, 255)
-            row = [mask, scene.reference, ours, theirs, np.clip(MAGNIFIED * apart, 0, 255).astype(np.uint8)]
-            rows.append([tile.repeat(ENLARGED, 0).repeat(ENLARGED, 1) for tile in row])
-            labels.append(f"{name}: {apart.mean():.2f} grey levels apart")
-    captions = ["mask", "photo", *(record.JITTOR, record.TORCH), f"difference x {MAGNIFIED}"]
+    ends = [np.load(folder / end / parts.ARRAYS)["images"] for end in (record.JITTOR, record.TORCH)]
+    height, width = ends[0].shape[1:3]
+    for scene, ours, theirs in zip(sizes.scenes(parts.SHOWN, sizes.Size(height, width), parts.SHOWN_SEED), *ends):
+        apart = np.abs(ours.astype(int) - theirs)
+        mask = [colorize(scene.mask)] * (name == "unet")  # the autoencoder sees none
+        row = [*mask, scene.reference, ours, theirs, np.clip(MAGNIFIED * apart, 0, 255).astype(np.uint8)]
+        rows.append([tile.repeat(ENLARGED, 0).repeat(ENLARGED, 1) for tile in row])
+        labels.append(f"{name}: {apart.mean():.2f} grey levels apart")
+    captions = ["mask"] * (name == "unet") + ["photo", record.JITTOR, record.TORCH, f"difference x {MAGNIFIED}"]
     contact_sheet(rows, path, captions, labels)

@@ -59,10 +59,11 @@ def yardstick(results: Mapping[str, Any], ends: Sequence[str], term: str) -> np.
 
 def verdicts(results: Mapping[str, Any], ends: Sequence[str]) -> dict[str, Verdict]:
     """By the yardstick of these ends."""
+    steps, terms = len(results[TORCH]["learning_rate"]), results[TORCH]["losses"]
     return {
-        term: judge(differences(results, JITTOR, term), yardstick(results, ends, term))
+        term: judge(differences(results, JITTOR, term), yardstick(results, ends, term), joined=steps - len(terms[term]))
         for term in JUDGED
-        if term in results[TORCH]["losses"]
+        if term in terms
     }
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.alignment import record
+from benchmarks.alignment import parts, record
+from benchmarks.alignment.__main__ import recorded
 from benchmarks.alignment.verdict import FIRST_LIMIT, FLOOR, distance, judge, relative
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,8 @@ def test_twice_the_yardstick_is_within_the_limit_and_more_is_not():
     assert judge(first_ten, GROWING).breach is None
     first_ten[20] *= 1.01
     verdict = judge(first_ten, GROWING)
-    assert not verdict.passed and verdict.breach == 21
+    assert not verdict.passed and (verdict.breach, verdict.broken) == (21, 1)
+    assert verdict.excess == pytest.approx(1.01)
     assert (verdict.largest, verdict.yardstick) == pytest.approx((6e-4, 3e-4))
 
 
@@ -50,6 +52,13 @@ def test_the_first_steps_have_a_limit_of_their_own():
     assert judge(apart, apart).passed
 
 
+def test_the_first_steps_are_those_of_the_training_not_of_a_term_that_joins_later():
+    apart = np.full(30, 1e-2)
+    assert judge(apart, apart, joined=8).breach == 9
+    assert judge(apart, apart, joined=10).passed
+    assert judge(3 * apart, apart, joined=10).breach == 11
+
+
 def test_a_difference_that_is_no_number_breaks_the_limit():
     apart = GROWING.copy()
     apart[4] = np.nan
@@ -60,6 +69,14 @@ def test_a_distance_is_relative_to_how_far_training_moved():
     start, oracle = np.array([1.0, 1.0]), np.array([4.0, 5.0])
     assert distance([(oracle + [0.0, 0.5], oracle, start)]) == pytest.approx(0.5 / 5)
     assert distance([(oracle * 1.01, oracle, 0)]) == pytest.approx(0.01)
+
+
+def test_records_of_earlier_calls_stay_on_the_page_until_the_settings_change(tmp_path, capsys):
+    for name, changes in (("full", parts.PARTS["full"].changes), ("unet", ["seed=1"])):
+        made = {"part": name, "config": parts.PARTS[name].config, "changes": changes}
+        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+    assert [made["part"] for made in recorded(tmp_path, short=False)] == ["full"]
+    assert "unet.json was made at other settings" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -83,4 +100,4 @@ def test_ten_steps_of_both_ends_agree(tmp_path):
             ours, theirs = (made["ends"][end]["losses"][term] for end in (record.JITTOR, record.TORCH))
             assert len(ours) > 5 and relative(ours, theirs).max() < FIRST_LIMIT
             assert max(relative(ours[1:], theirs[:-1])) > FIRST_LIMIT  # they are no constants
-    assert {path.name for path in tmp_path.iterdir()} >= {"losses.png", "images.jpg"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"losses.png", "unet.jpg", "autoencoder.jpg"}
