@@ -59,14 +59,13 @@ def commands(scene: Scene) -> dict[str, list[str]]:
 
 def fill(command: list[str], painted: Path, folder: Path, places: int) -> Figures:
     """Run the command with a full disk from each of some places in its work on."""
-    whole, small = folder / "whole", folder / "full"
-    prepare(whole, painted)
-    made = changes(placed(command, whole), whole)
-    expected = contents(whole, *PER_PROCESS)
+    prepare(folder, painted)
+    made = changes(placed(command, folder), folder)
+    expected = contents(folder, *PER_PROCESS)  # of the same folder, since some files tell its name
     for place in range(places):
         number = 1 + (2 * place + 1) * len(made) // (2 * places)
-        prepare(small, painted)
-        full_at(number, made[number - 1].replace(str(whole), "OUT"), placed(command, small), small, expected)
+        prepare(folder, painted)
+        full_at(number, made[number - 1].replace(str(folder), "OUT"), placed(command, folder), folder, expected)
     return {"places": places, "changes": len(made)}
 
 
