@@ -4,8 +4,8 @@
 
 A change is a file opened for writing, a write (half of it is done; writes to one file in a row are one change), a sync,
 a rename, a link, a removal, a new folder.
-The run that goes on has to end with the same bytes in every file as one that was never killed. The previous state alone,
-which is there for the case that the state is damaged, may be of one save earlier, and has to be complete.
+The run that goes on has to end with the same bytes in every file as one that was never killed. The previous state
+alone, which is there for the case that the state is damaged, may be of one save earlier, and has to be complete.
 """
 
 from __future__ import annotations

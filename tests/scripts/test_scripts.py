@@ -36,19 +36,13 @@ esac
 def project(tmp_path):
     """A copy of the scripts and what they read."""
     folder = tmp_path / "my project"
-    (folder / "jiidm" / "system").mkdir(parents=True)
+    shutil.copytree(PROJECT / "jiidm" / "system", folder / "jiidm" / "system")
     for name in ("run_train.sh", "run_infer.sh", "run_paint.sh", "setup_env.sh", "setup.py", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder / name)
     (folder / "ldm_jittor").mkdir()
-    for name in (
-        "__init__.py",
-        "errors.py",
-        *(f"system/{name}.py" for name in ("__init__", "cache", "doctor", "memory", "newer_cuda")),
-        *(f"system/{name}.py" for name in ("precompiled", "ranks", "runtime", "shards", "threads")),
-    ):
-        shutil.copy(PROJECT / "jiidm" / name, folder / "jiidm" / name)
-    for name in ("__init__.py", "errors.py"):
-        shutil.copy(PROJECT / "ldm_jittor" / name, folder / "ldm_jittor" / name)
+    for package in ("jiidm", "ldm_jittor"):
+        for name in ("__init__.py", "errors.py"):
+            shutil.copy(PROJECT / package / name, folder / package / name)
     interpreter = tmp_path / "python"
     interpreter.write_text(INTERPRETER)
     interpreter.chmod(0o755)
