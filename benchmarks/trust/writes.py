@@ -51,9 +51,9 @@ def command(scene: Scene, folder: Path) -> list[str]:
 
 
 def killed_at(number: int, change: str, scene: Scene, folder: Path, expected: dict[str, str]) -> Figures:
-    shutil.rmtree(folder, ignore_errors=True)
     from ldm_jittor import checkpoint
 
+    shutil.rmtree(folder, ignore_errors=True)
     result = run_with_fault(command(scene, folder), folder, "kill", number)
     if result.returncode not in (-signal.SIGKILL, 0):  # the last changes are not reached where a run makes one fewer
         raise Broken(f"it was to be killed at {change}, and ended with status {result.returncode}")

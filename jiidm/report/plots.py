@@ -8,12 +8,15 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jiidm.errors import InputError
 from ldm_jittor.files import write_through_memory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
             right.set(ylabel=score, ylim=(0, 1.1 * distances.max()))
             right.plot(steps, distances, "s--", color="tab:green", markersize=5, label=f"validation, {score}")
     figure.legend(loc="outside upper center", ncols=4)
-    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
+    _save(figure, png_path)
 
 
 class Panel(NamedTuple):
@@ -85,7 +88,7 @@ def plot_panels(
         axes.title.set_fontsize(10)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
+    _save(figure, png_path)
 
 
 class Dot(NamedTuple):
@@ -115,7 +118,7 @@ def plot_dots(panels: Mapping[str, Sequence[Dot]], names: Sequence[str], png_pat
         axes.invert_yaxis()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
+    _save(figure, png_path)
 
 
 def _read_log(path: Path) -> list[dict]:
@@ -176,7 +179,7 @@ def plot_distributions(values: Mapping[str, Sequence[float]], png_path: str | os
         axes.axvline(mean, color="tab:orange", linewidth=2, label=f"mean {mean:.2f}")
         axes.set(xlabel=name, ylabel="images")
         axes.legend(fontsize=8)
-    write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
+    _save(figure, png_path)
 
 
 def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
@@ -195,4 +198,8 @@ def _plot_grid(png_path: str | os.PathLike, curves: Sequence[tuple[str, np.ndarr
         axes.grid(alpha=0.3)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
+    _save(figure, png_path)
+
+
+def _save(figure: Figure, png_path: str | os.PathLike) -> None:
     write_through_memory(png_path, lambda file: figure.savefig(file, format="png"))
