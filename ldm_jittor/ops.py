@@ -54,28 +54,37 @@ def _require(agree: bool, operator: str, *variables: jt.Var) -> None:
         raise ValueError(f"{operator}: shapes that do not agree: {shapes}")
 
 
-def conv2d(x: jt.Var, weight: jt.Var, bias: jt.Var | None = None, stride: int = 1, padding: int = 0) -> jt.Var:
+def conv2d(
+    x: jt.Var,
+    weight: jt.Var,
+    bias: jt.Var | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    by_sample: bool = False,
+) -> jt.Var:
     """x [B,C,H,W], weight [O,C,K,K], bias [O] -> [B,O,H',W'].
 
-    On the CPU and under `jt.no_grad` a sample's result is the same in any batch, to the bit.
+    On the CPU and under `jt.no_grad` a sample's result is the same in any batch, to the bit. With `by_sample` it always
+    is, and so is its gradient. Those of weight and bias are then summed over the batch in the order of `channel_sums`.
     Raises ValueError where the shapes do not agree.
     """
     _require(x.shape[1] == weight.shape[1] and weight.shape[2] == weight.shape[3], "convolution", x, weight)
     if jt.flags.use_cuda or not _onednn_include():
         return nn.conv2d(x, weight, bias, stride, padding)
-    return _Conv2d(stride, padding)(x, weight, bias)
+    return _Conv2d(stride, padding, by_sample)(x, weight, bias)
 
 
 class _Conv2d(jt.Function):
-    def __init__(self, stride: int, padding: int):
+    def __init__(self, stride: int, padding: int, by_sample: bool):
         self.data = {"stride": stride, "padding": padding}
+        self.by_sample = by_sample
 
     def execute(self, x: jt.Var, weight: jt.Var, bias: jt.Var | None) -> jt.Var:
         self.saved = x, weight, bias
         padding, stride, kernel = self.data["padding"], self.data["stride"], weight.shape[2]
         sides = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
         offset = "nullptr" if bias is None else "in2_p"
-        call = "forward_invariant" if jt.flags.no_grad else "forward"
+        call = "forward_invariant" if jt.flags.no_grad or self.by_sample else "forward"
         return self._code(
             [x.shape[0], weight.shape[0], *sides],
             [x, weight] if bias is None else [x, weight, bias],
@@ -84,11 +93,14 @@ class _Conv2d(jt.Function):
 
     def grad(self, grad_y: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var | None]:
         x, weight, bias = self.saved
-        to_x = f"ldm_conv::backward_data({_conv_shape('out0', 'in0')}, in0_p, in1_p, out0_p);"
+        kind = "_by_sample" if self.by_sample else ""
+        to_x = f"ldm_conv::backward_data{kind}({_conv_shape('out0', 'in0')}, in0_p, in1_p, out0_p);"
         grad_x = self._code(x.shape, [weight, grad_y], to_x)
-        to_weight = f"ldm_conv::backward_weight({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
+        to_weight = f"ldm_conv::backward_weight{kind}({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
         grad_weight = self._code(weight.shape, [x, grad_y], to_weight)
-        grad_bias = None if bias is None else grad_y.sum([0, 2, 3])
+        grad_bias = None
+        if bias is not None:
+            grad_bias = channel_sums(grad_y) if self.by_sample else grad_y.sum([0, 2, 3])
         return grad_x, grad_weight, grad_bias
 
     def _code(self, shape: list[int], inputs: list[jt.Var], source: str) -> jt.Var:
@@ -99,6 +111,17 @@ def _conv_shape(x: str, weight: str) -> str:
     """C++ for the shape of a convolution whose image and weight are these arguments of `jt.code`."""
     sides = [f"{x}_shape{i}" for i in range(4)] + [f"{weight}_shape0", f"{weight}_shape2"]
     return f'ldm_conv::Shape{{{", ".join(sides)}, int64_t(data["stride"]), int64_t(data["padding"])}}'
+
+
+def channel_sums(x: jt.Var) -> jt.Var:
+    """x [B,C,H,W] -> [C], without a gradient. Two halves of the batch are added, each of which is summed so too.
+
+    Processes that each hold a part of the batch get what one process gets, to the bit, where they add theirs so.
+    """
+    if jt.flags.use_cuda:
+        return x.sum(3).sum(2).sum(0)
+    call = "ldm_sums::channels(in0_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p);"
+    return jt.code([x.shape[1]], "float32", [x], cpu_header=_source("channel_sums.h"), cpu_src=call)
 
 
 def group_norm(

@@ -32,7 +32,7 @@ FLOORS = (
 LOADS_JITTOR = {
     *("jiidm.pipeline", "jiidm.data.latents", "jiidm.experiments.starts"),
     *(f"jiidm.model.{name}" for name in ("build", "files", "convert", "average", "footprint", "gflop")),
-    *(f"jiidm.model.gan.{name}" for name in ("norms", "spectral_norm", "generator", "init", "encoder")),
+    *(f"jiidm.model.gan.{name}" for name in ("layers", "norms", "spectral_norm", "generator", "init", "encoder")),
     *(f"jiidm.model.gan.{name}" for name in ("spade", "clade", "sean", "scgan", "discriminators", "oasis", "vgg")),
     *(f"jiidm.evaluate.{name}" for name in ("segformer", "segmenter", "inception", "nima", "score", "further")),
     *(f"jiidm.evaluate.{name}" for name in ("clip", "laion", "lpips", "chooser")),

@@ -6,11 +6,14 @@
 Every stage of the smoke configs is trained on batches of four. All differences are relative, the largest of all steps:
 
     loss       the loss of a step
-    gradient   L2, of a step's gradients that rank 0 alone computes from the same weights
-    step       L2, of a network's weights after that step
+    gradient   L2, of every tenth step's gradients, which rank 0 alone computes from the same weights
+    step       L2, of a network's weights after such a step
     weights    L2, of a network's weights at the end
 
-"reversed" is one process that gets each batch in reverse order. It shows how far rounding alone drives two paths apart.
+0 means equal to the bit.
+
+"2 threads" is one process with two threads, while all others have one: another order of summation, and nothing else. It
+shows how far rounding alone drives two paths apart. Runs that are done stay in --out, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +36,7 @@ from jiidm.system import launch
 
 LOW = 1e-5
 """Training amplifies rounding: at higher rates two paths part after some tens of steps."""
-REVERSED = "reversed"
+THREADS = "2 threads"
 
 
 class Stages(NamedTuple):
@@ -84,15 +88,17 @@ class Run(NamedTuple):
 
 
 def train(stages: Stages, steps: int, published: bool, kind: int | str, folder: Path) -> Run:
-    """kind: how many ranks, or REVERSED."""
-    count = 1 if kind == REVERSED else int(kind)
+    """kind: how many ranks, or THREADS. A run that `folder` holds is taken from there."""
+    count, threads = (1, 2) if kind == THREADS else (int(kind), 1)
     rates = [f"{key}={rate if published else LOW}" for key, rate in stages.rates.items()]
     given = [word.format(steps=steps) for word in (*stages.settings, *rates)]
     out = folder / f"{kind}"
     command = [*(launch.mpirun(count) if count > 1 else []), sys.executable, "-m", "benchmarks.quality.rank_run"]
-    command += [*(["--reverse"] if kind == REVERSED else []), str(out), *stages.command, "--device", "cpu"]
-    command += ["--run", str(folder / f"run_{kind}"), *(word for setting in given for word in ("--set", setting))]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
+    command += [str(out), *stages.command, "--device", "cpu", "--run", str(folder / f"run_{kind}")]
+    command += [word for setting in given for word in ("--set", setting)]
+    if not out.with_suffix(".json").exists():  # which is written last
+        shutil.rmtree(folder / f"run_{kind}", ignore_errors=True)
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=sys.stderr)
     with np.load(out.with_suffix(".npz")) as weights:
         return Run(dict(weights), json.loads(out.with_suffix(".json").read_text()))
 
@@ -105,9 +111,12 @@ def compare(name: str, kind: int | str, run: Run, one: Run) -> list[list[object]
         losses = np.array(one.told["losses"][stage])
         loss = np.max(np.abs(np.array(run.told["losses"][stage]) - losses) / np.abs(losses))
         alone = (run.told[what].get(network) for what in ("gradients", "steps"))
-        shown = ["-" if value is None else f"{value:.0e}" for value in alone]
-        rows.append([name, network, kind, f"{loss:.0e}", *shown, f"{difference(run.weights[network], weights):.0e}"])
+        rows.append([name, network, kind, *_shown(loss, *alone, difference(run.weights[network], weights))])
     return rows
+
+
+def _shown(*values: float | None) -> Iterable[str]:
+    return ("-" if value is None else f"{value:.0e}" if value else "0" for value in values)
 
 
 def main() -> None:
@@ -116,15 +125,21 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--published", action="store_true", help="the published learning rates")
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=list(STAGES))
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/ranks"), help="folder of the runs (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     rows: list[list[object]] = []
-    for name in arguments.stage:
-        with tempfile.TemporaryDirectory() as folder:
-            given = STAGES[name], arguments.steps, arguments.published
-            one = train(*given, 1, Path(folder))
-            for kind in (REVERSED, *arguments.ranks):
-                rows += compare(name, kind, train(*given, kind, Path(folder)), one)
-                print(rows[-1], file=sys.stderr, flush=True)
+    kinds = (THREADS, *arguments.ranks)
+    for number, name in enumerate(arguments.stage):
+        folder = arguments.out / f"{name}_{arguments.steps}{'_published' if arguments.published else ''}"
+        folder.mkdir(parents=True, exist_ok=True)
+        given = STAGES[name], arguments.steps, arguments.published
+        print(f"{name}: stage {number + 1} of {len(arguments.stage)}, {1 + len(kinds)} runs", file=sys.stderr)
+        one = train(*given, 1, folder)
+        for kind in kinds:
+            rows += compare(name, kind, train(*given, kind, folder), one)
+            print(*rows[-len(one.weights) :], sep="\n", file=sys.stderr, flush=True)
     cli.show(rows, "run", "network", "ranks", "loss", "gradient", "step", "weights")
 
 

@@ -19,6 +19,11 @@ Draw = Callable[[tuple[int, ...], str], np.ndarray]
 """Standard normal numbers [B,*shape] that belong to the samples of a batch, and to a purpose."""
 
 
+def _in_turns(*batches: jt.Var) -> jt.Var:
+    """The first sample of each batch, then the second of each, ...: so ranks hold parts of what one process holds."""
+    return jt.stack(batches, dim=1).reshape((-1, *batches[0].shape[1:]))
+
+
 class Hinge:
     """GauGAN's (Park et al. 2019, arXiv:1903.07291)."""
 
@@ -40,15 +45,13 @@ class Hinge:
         """What the discriminator says of fakes and photos. It sees both in one batch, so that its spectral norms take
         one power iteration a turn.
         """
-        verdict = self.discriminator(jt.concat([segmap, segmap]), jt.concat([fake, real]))
-        count = fake.shape[0]
-        parts = slice(None, count), slice(count, None)
+        verdict = self.discriminator(_in_turns(segmap, segmap), _in_turns(fake, real))
         fakes, reals = (
             Verdict(
-                [logits[part] for logits in verdict.logits],
-                [[features[part] for features in group] for group in verdict.features],
+                [logits[first::2] for logits in verdict.logits],
+                [[features[first::2] for features in group] for group in verdict.features],
             )
-            for part in parts
+            for first in range(2)
         )
         return fakes, reals
 
@@ -67,8 +70,8 @@ class OASIS:
         photo_part = (segmap * from_photo).sum(1, keepdims=True)  # [B,1,H,W]
         mixed = photo_part * real + (1 - photo_part) * fake
         # one batch: one power iteration a turn, as for the hinge loss
-        logits, count = self.discriminator(jt.concat([fake, real, mixed])), fake.shape[0]
-        fakes, reals, mixtures = (logits[start : start + count] for start in range(0, 3 * count, count))
+        logits = self.discriminator(_in_turns(fake, real, mixed))
+        fakes, reals, mixtures = (logits[first::3] for first in range(3))
         segmentation = losses.class_balanced_cross_entropy(reals, segmap) + losses.fake_cross_entropy(fakes)
         mixed_logits = photo_part * reals + (1 - photo_part) * fakes
         labelmix = self.training.labelmix_weight * losses.mean(jt.sqr(mixed_logits - mixtures))

@@ -129,7 +129,9 @@ class GANStage(RankedStage):
             terms["kl"] = ranks.size() * training.kl_weight * kl_divergence(*posterior)
         if auxiliary is not None:
             terms["auxiliary"] = training.auxiliary_weight * mean(jt.abs(auxiliary - real))
-        return {"loss": sum(terms.values()), **terms}
+        loss = sum(terms.values())
+        loss.sync()  # fused with the way back, whose sums over ranks it has not alone, the way there rounds otherwise
+        return {"loss": loss, **terms}
 
     def _reconstruct(
         self, batch: Batch, real: jt.Var, segmap: jt.Var, turn: int

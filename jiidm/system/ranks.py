@@ -174,6 +174,6 @@ def mean(value: jt.Var) -> jt.Var:
     return reduced
 
 
-def differentiable_mean(value: jt.Var) -> jt.Var:
-    """The mean over all ranks. Its gradient reaches what each of them put in."""
+def lazy_mean(value: jt.Var) -> jt.Var:
+    """The same within a graph that all ranks compute, when it is computed."""
     return value.mpi_all_reduce("mean") if size() > 1 else value

@@ -250,5 +250,25 @@ inline void backward_weight(const Shape& s, const float* x, const float* grad_y,
     target.out();
 }
 
+// The same for each sample alone, whatever its batch.
+inline void backward_data_by_sample(const Shape& s, const float* weight, const float* grad_y, float* grad_x) {
+    Shape one = s;
+    one.n = 1;
+    for (int64_t i = 0; i < s.n; i++)
+        backward_data(one, weight, grad_y + i * s.o * s.oh() * s.ow(), grad_x + i * s.c * s.h * s.w);
+}
+
+// The same as the sum of what each sample gives alone. Halves of the batch are added, which are sums of their halves.
+inline void backward_weight_by_sample(const Shape& s, const float* x, const float* grad_y, float* grad_weight) {
+    if (s.n == 1) return backward_weight(s, x, grad_y, grad_weight);
+    Shape first = s, second = s;
+    first.n = s.n / 2, second.n = s.n - first.n;
+    backward_weight_by_sample(first, x, grad_y, grad_weight);
+    int64_t count = s.o * s.c * s.k * s.k;
+    jittor::Allocation part(jittor::exe.allocator, count * sizeof(float));
+    float* added = (float*)part.ptr;
+    backward_weight_by_sample(second, x + first.n * s.c * s.h * s.w, grad_y + first.n * s.o * s.oh() * s.ow(), added);
+    for (int64_t i = 0; i < count; i++) grad_weight[i] += added[i];
+}
 
 }  // namespace ldm_conv

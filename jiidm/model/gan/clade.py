@@ -9,8 +9,8 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
+from jiidm.model.gan.layers import conv2d
 from jiidm.model.gan.norms import BatchNorm, tanh
-from ldm_jittor import ops
 from ldm_jittor.layers import resize_nearest
 
 
@@ -25,7 +25,7 @@ class DistanceFactor(nn.Module):
         self.bias = jt.zeros((1,))
 
     def execute(self, distance: jt.Var) -> jt.Var:
-        return 1 + ops.conv2d(distance, self.weight, self.bias)
+        return 1 + conv2d(distance, self.weight, self.bias)
 
 
 class ClassAffine(nn.Module):
@@ -50,7 +50,7 @@ def _look_up(table: jt.Var, segmap: jt.Var) -> jt.Var:
 
     A product with the one-hot mask finds the row faster than an index does, and so does the gradient.
     """
-    return ops.conv2d(segmap, table.transpose(1, 0).reshape((table.shape[1], table.shape[0], 1, 1)))
+    return conv2d(segmap, table.transpose(1, 0).reshape((table.shape[1], table.shape[0], 1, 1)))
 
 
 class CLADE(nn.Module):

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import jittor as jt
 from jittor import nn
 
+from jiidm.model.gan.layers import Conv2d
 from jiidm.model.gan.norms import InstanceNorm
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor.layers import Conv2d, downsample_average
+from ldm_jittor.layers import downsample_average
 
 
 class Verdict(NamedTuple):

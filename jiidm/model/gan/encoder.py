@@ -6,20 +6,12 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import STYLE_CHANNELS
+from jiidm.model.gan.layers import Linear
 from jiidm.model.gan.norms import InstanceNorm, leaky_relu
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor import ops
 
 SIDE = 256
 """Every photo is stretched to this square first."""
-
-
-class Linear(nn.Linear):
-    """[B,I] -> [B,O], where a sample's result does not depend, to the bit, on the batch it is in."""
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        columns, weight = (values.reshape((*values.shape, 1, 1)) for values in (x, self.weight))
-        return ops.conv2d(columns, weight, self.bias).reshape((x.shape[0], -1))
 
 
 class ImageEncoder(nn.Module):

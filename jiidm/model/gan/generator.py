@@ -7,9 +7,10 @@ from collections.abc import Callable
 import jittor as jt
 from jittor import nn
 
+from jiidm.model.gan.layers import Conv2d, Linear
 from jiidm.model.gan.norms import leaky_relu
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor.layers import Conv2d, resize_nearest
+from ldm_jittor.layers import resize_nearest
 from ldm_jittor.ops import upsample_nearest
 
 STYLE_CHANNELS = 256
@@ -45,7 +46,7 @@ class Generator(nn.Module):
         self.upsamplings = upsamplings
         self.first_shape = (first, size[0] // factor, size[1] // factor)
         if use_vae:
-            self.fc = nn.Linear(STYLE_CHANNELS, first * self.first_shape[1] * self.first_shape[2])
+            self.fc = Linear(STYLE_CHANNELS, first * self.first_shape[1] * self.first_shape[2])
         else:
             self.fc = Conv2d(num_classes, first, 3, padding=1)
         self.head_0 = block(first, wide)

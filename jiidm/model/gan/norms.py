@@ -50,23 +50,48 @@ class BatchNorm(nn.Module):
         self.running_var = jt.ones((channels,)).stop_grad()
 
     def execute(self, x: jt.Var) -> jt.Var:
-        mean, variance = self._batch_statistics(x) if self.is_training() else (self.running_mean, self.running_var)
-        channels = (1, x.shape[1], 1, 1)
-        return (x - mean.reshape(channels)) * (1 / jt.sqrt(variance + self.eps)).reshape(channels)
-
-    def _batch_statistics(self, x: jt.Var) -> tuple[jt.Var, jt.Var]:
-        mean = _channel_mean(x)  # [C]
-        variance = _channel_mean(jt.sqr(x - mean.reshape((1, -1, 1, 1))))
+        if not self.is_training():
+            return (x - _by_channel(self.running_mean)) * _by_channel(1 / jt.sqrt(self.running_var + self.eps))
+        y, mean, variance = _BatchNorm(self.eps)(x)
         count = x.shape[0] * x.shape[2] * x.shape[3] * ranks.size()
         unbiased = variance * (count / max(count - 1, 1))
         for running, batch in ((self.running_mean, mean), (self.running_var, unbiased)):
             running.update(running + (batch.detach() - running) * self.momentum)
-        return mean, variance
+        return y
+
+
+class _BatchNorm(jt.Function):
+    """x [B,C,H,W] -> y, and the batch's mean and biased variance [C], which have no gradient.
+
+    Every sum over the batch goes over all ranks before anything is made of it, in an order that ranks share with one
+    process. So they get what it gets, to the bit.
+    """
+
+    def __init__(self, eps: float):
+        self.eps = eps
+
+    def execute(self, x: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var]:
+        mean = _channel_mean(x)
+        centred = x - _by_channel(mean)
+        variance = _channel_mean(jt.sqr(centred))
+        self.scale = _by_channel(1 / jt.sqrt(variance + self.eps))
+        self.y = centred * self.scale
+        return self.y, mean, variance
+
+    def grad(self, grad_y: jt.Var, *unused: jt.Var | None) -> jt.Var:
+        means = (_by_channel(_channel_mean(values)) for values in (grad_y, grad_y * self.y))
+        return self.scale * (grad_y - next(means) - self.y * next(means))
 
 
 def _channel_mean(x: jt.Var) -> jt.Var:
-    # one axis after the other: a sum over all pixels at once loses digits in float32
-    return ranks.differentiable_mean(x.mean(3).mean(2).mean(0))
+    """[B,C,H,W] -> [C], over all ranks."""
+    samples, _, height, width = x.shape
+    # pixels last: where ranks hold 2, 4, ... samples, what comes before they add rounds nothing
+    return ranks.lazy_mean(ops.channel_sums(x) * (1 / samples)) * (1 / (height * width))
+
+
+def _by_channel(values: jt.Var) -> jt.Var:
+    return values.reshape((1, -1, 1, 1))
 
 
 class InstanceNorm(nn.Module):

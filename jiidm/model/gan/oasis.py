@@ -7,9 +7,10 @@ from __future__ import annotations
 import jittor as jt
 from jittor import nn
 
+from jiidm.model.gan.layers import Conv2d
 from jiidm.model.gan.norms import leaky_relu
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor.layers import Conv2d, downsample_average
+from ldm_jittor.layers import downsample_average
 from ldm_jittor.ops import upsample_nearest
 
 WIDTHS = (2, 2, 4, 4, 8, 8)

@@ -10,11 +10,11 @@ import numpy as np
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator
+from jiidm.model.gan.layers import Conv2d, conv2d
 from jiidm.model.gan.norms import BatchNorm, leaky_relu
 from jiidm.model.gan.spade import HIDDEN, SPADE
 from jiidm.model.gan.spectral_norm import SpectralConv2d
-from ldm_jittor import ops
-from ldm_jittor.layers import Conv2d, downsample_average, resize_nearest
+from ldm_jittor.layers import downsample_average, resize_nearest
 from ldm_jittor.ops import upsample_nearest
 
 Routing = dict[tuple[int, int], tuple[jt.Var, jt.Var]]
@@ -78,7 +78,7 @@ def _weighted_by_position(segmap: jt.Var) -> jt.Var:
     reach = POSITION_WINDOW // 2
     gaussian = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 1.5**2)).astype(np.float32)
     window = jt.array(np.outer(gaussian, gaussian)[None, None])
-    return ops.conv2d(segmap.reshape((b * classes, 1, h, w)), window, padding=reach).reshape(segmap.shape) * segmap
+    return conv2d(segmap.reshape((b * classes, 1, h, w)), window, padding=reach).reshape(segmap.shape) * segmap
 
 
 def _pool_channels(x: jt.Var, count: int) -> jt.Var:
@@ -89,7 +89,7 @@ def _pool_channels(x: jt.Var, count: int) -> jt.Var:
     for i in range(count):
         first, end = i * channels // count, -(-(i + 1) * channels // count)
         weights[i, first:end] = 1 / (end - first)
-    return ops.conv2d(x, jt.array(weights))
+    return conv2d(x, jt.array(weights))
 
 
 class SpatialConv2d(nn.Module):
@@ -112,7 +112,7 @@ class SpatialNorm(nn.Module):
 
     def execute(self, x: jt.Var, shares: jt.Var) -> jt.Var:
         experts, width = self.affine_params_groups.shape
-        maps = ops.conv2d(shares, self.affine_params_groups.transpose(1, 0).reshape((width, experts, 1, 1)))
+        maps = conv2d(shares, self.affine_params_groups.transpose(1, 0).reshape((width, experts, 1, 1)))
         return self.param_free_norm(x) * (1 + maps[:, : width // 2]) + maps[:, width // 2 :]
 
 

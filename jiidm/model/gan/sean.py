@@ -8,10 +8,10 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
+from jiidm.model.gan.layers import Conv2d, ConvTranspose2d, conv2d, for_each_sample, matmul
 from jiidm.model.gan.norms import BatchNorm, InstanceNorm, Tanh, tanh
 from jiidm.model.gan.spade import HIDDEN, MaskModulation
-from ldm_jittor import ops
-from ldm_jittor.layers import Conv2d, resize_nearest
+from ldm_jittor.layers import resize_nearest
 
 Noise = Callable[[tuple[int, int, int, int]], jt.Var]
 """Draws a plane [B,1,H,W] of normal noise, once for each norm, in the order in which they run."""
@@ -29,7 +29,7 @@ class StyleEncoder(nn.Module):
             *normed(Conv2d(3, channels, 3)),
             *normed(Conv2d(channels, 2 * channels, 3, stride=2, padding=1)),
             *normed(Conv2d(2 * channels, 4 * channels, 3, stride=2, padding=1)),
-            *normed(nn.ConvTranspose(4 * channels, 8 * channels, 3, stride=2, padding=1, output_padding=1)),
+            *normed(ConvTranspose2d(4 * channels, 8 * channels, 3, stride=2, padding=1, output_padding=1)),
             nn.ReflectionPad2d(1),
             Conv2d(8 * channels, style_channels, 3),
             Tanh(),
@@ -68,11 +68,12 @@ class ACE(nn.Module):
         b, c, h, w = x.shape
         segmap = resize_nearest(segmap, (h, w))
         if noise is not None:
-            x = x + noise((b, 1, h, w)) * self.noise_var.reshape((1, c, 1, 1))
+            x = x + noise((b, 1, h, w)) * for_each_sample(self.noise_var, b).reshape((b, c, 1, 1))
         gamma, beta = self.Spade.modulation(segmap)
         if self.styled:
             style_gamma, style_beta = self._style_modulation(segmap, codes)
-            gamma_share, beta_share = jt.sigmoid(self.blending_gamma), jt.sigmoid(self.blending_beta)
+            blendings = (for_each_sample(values, b) for values in (self.blending_gamma, self.blending_beta))
+            gamma_share, beta_share = (jt.sigmoid(values).reshape((b, 1, 1, 1)) for values in blendings)
             gamma = gamma_share * style_gamma + (1 - gamma_share) * gamma
             beta = beta_share * style_beta + (1 - beta_share) * beta
         return self.param_free_norm(x) * (1 + gamma) + beta
@@ -83,28 +84,25 @@ class ACE(nn.Module):
         The map of styles is a product of the one-hot mask and the styles, so the styles are multiplied into the weights
         instead: a convolution of as many channels as there are classes, for each sample its own.
         """
-        styles = self._styles(codes)  # [classes,B,S]
-        classes, b, s = styles.shape
-        return [
-            _convolve_styles(segmap, styles.reshape((classes * b, s)), conv)
-            for conv in (self.conv_gamma, self.conv_beta)
-        ]
+        styles = self._styles(codes)
+        return [_convolve_styles(segmap, styles, conv) for conv in (self.conv_gamma, self.conv_beta)]
 
     def _styles(self, codes: jt.Var) -> jt.Var:
-        """A linear layer for each class: codes [B,classes,S] -> [classes,B,S]."""
+        """A linear layer for each class: codes [B,classes,S] -> [B,classes,S]."""
         layers = [getattr(self, f"fc_mu{number}") for number in range(self.num_classes)]
         weights = jt.stack([layer.weight for layer in layers])  # [classes,S,S]
-        biases = jt.stack([layer.bias for layer in layers]).unsqueeze(1)
-        return nn.relu(jt.matmul(codes.transpose(1, 0, 2), weights.transpose(0, 2, 1)) + biases)
+        biases = for_each_sample(jt.stack([layer.bias for layer in layers]), codes.shape[0])
+        return nn.relu(matmul(codes.unsqueeze(2), weights.transpose(0, 2, 1)).squeeze(2) + biases)
 
 
 def _convolve_styles(segmap: jt.Var, styles: jt.Var, conv: Conv2d) -> jt.Var:
-    """conv of the map that has styles [classes*B,S] where segmap [B,classes,H,W] has ones -> [B,C,H,W]."""
+    """conv of the map that has styles [B,classes,S] where segmap [B,classes,H,W] has ones -> [B,C,H,W]."""
     b, classes = segmap.shape[:2]
     out, s, k, _ = conv.weight.shape
-    weights = jt.matmul(styles, conv.weight.transpose(1, 0, 2, 3).reshape((s, out * k * k)))
-    weights = weights.reshape((classes, b, out, k, k)).transpose(1, 2, 0, 3, 4)
-    maps = [ops.conv2d(segmap[i : i + 1], weights[i], conv.bias, padding=1) for i in range(b)]
+    weights = matmul(styles, conv.weight.transpose(1, 0, 2, 3).reshape((s, out * k * k)))
+    weights = weights.reshape((b, classes, out, k, k)).transpose(0, 2, 1, 3, 4)
+    biases = for_each_sample(conv.bias, b)
+    maps = [conv2d(segmap[i : i + 1], weights[i], biases[i], padding=1) for i in range(b)]
     return jt.concat(maps, dim=0)
 
 

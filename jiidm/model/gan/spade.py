@@ -6,8 +6,9 @@ import jittor as jt
 from jittor import nn
 
 from jiidm.model.gan.generator import Generator, ResidualBlock
+from jiidm.model.gan.layers import Conv2d
 from jiidm.model.gan.norms import BatchNorm, tanh
-from ldm_jittor.layers import Conv2d, resize_nearest
+from ldm_jittor.layers import resize_nearest
 
 HIDDEN = 128
 """The published width between a mask and its modulation."""

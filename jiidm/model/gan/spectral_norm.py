@@ -7,7 +7,8 @@ import math
 import jittor as jt
 from jittor import nn
 
-from ldm_jittor import ops
+from jiidm.model.gan.layers import conv2d
+from jiidm.system import ranks
 
 EPS = 1e-12
 
@@ -39,7 +40,7 @@ class SpectralConv2d(nn.Module):
         self.is_folded = False
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return ops.conv2d(x, self.weight(), self.bias, self.stride, self.padding)
+        return conv2d(x, self.weight(), self.bias, self.stride, self.padding)
 
     def weight(self) -> jt.Var:
         """The normalised weight [O,C,K,K]."""
@@ -50,7 +51,18 @@ class SpectralConv2d(nn.Module):
             self.weight_v.update(_unit(jt.matmul(self.weight_u.unsqueeze(0), matrix).squeeze(0)))
             self.weight_u.update(_unit(jt.matmul(matrix, self.weight_v.unsqueeze(1)).squeeze(1)))
         sigma = (jt.matmul(self.weight_u.unsqueeze(0), matrix).squeeze(0) * self.weight_v).sum()
-        return self.weight_orig / sigma
+        weight = self.weight_orig / sigma
+        return _AveragedGradient()(weight) if ranks.size() > 1 else weight
+
+
+class _AveragedGradient(jt.Function):
+    """Ranks average what they have of the gradient before it goes on through sigma, as one process sums its batch."""
+
+    def execute(self, weight: jt.Var) -> jt.Var:
+        return weight.clone()
+
+    def grad(self, grad_weight: jt.Var) -> jt.Var:
+        return ranks.lazy_mean(grad_weight)
 
 
 def fold_spectral_norms(network: nn.Module) -> None:
