@@ -50,13 +50,13 @@ CONVOLUTIONS = [(3, 1, 1, 32), (3, 1, 1, 6), (3, 2, 0, 9), (1, 1, 0, 5), (4, 2, 
 
 
 @pytest.mark.parametrize("kernel, stride, padding, side", CONVOLUTIONS)
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_convolution_and_its_gradients_equal_scipys(kernel, stride, padding, side, with_bias):
+@pytest.mark.parametrize("with_bias, by_sample", [(True, False), (False, False), (True, True)])
+def test_convolution_and_its_gradients_equal_scipys(kernel, stride, padding, side, with_bias, by_sample):
     x, weight, bias = normal(2, 17, side, side + 1), normal(20, 17, kernel, kernel, seed=1) / 10, normal(20, seed=2)
     inputs = [x, weight, bias] if with_bias else [x, weight]
 
     def ours(x, weight, bias=None):
-        return ops.conv2d(x, weight, bias, stride, padding)
+        return ops.conv2d(x, weight, bias, stride, padding, by_sample)
 
     def oracle(x, weight, bias=None):
         return convolve(x, weight, bias, stride, padding)
@@ -84,6 +84,35 @@ def test_convolution_of_a_sample_does_not_depend_on_its_batch(kernel, channels, 
         batch = ops.conv2d(x, weight, padding=kernel // 2).numpy()
         for i in range(5):
             np.testing.assert_array_equal(ops.conv2d(x[i : i + 1], weight, padding=kernel // 2).numpy()[0], batch[i])
+
+
+@pytest.mark.parametrize("kernel, channels, side", [(3, 64, 32), (3, 48, 6), (1, 24, 7)])
+def test_gradients_by_sample_of_a_batch_are_the_sum_of_those_of_its_halves(kernel, channels, side):
+    """To the bit: so processes that each hold a half get what one process gets."""
+    x, grad_y = normal(4, channels, side, side), normal(4, 32, side, side, seed=3)
+    weight, bias = jt.array(normal(32, channels, kernel, kernel, seed=1)), jt.array(normal(32, seed=2))
+
+    def gradients(part):
+        given, direction = jt.array(x[part]), jt.array(grad_y[part])
+        y = ops.conv2d(given, weight, bias, padding=kernel // 2, by_sample=True)
+        return [y.numpy(), *(grad.numpy() for grad in jt.grad((y * direction).sum(), [given, weight, bias]))]
+
+    whole, first, second = map(gradients, (slice(4), slice(2), slice(2, 4)))
+    for of_samples in range(2):  # the result, and the gradient of the image
+        both = np.concatenate([first[of_samples], second[of_samples]])
+        np.testing.assert_array_equal(whole[of_samples], both)
+    for of_batch in range(2, 4):
+        np.testing.assert_array_equal(whole[of_batch], first[of_batch] + second[of_batch])
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_channel_sums_add_halves_of_the_batch(samples):
+    x = normal(samples, 5, 33, 7) + 100
+    sums = ops.channel_sums(jt.array(x)).numpy()
+    np.testing.assert_allclose(sums, x.sum((0, 2, 3), dtype=np.float64), rtol=1e-6)
+    if samples > 1:
+        halves = [ops.channel_sums(jt.array(half)).numpy() for half in (x[: samples // 2], x[samples // 2 :])]
+        np.testing.assert_array_equal(sums, halves[0] + halves[1])
 
 
 @pytest.mark.parametrize("silu", [True, False])

@@ -94,7 +94,8 @@ def one_hot(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def inputs_of(case: Case) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(3)
+    # Some draws, 3 and 33 for instance, put the input of a ReLU so near to zero that rounding decides its side
+    rng = np.random.default_rng(23)
     pool = {
         "segmap": one_hot(case.size, rng),
         "image_segmap": one_hot(case.size, rng),

@@ -51,7 +51,8 @@ def test_batch_norm_and_distances_of_a_gan_look_at_all_ranks(tmp_path):
     finish(start("train", "--config", "smoke_gaugan", "--run", tmp_path / "four", "--device", "cpu", *given, ranks=4))
     for name in ("loss", "fd_seg"):
         agrees(tmp_path / "four" / "gan.jsonl", tmp_path / "one" / "gan.jsonl", name)
-    assert relative_difference(*(tmp_path / name / "model.safetensors" for name in ("one", "four"))) <= ROUNDING
+    # to the bit: the sums over the batch have the ranks' order in one process, too
+    assert relative_difference(*(tmp_path / name / "model.safetensors" for name in ("one", "four"))) == 0
 
 
 def test_the_segmenters_batch_norm_too(smoke, tmp_path):

@@ -26,6 +26,19 @@ def test_batch_norm_averages_the_unbiased_variance():
     np.testing.assert_allclose(norm.running_var.numpy(), 0.9 + 0.1 * variance * 12 / 11, rtol=1e-5)
 
 
+def test_gradient_of_batch_norm_reaches_through_the_batchs_moments():
+    x, direction, step = (array(4, 3, 5, 2, seed=seed) for seed in range(3))
+
+    def product(values):
+        centred = values - values.mean((0, 2, 3), keepdims=True)
+        return (centred / np.sqrt((centred**2).mean((0, 2, 3), keepdims=True) + 1e-5) * direction).sum()
+
+    given = jt.array(x)
+    gradient = jt.grad((BatchNorm(3)(given) * jt.array(direction)).sum(), given).numpy()
+    expected = (product(x + 1e-4 * step.astype(np.float64)) - product(x - 1e-4 * step.astype(np.float64))) / 2e-4
+    assert (gradient * step).sum() == pytest.approx(expected, rel=1e-3)
+
+
 def test_batch_norm_in_evaluation_is_fixed():
     norm, x = BatchNorm(3), array(2, 3, 2, 3)
     norm.eval()
