@@ -9,9 +9,10 @@ compared from equal weights, whatever training has made of the rounding of the s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ class Recorder:
         """Gradients and weights of the step as one process does it."""
         arrays, counters = stage.state()
         self._seen.clear()
-        self.update(stage, stage.load_batch(step), step)
+        with _batch_norm_alone():
+            self.update(stage, stage.load_batch(step), step)
         found = self._gradients(stage), weights_of(stage)
         stage.load_state(arrays, {**counters, "step": step}, "the state before the step")
         return found
@@ -78,6 +80,18 @@ class Recorder:
     def _gradients(self, stage: Any) -> Vectors:
         named = {name: self._seen[optimizer] for name, optimizer in stage.optimizers.items() if optimizer in self._seen}
         return by_network(stage.name, {f"{name}.{key}": v for name, found in named.items() for key, v in found.items()})
+
+
+@contextlib.contextmanager
+def _batch_norm_alone() -> Iterator[None]:
+    """While the block runs, Jittor's own batch norm, which the segmenter has, does not wait for other ranks."""
+    import jittor as jt
+
+    in_mpi, jt.in_mpi = jt.in_mpi, False
+    try:
+        yield
+    finally:
+        jt.in_mpi = in_mpi
 
 
 def weights_of(stage: Any) -> Vectors:

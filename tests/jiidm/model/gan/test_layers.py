@@ -51,6 +51,15 @@ def test_transposed_convolution_is_jittors():
     np.testing.assert_allclose(ours(x).numpy(), jittors(x).numpy(), atol=1e-5)
 
 
+def test_linear_map_of_a_sample_does_not_depend_on_its_batch():
+    layer, x = Linear(256, 120), normal(3, 256)
+    with jt.no_grad():
+        together = layer(jt.array(x)).numpy()
+        alone = [layer(jt.array(x[i : i + 1])).numpy() for i in range(3)]
+    np.testing.assert_allclose(together, x @ layer.weight.numpy().T + layer.bias.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
 @pytest.mark.parametrize("kind, kernel", [(Linear, ()), (Conv2d, (3,)), (ConvTranspose2d, (3,))])
 def test_gradients_of_a_batch_are_the_sums_of_those_of_its_halves(kind, kernel):
     layer = kind(6, 5, *kernel)
