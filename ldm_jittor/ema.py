@@ -9,6 +9,8 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
+from ldm_jittor.updates import moving_average
+
 
 class EMA:
     """Averages of a model's parameters, which start at the model's own values.
@@ -28,7 +30,7 @@ class EMA:
         self.num_updates += 1
         for name, value in model.named_parameters():
             average = self.averages[name]
-            average.update(decay * average + (1 - decay) * value.detach())
+            average.update(moving_average(average, value.detach(), decay))
         jt.sync(list(self.averages.values()))
 
     @contextlib.contextmanager

@@ -98,9 +98,7 @@ class _Conv2d(jt.Function):
         grad_x = self._code(x.shape, [weight, grad_y], to_x)
         to_weight = f"ldm_conv::backward_weight{kind}({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
         grad_weight = self._code(weight.shape, [x, grad_y], to_weight)
-        grad_bias = None
-        if bias is not None:
-            grad_bias = channel_sums(grad_y) if self.by_sample else grad_y.sum([0, 2, 3])
+        grad_bias = None if bias is None else channel_sums(grad_y)
         return grad_x, grad_weight, grad_bias
 
     def _code(self, shape: list[int], inputs: list[jt.Var], source: str) -> jt.Var:

@@ -108,7 +108,7 @@ def test_the_core_knows_arrays_and_modules_only(path):
 
 
 def test_the_cores_own_order():
-    """ops -> layers -> autoencoder, unet; schedules -> denoiser -> samplers; schedules -> losses; the rest alone."""
+    """ops -> layers -> autoencoder, unet; schedules -> denoiser -> samplers; schedules -> losses; updates -> ema."""
     allowed = {
         "ops": set(),
         "errors": set(),
@@ -118,7 +118,8 @@ def test_the_cores_own_order():
         "pixels": set(),
         "layers": {"ops"},
         "schedules": set(),
-        "ema": set(),
+        "updates": set(),
+        "ema": {"updates"},
         "formats": {"formats"},
         "checkpoint": {"checksum", "errors", "files", "formats"},
         "averaging": {"checkpoint", "checksum", "errors", "files"},

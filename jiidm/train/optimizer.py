@@ -13,6 +13,7 @@ from jiidm.config.schema import AutoencoderTraining, DiffusionTraining, Segmente
 from jiidm.system import ranks
 from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
+from ldm_jittor.updates import adamw
 
 
 def learning_rate_at(step: int, settings: AutoencoderTraining | DiffusionTraining | SegmenterConfig) -> float:
@@ -73,13 +74,29 @@ class Optimizer:
 
     def step(self, step: int) -> None:
         """Update the parameters by the gradients, at the learning rate of training step `step`."""
-        self._adamw.lr = self.learning_rate(step)
         self.updates += 1
-        # Jittor counts every backward pass as a step, which would spoil Adam's bias correction
-        self._adamw.n_step = self.updates
-        self._adamw.step()
+        if jt.flags.use_cuda:
+            self._adamw.lr = self.learning_rate(step)
+            # Jittor counts every backward pass as a step, which would spoil Adam's bias correction
+            self._adamw.n_step = self.updates
+            self._adamw.step()
+        else:
+            self._step_on_cpu(self.learning_rate(step))
         jt.sync_all()
         self._free_gradients()
+
+    def _step_on_cpu(self, learning_rate: float) -> None:
+        engine, group = self._adamw, self._group
+        settings = {"betas": engine.betas, "eps": engine.eps, "weight_decay": engine.weight_decay}
+        for parameter, gradient, first, second in zip(*(group[key] for key in ("params", "grads", "m", "values"))):
+            if parameter.is_stop_grad():
+                continue
+            made = adamw(
+                parameter, gradient, first, second, updates=self.updates, learning_rate=learning_rate, **settings
+            )
+            for old, new in zip((parameter, first, second), made):
+                old.update(new)
+        engine.post_step()
 
     def discard(self) -> None:
         """Forget the gradients of the step."""

@@ -106,50 +106,63 @@ inline void forward(const Shape& s, const Inputs& in, float* y) {
     }
 }
 
+// Sums over the pixels of a channel, of products with the gradient of: what scale multiplies; 1; and norm(x).
+struct Sums {
+    double scale = 0, shift = 0, normed = 0, normed_x = 0;
+};
+
+// Gradients of `count` pixels of a channel, that of norm(x) in grad_x. Without a modulation the last four are absent.
+template <bool SILU, bool MODULATED>
+inline void backward_pixels(const float* x, const float* grad_y, float a, float b, float scale, float shift,
+                            int64_t count, Sums& sums, float* grad_x, const float* gamma, const float* beta,
+                            float* grad_gamma, float* grad_beta) {
+    float to_scale = 0, to_shift = 0, to_normed = 0, to_x = 0;
+#pragma GCC ivdep
+    for (int64_t p = 0; p < count; p++) {
+        float normed = x[p] * a + b, grad = grad_y[p];
+        float mapped = MODULATED ? normed * gamma[p] + beta[p] : normed;
+        if (SILU) {
+            float v = mapped * scale + shift, gate = sigmoid(v);
+            grad *= gate * (1 + v * (1 - gate));
+        }
+        to_scale += grad * mapped;
+        to_shift += grad;
+        grad *= scale;
+        if (MODULATED) {
+            grad_gamma[p] = grad * normed;
+            grad_beta[p] = grad;
+            grad *= gamma[p];
+        }
+        grad_x[p] = grad;
+        to_normed += grad;
+        to_x += grad * normed;
+    }
+    sums.scale += to_scale, sums.shift += to_shift, sums.normed += to_normed, sums.normed_x += to_x;
+}
+
 // Gradients of all inputs from that of y; maps and rows must be one per sample. grad_gamma is absent with gamma.
 inline void backward(const Shape& s, const Inputs& in, const float* grad_y, float* grad_x, float* grad_scale,
                      float* grad_shift, float* grad_gamma, float* grad_beta) {
+    constexpr int64_t BLOCK = 4096;  // pixels whose sums are floats
     int64_t size = s.per_group(), pixels = s.p();
-    const float *x = in.x, *gamma = in.gamma, *beta = in.beta;
+    const float* x = in.x;
+    auto part = in.gamma ? s.silu ? backward_pixels<true, true> : backward_pixels<false, true>
+                         : s.silu ? backward_pixels<true, false> : backward_pixels<false, false>;
 #pragma omp parallel for
     for (int64_t task = 0; task < s.n * s.groups; task++) {
         int64_t i = task / s.groups, first = task % s.groups * size, start = (i * s.c + first) * pixels;
         Stats group = stats(x + start, size * pixels, s.eps);
         float a = group.rstd, b = -group.mean * group.rstd;
         double total = 0, projected = 0;  // of the gradient of norm(x), and of its product with norm(x)
-        for (int64_t c = first; c < first + size; c++) {
-            int64_t at = (i * s.c + c) * pixels;
-            float t = in.scale[i * s.c + c], u = in.shift[i * s.c + c];
-            double to_scale = 0, to_shift = 0;
-            for (int64_t block = 0; block < pixels; block += 4096) {
-                float f0 = 0, f1 = 0, f2 = 0, f3 = 0;
-                for (int64_t p = at + block; p < at + std::min(pixels, block + 4096); p++) {
-                    float normed = x[p] * a + b;
-                    float mapped = gamma ? normed * gamma[p] + beta[p] : normed;
-                    float v = mapped * t + u, grad = grad_y[p];
-                    if (s.silu) {
-                        float gate = sigmoid(v);
-                        grad *= gate * (1 + v * (1 - gate));
-                    }
-                    f0 += grad * mapped;
-                    f1 += grad;
-                    grad *= t;
-                    if (gamma) {
-                        grad_gamma[p] = grad * normed;
-                        grad_beta[p] = grad;
-                        grad *= gamma[p];
-                    }
-                    grad_x[p] = grad;
-                    f2 += grad;
-                    f3 += grad * normed;
-                }
-                to_scale += f0;
-                to_shift += f1;
-                total += f2;
-                projected += f3;
-            }
-            grad_scale[i * s.c + c] = to_scale;
-            grad_shift[i * s.c + c] = to_shift;
+        for (int64_t c = i * s.c + first; c < i * s.c + first + size; c++) {
+            Sums sums;
+            for (int64_t p = c * pixels; p < (c + 1) * pixels; p += BLOCK)
+                part(x + p, grad_y + p, a, b, in.scale[c], in.shift[c], std::min(BLOCK, (c + 1) * pixels - p), sums,
+                     grad_x + p, in.gamma + p, in.beta + p, grad_gamma + p, grad_beta + p);
+            grad_scale[c] = sums.scale;
+            grad_shift[c] = sums.shift;
+            total += sums.normed;
+            projected += sums.normed_x;
         }
         float mean = total / (size * pixels), slope = projected / (size * pixels);
         for (int64_t p = start; p < start + size * pixels; p++) grad_x[p] = a * (grad_x[p] - mean - (x[p] * a + b) * slope);
