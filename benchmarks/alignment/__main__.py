@@ -5,12 +5,13 @@
 Needs the parity environment (bash tests/parity/setup.sh). The parts are:
 
   unet         500 steps of a small U-Net, that of the demo, on latents of generated landscapes
-  autoencoder  500 steps of the demo's autoencoder and of its discriminator, which takes part from the sixth step
+  autoencoder  500 steps of the demo's autoencoder and of its discriminator, which takes part from step 51
   full         one step of the released model's U-Net, 501.5 M parameters, in two micro-batches, on smaller latents
 
 Jittor's end is this kit's own training code. It trains the small networks twice, to see whether it repeats itself.
-PyTorch runs with one thread; with two; and with its own convolutions in place of oneDNN's. The differences of these are
-the yardstick, see benchmarks/alignment/verdict.py. Each end is a process of its own, one after the other.
+PyTorch runs with one thread. The yardstick is what it differs by with two and with three threads, and with its own
+convolutions in place of oneDNN's, see benchmarks/alignment/verdict.py. Each end is a process of its own, one after the
+other.
 
 OUT/<part>.json holds every loss, <part>.jpg what both ends' weights make. results.md and losses.png show all records
 that are in OUT, also those of earlier calls. A stopped call goes on where it stopped: FOLDER keeps what is done, until
@@ -46,8 +47,8 @@ _TORCH = (str(TORCH_PYTHON), "-m", "benchmarks.alignment.torch_end")
 ENDS = (
     End(record.JITTOR, _JITTOR),
     End(record.TORCH, _TORCH),
-    End(record.THREADS, _TORCH, threads=2),
-    End(record.KERNELS, (*_TORCH, "--without-onednn")),
+    *(End(name, _TORCH, threads) for name, threads in zip(record.THREADS, (2, 3))),
+    *(End(name, (*_TORCH, "--without-onednn"), threads) for name, threads in zip(record.KERNELS, (1, 2))),
     End(record.AGAIN, _JITTOR),
 )
 

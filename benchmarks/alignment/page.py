@@ -13,7 +13,7 @@ INTRODUCTION = """# Training beside PyTorch: the figures
 [What they mean](README.md). `.venv/bin/python -m benchmarks.alignment` writes this page.
 
 Losses: the largest relative difference to PyTorch, over the first 10 steps that have the loss and over all, beside that
-of the yardstick, which is PyTorch with two threads or without oneDNN, whichever is larger.
+of the yardstick, which is the largest of PyTorch's own runs. The last column judges each of these runs by the others.
 """
 DISTANCES = """Ends: the distance to PyTorch's weights and averages, relative to how far training moved them. Gradients
 are relative to themselves, and images in grey levels.
@@ -33,8 +33,11 @@ def losses(records: Records) -> str:
         for term, verdict in made["verdicts"].items():
             numbers = [f"{verdict[name]:.1e}" for name in ("first", "largest", "yardstick")]
             kept = [_kept(made[key][term]) for key in ("verdicts", "verdicts_by_threads_alone")]
+            own = made["excess_of_pytorch"][term]
+            kept.append("yes" if own <= 1 else f"no: up to {own:.2f} times the limit")
             rows.append([made["part"], term.replace("_", " "), *numbers, *kept])
-    return table(rows, ("part", "loss", "first 10", "all", "yardstick", "within the limit", "by threads alone"))
+    columns = ("part", "loss", "first 10", "all", "yardstick", "within the limit", "by threads alone", "PyTorch's own")
+    return table(rows, columns)
 
 
 def _kept(verdict: Mapping[str, Any]) -> str:

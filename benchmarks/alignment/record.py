@@ -13,8 +13,9 @@ from benchmarks.alignment import parts
 from benchmarks.alignment.verdict import Verdict, distance, judge, relative
 
 JITTOR, AGAIN, TORCH = "Jittor", "Jittor again", "PyTorch"
-THREADS, KERNELS = "PyTorch, 2 threads", "PyTorch without oneDNN"
-YARDSTICKS = (THREADS, KERNELS)
+THREADS = ("PyTorch, 2 threads", "PyTorch, 3 threads")
+KERNELS = ("PyTorch without oneDNN", "PyTorch without oneDNN, 2 threads")
+YARDSTICKS = (*THREADS, *KERNELS)
 ENDS = (JITTOR, TORCH, *YARDSTICKS)
 """Whose losses are kept. The second run of Jittor only tells whether it repeats the first."""
 JUDGED = ("simple", "reconstruction", "regularization", "adversarial_weight", "discriminator")
@@ -34,8 +35,11 @@ def make(name: str, short: bool, folder: Path) -> dict[str, Any]:
         "config": part.config,
         "changes": part.changes,
         "cpu": parts.cpu(),
-        "verdicts": {term: verdict._asdict() for term, verdict in verdicts(results, YARDSTICKS).items()},
-        "verdicts_by_threads_alone": {term: made._asdict() for term, made in verdicts(results, [THREADS]).items()},
+        "verdicts": {term: verdict._asdict() for term, verdict in verdicts(results, JITTOR, YARDSTICKS).items()},
+        "verdicts_by_threads_alone": {
+            term: verdict._asdict() for term, verdict in verdicts(results, JITTOR, THREADS).items()
+        },
+        "excess_of_pytorch": excess_of_pytorch(results),
         "distances": distances(folder),
         "repeats": repeats(folder) if parts.repeated(name, short) else None,
         "learning_rate_difference": float(relative(*rates).max()),
@@ -57,14 +61,20 @@ def yardstick(results: Mapping[str, Any], ends: Sequence[str], term: str) -> np.
     return np.max([differences(results, end, term) for end in ends], axis=0)
 
 
-def verdicts(results: Mapping[str, Any], ends: Sequence[str]) -> dict[str, Verdict]:
-    """By the yardstick of these ends."""
+def verdicts(results: Mapping[str, Any], judged: str, ends: Sequence[str]) -> dict[str, Verdict]:
+    """Of an end, by the yardstick of some others."""
     steps, terms = len(results[TORCH]["learning_rate"]), results[TORCH]["losses"]
     return {
-        term: judge(differences(results, JITTOR, term), yardstick(results, ends, term), joined=steps - len(terms[term]))
+        term: judge(differences(results, judged, term), yardstick(results, ends, term), joined=steps - len(terms[term]))
         for term in JUDGED
         if term in terms
     }
+
+
+def excess_of_pytorch(results: Mapping[str, Any]) -> dict[str, float]:
+    """How far PyTorch's own runs are beyond the limit, each judged by its others: the largest excess of a term."""
+    found = [verdicts(results, end, [other for other in YARDSTICKS if other != end]) for end in YARDSTICKS]
+    return {term: max(each[term].excess for each in found) for term in found[0]}
 
 
 def distances(folder: Path) -> dict[str, dict[str, float]]:
