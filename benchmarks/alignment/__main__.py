@@ -96,7 +96,8 @@ def recorded(out: Path, short: bool) -> list[dict]:
         path = out / f"{name}.json"
         if path.exists():
             made = json.loads(path.read_text())
-            if (made["config"], made["changes"]) == (part.config, list(part.changes)):
+            settings = made["config"], made["changes"], list(made["ends"])
+            if settings == (part.config, list(part.changes), list(record.ENDS)):
                 found.append(made)
             else:
                 print(f"warning: {path} was made at other settings; it is left out", file=sys.stderr)

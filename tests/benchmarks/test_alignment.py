@@ -72,11 +72,15 @@ def test_a_distance_is_relative_to_how_far_training_moved():
 
 
 def test_records_of_earlier_calls_stay_on_the_page_until_the_settings_change(tmp_path, capsys):
-    for name, changes in (("full", parts.PARTS["full"].changes), ("unet", ["seed=1"])):
-        made = {"part": name, "config": parts.PARTS[name].config, "changes": changes}
-        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+    full = {"part": "full", "config": parts.PARTS["full"].config, "changes": parts.PARTS["full"].changes}
+    others = {"part": "unet", "config": parts.PARTS["unet"].config, "changes": ["seed=1"]}
+    fewer = {"part": "autoencoder", "config": parts.PARTS["autoencoder"].config}
+    for made, ends in ((full, record.ENDS), (others, record.ENDS), (fewer, record.ENDS[:3])):
+        made = {"changes": parts.PARTS["autoencoder"].changes, **made, "ends": dict.fromkeys(ends)}
+        (tmp_path / f"{made['part']}.json").write_text(json.dumps(made))
     assert [made["part"] for made in recorded(tmp_path, short=False)] == ["full"]
-    assert "unet.json was made at other settings" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "unet.json was made at other settings" in told and "autoencoder.json was made at other settings" in told
 
 
 @pytest.mark.slow
