@@ -65,7 +65,8 @@ def generate_images(
     """
     pending = folder.pending(jobs)
     if not pending:
-        logger.info("nothing to do: all %d images are in %s", len(jobs), folder)
+        part = f"{shard}: " if shard.count > 1 else ""
+        logger.info("%snothing to do: all %d images are in %s", part, len(jobs), folder)
         if not (folder.run_folder / SHEET).exists():  # an earlier call stopped before it drew the sheet
             _draw_sheet(folder, jobs[:SHEET_ROWS], {}, identity)
         return 0
