@@ -22,6 +22,7 @@ from benchmarks.common import jittor_side
 
 NAME = "DM, class start"
 BANDS = 8
+SEED = 0
 
 
 class Statistics(NamedTuple):
@@ -64,6 +65,40 @@ def collect(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int) ->
     return Statistics(*tables)
 
 
+def training_pairs(space, config, count: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """Latents [C,h,w] of the training set's first landscapes, and their masks [h,w]."""
+    from tqdm import tqdm
+
+    from jiidm.data.images import resize_mask
+    from jiidm.data.synthetic.dataset import landscape
+    from ldm_jittor.pixels import to_model
+
+    for number in tqdm(range(count), desc="latents", unit="image"):
+        image, mask = landscape(number, config.data.size, seed=config.seed)
+        yield space.encode(to_model([image])).numpy()[0], resize_mask(mask, config.latent_size)
+
+
+def paint(model, config, name: str, mask: np.ndarray, statistics: Statistics) -> np.ndarray:
+    """The image [H,W,3] of a mask [h,w], by the first round of a config, begun at latents of the statistics."""
+    import jittor as jt
+
+    from jiidm.classes import one_hot
+    from jiidm.model.build import build_settings
+    from jiidm.seeding import normal
+    from ldm_jittor.denoiser import Denoiser
+    from ldm_jittor.pixels import to_images
+    from ldm_jittor.samplers import SAMPLERS
+
+    first, segmap = config.inference.rounds[0], jt.array(one_hot(mask)[None])
+    mean, deviation = statistics.at(mask)
+    z0 = mean + deviation * normal(mean.shape, SEED, name, 0, NAME)
+    eps = jt.array(normal(mean.shape, SEED, name, 0, "start")[None])
+    timesteps = model.schedule.timesteps(first.start_timestep, first.num_steps, first.spacing)
+    z = model.schedule.add_noise(jt.array(z0[None].astype(np.float32)), eps, timesteps[0])
+    denoiser = Denoiser(model.unet, model.schedule, segmap, config.latent_size, **build_settings(first)._asdict())
+    return to_images(model.space.decode(SAMPLERS[first.sampler](denoiser, z, timesteps)))[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="demo", help="whose first round (default: demo)")
@@ -77,55 +112,34 @@ def main() -> None:
     import jittor as jt
     from tqdm import tqdm
 
-    from jiidm.classes import NUM_CLASSES, one_hot
+    from jiidm.classes import NUM_CLASSES
     from jiidm.config import load as configs
     from jiidm.data.images import load_mask, resize_mask
-    from jiidm.data.synthetic.dataset import landscape
     from jiidm.evaluate import segmenter
     from jiidm.evaluate.score import Evaluators, load_fd_network
     from jiidm.experiments import ablation, held_out
     from jiidm.experiments import trials as experiment
     from jiidm.inference.folder import OutputFolder
-    from jiidm.model.build import build_settings
     from jiidm.model.files import SHIPPED, ModelFile
     from jiidm.report.tables import table
-    from jiidm.seeding import normal
-    from ldm_jittor.denoiser import Denoiser
-    from ldm_jittor.pixels import to_images, to_model
-    from ldm_jittor.samplers import SAMPLERS
 
     file = ModelFile(arguments.checkpoint or SHIPPED)
     config = experiment.configure(file, configs.load_config(arguments.config))
-    first, size, seed = config.inference.rounds[0], config.data.size, 0
-    config = configs.with_rounds(config, [first], NAME)
-    jobs = held_out.lay_out(arguments.out, arguments.count, size, None)
-    trial = experiment.Trial(NAME, file, config)
-    identity = experiment.identity_of(trial, seed) | {"class_start": arguments.landscapes}
+    config = configs.with_rounds(config, config.inference.rounds[:1], NAME)
+    jobs = held_out.lay_out(arguments.out, arguments.count, config.data.size, None)
+    identity = experiment.identity_of(experiment.Trial(NAME, file, config), SEED)
+    identity |= {"class_start": arguments.landscapes}
     folder, model = OutputFolder(arguments.out / NAME), file.load(config)
     folder.claim(identity, jobs)
     folder.write_manifest(identity, jobs, file.path, config)
-
-    def training_pairs() -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        for number in tqdm(range(arguments.landscapes), desc="latents", unit="image"):
-            image, mask = landscape(number, size, seed=config.seed)
-            yield model.space.encode(to_model([image])).numpy()[0], resize_mask(mask, config.latent_size)
-
-    def paint(name: str, mask: np.ndarray, statistics: Statistics) -> np.ndarray:
-        segmap = jt.array(one_hot(mask)[None])
-        mean, deviation = statistics.at(mask)
-        z0 = mean + deviation * normal(mean.shape, seed, name, 0, NAME)
-        eps = jt.array(normal(mean.shape, seed, name, 0, "start")[None])
-        timesteps = model.schedule.timesteps(first.start_timestep, first.num_steps, first.spacing)
-        z = model.schedule.add_noise(jt.array(z0[None].astype(np.float32)), eps, timesteps[0])
-        denoiser = Denoiser(model.unet, model.schedule, segmap, config.latent_size, **build_settings(first)._asdict())
-        return to_images(model.space.decode(SAMPLERS[first.sampler](denoiser, z, timesteps)))[0]
-
     with jt.no_grad():
         pending = folder.pending(jobs)
-        statistics = collect(training_pairs(), NUM_CLASSES) if pending else None
+        pairs = training_pairs(model.space, config, arguments.landscapes)
+        statistics = collect(pairs, NUM_CLASSES) if pending else None
         for job in tqdm(pending, desc=NAME, unit="image"):
-            mask = resize_mask(load_mask(job.mask, size), config.latent_size)
-            folder.write(job.stem, paint(job.stem, mask, statistics), config.inference.jpeg_quality)
+            mask = resize_mask(load_mask(job.mask, config.data.size), config.latent_size)
+            image = paint(model, config, job.stem, mask, statistics)
+            folder.write(job.stem, image, config.inference.jpeg_quality)
 
     fd_name, fd_network = load_fd_network(None)
     evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)

@@ -66,6 +66,31 @@ def class_distances(folder: Path, jobs) -> np.ndarray:
     return np.array(found)
 
 
+def scores_of(tried, jobs, out: Path) -> dict[str, dict[str, np.ndarray]]:
+    """M, S and class distance of every image [N], by trial and score."""
+    from jiidm.evaluate import segmenter
+    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.experiments import held_out
+    from jiidm.experiments.trials import score_trial
+
+    fd_name, fd_network = load_fd_network(None)
+    evaluators, found = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None), {}
+    for trial in tried:
+        images = score_trial(trial.name, jobs, out, evaluators, out / held_out.FOLDER).card["images"].values()
+        per_image = {score: np.array([image[score] for image in images]) for score in ("M", "S")}
+        found[trial.name] = {**per_image, "class distance": class_distances(out / trial.name, jobs)}
+    return found
+
+
+def estimate(values: np.ndarray) -> str:
+    """The mean, and its interval."""
+    from jiidm.evaluate import bootstrap
+
+    values = values[~np.isnan(values)]
+    low, high = bootstrap.interval(values.mean(), bootstrap.means(values, bootstrap.resamples(len(values))))
+    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+
+
 def main() -> None:
     parser = cli.experiment_parser(__doc__, count=24)
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the model that ships")
@@ -75,8 +100,7 @@ def main() -> None:
     jittor_side.start(arguments.device)
 
     from jiidm.config import load as configs
-    from jiidm.evaluate import bootstrap, segmenter
-    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.evaluate import bootstrap
     from jiidm.experiments import compare, held_out
     from jiidm.experiments import trials as experiment
     from jiidm.model.files import SHIPPED, ModelFile
@@ -87,21 +111,7 @@ def main() -> None:
     jobs = held_out.lay_out(out, arguments.count, config.data.size, None)
     tried = trials(config, file)
     experiment.generate(tried, jobs, out, seed=0)
-
-    fd_name, fd_network = load_fd_network(None)
-    evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)
-    scores = {}
-    for trial in tried:
-        result = experiment.score_trial(trial.name, jobs, out, evaluators, out / held_out.FOLDER)
-        images = list(result.card["images"].values())
-        per_image = {score: np.array([image[score] for image in images]) for score in ("M", "S")}
-        scores[trial.name] = {**per_image, "class distance": class_distances(out / trial.name, jobs)}
-
-    def estimate(values: np.ndarray) -> str:
-        values = values[~np.isnan(values)]
-        low, high = bootstrap.interval(values.mean(), bootstrap.means(values, bootstrap.resamples(len(values))))
-        return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
-
+    scores = scores_of(tried, jobs, out)
     rows = [(name, *map(estimate, of.values())) for name, of in scores.items()]
     pairs = [("true", "false"), ("region", "true"), ("region", "false")]
     rows += [(f"{a} - {b}", *(estimate(scores[a][s] - scores[b][s]) for s in scores[a])) for a, b in pairs]

@@ -183,7 +183,7 @@ def draw(points: dict[tuple[str, int], Point], path: Path) -> None:
     for axes in (*scored, last):
         axes.axvline(fast.passes, color="black", linestyle=":", linewidth=1, label=f"{FAST}, {fast.passes} passes")
         axes.set(xlabel="network passes an image", xscale="log")
-        ticks = sorted({points[CHAINS[0].name, steps].passes for steps in CHAINS[0].steps})
+        ticks = sorted({points[chain.name, steps].passes for chain in CHAINS[:3] for steps in chain.steps})
         axes.set_xticks(ticks, labels=map(str, ticks))
         axes.minorticks_off()
         axes.grid(alpha=0.3)
