@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jiidm.cli import options, report
 from jiidm.errors import InputError
-from jiidm.system import launch, ranks
+from jiidm.system import launch, memory, ranks
 
 if TYPE_CHECKING:
     from jiidm.config.schema import Config
@@ -103,6 +103,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
 
             print(forecast(config))
         return None
+    memory.require_room_to_train()
     launch.start_watchdog()
     if config.is_gan:
         from jiidm.baselines.run import train_gan
@@ -140,6 +141,7 @@ def _train_segmenter(arguments: argparse.Namespace) -> int | None:
     if _starts_ranks(arguments, config, ["segmenter"]):
         return launch.run_ranks(arguments.ranks, arguments.words)
     options.start_jittor(arguments.device)
+    memory.require_room_to_train()
     launch.start_watchdog()
     from jiidm.train.run import train_segmenter_run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -54,6 +55,22 @@ def name_faults(paths: Iterable[Path]) -> list[tuple[Path, str]]:
     for first, *others in alike.values():
         faults += [(path, f"has the same name as {first.name}; rename one") for path in others]
     return sorted(faults)
+
+
+def require_distinct(folder: Path, stems: Iterable[str]) -> None:
+    """Raises InputError where `folder`, which is there, cannot hold a file for each stem: some systems ignore case."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for stem in stems:
+        alike[stem.casefold()].append(stem)
+    twins = [same for same in alike.values() if len(same) > 1]
+    if twins and _ignores_case(folder):
+        one, other = twins[0][:2]
+        raise InputError(f"{folder}: its file system takes {one} and {other} for one name; rename one of the two files")
+
+
+def _ignores_case(folder: Path) -> bool:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".case") as file:
+        return os.path.exists(folder / Path(file.name).name.upper())
 
 
 def _is_text(name: str) -> bool:

@@ -11,6 +11,7 @@ import jittor as jt
 import numpy as np
 from tqdm import tqdm
 
+from jiidm.data.folders import require_distinct
 from jiidm.data.identity import claim, require_unchanged
 from jiidm.data.images import load_image, load_mask, resize_mask
 from jiidm.data.pairs import Pair
@@ -51,6 +52,7 @@ def encode_dataset(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    require_distinct(folder, (pair.stem for pair in pairs))
     made_by = {"autoencoder": weights, "size": list(size[::-1]), "downsample": downsample}
     claim(folder / RECORD, made_by, "choose another folder for these latents")
     made_from = {pair.stem: [hashes[pair.image], hashes[pair.label]] for pair in pairs}

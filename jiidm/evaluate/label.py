@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from jiidm.classes import NUM_CLASSES, colorize
-from jiidm.data.folders import list_files, list_folder, name_faults
+from jiidm.data.folders import list_files, list_folder, name_faults, require_distinct
 from jiidm.data.identity import claim, sha256
 from jiidm.data.images import load_image, load_mask, open_image, save_jpeg, write_image
 from jiidm.data.pairs import IMAGE_FOLDER, LABEL_FOLDER, Survey, make_data_folders
@@ -75,6 +75,7 @@ def label_photos(
     if segmenter.mapping:
         settings["mapping"] = segmenter.mapping.record()
     make_data_folders(out)
+    require_distinct(out, (photo.stem for photo in photos))
     if not (out / RECORD).exists() and any(list_folder(out / name) for name in (IMAGE_FOLDER, LABEL_FOLDER)):
         raise InputError(f"{out}: holds images but no {RECORD}; choose another folder")
     claim(out / RECORD, settings, "choose another folder")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from jiidm.config.load import to_yaml
 from jiidm.config.schema import Config
-from jiidm.data.folders import list_folder
+from jiidm.data.folders import list_folder, require_distinct
 from jiidm.data.identity import differing, renewed, require_same, sha256
 from jiidm.data.images import open_image, orientation, save_jpeg
 from jiidm.errors import InputError
@@ -74,11 +74,13 @@ class OutputFolder:
     def claim(self, identity: Mapping[str, Any], jobs: Sequence[Job], remake: bool = False) -> None:
         """Prepare the folder for images of `jobs` that are made by `identity`, see `jiidm.data.identity.made_by`.
 
-        Raises InputError where it holds images that belong to no mask, or that were made by something else. With
+        Raises InputError where it holds images that belong to no mask, or that were made by something else, and where
+        its file system takes the names of two jobs for one. With
         `remake` the latter are removed instead. Images of another mask or reference are removed in any case. Those
         of which nothing is recorded are kept, and that is said.
         """
         self.prepare()
+        require_distinct(self.path, (job.stem for job in jobs))
         with self._claiming():
             self._claim(identity, jobs, remake)
 

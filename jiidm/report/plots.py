@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,12 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jiidm.errors import InputError
+from jiidm.report.logs import read_log
 from ldm_jittor.files import write_through_memory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger(__name__)
 
 _SHOWN_BY_LOSSES = ("step", "loss", "val_loss", "FID", "fd_seg")
 
@@ -28,12 +25,11 @@ def plot_losses(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> N
 
     Raw losses are pale, their exponential average is solid. Validation losses are dots. Frechet distances are squares
     with an axis of their own. Other keys are ignored. A step that was logged twice, as after a resume, counts with its
-    last value. A damaged line is left out, and told unless it is the last, which a killed run may leave half-written.
-    Raises InputError for a log without any loss.
+    last value. Damaged lines are left out. Raises InputError for a log without any loss.
     """
     from matplotlib.figure import Figure  # takes half a second
 
-    records = _read_log(Path(jsonl_path))
+    records = read_log(Path(jsonl_path))
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot(xlabel="training step", ylabel="loss")
     steps, losses = _series(records, "loss")
@@ -121,24 +117,6 @@ def plot_dots(panels: Mapping[str, Sequence[Dot]], names: Sequence[str], png_pat
     _save(figure, png_path)
 
 
-def _read_log(path: Path) -> list[dict]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            record["step"] = int(record["step"])
-        except (ValueError, TypeError, KeyError):
-            if number < len(lines):  # the last line of a killed run may be half-written
-                logger.warning("%s: line %d is damaged, and left out", path, number)
-            continue
-        records.append(record)
-    return records
-
-
 def _series(records: list[dict], key: str) -> tuple[np.ndarray, np.ndarray]:
     values = {record["step"]: record[key] for record in records if record.get(key) is not None}
     steps = sorted(step for step, value in values.items() if math.isfinite(value))
@@ -161,7 +139,7 @@ def plot_terms(jsonl_path: str | os.PathLike, png_path: str | os.PathLike) -> bo
 
     Returns whether there is any. Raises InputError as `plot_losses` does.
     """
-    records = _read_log(Path(jsonl_path))
+    records = read_log(Path(jsonl_path))
     names = dict.fromkeys(name for record in records for name in record)
     shown = [name for name in names if name not in _SHOWN_BY_LOSSES and len(_series(records, name)[0])]
     _plot_grid(png_path, [(name, *_series(records, name)) for name in shown])

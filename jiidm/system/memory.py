@@ -16,11 +16,14 @@ from jiidm.errors import InputError
 
 LEAST_ADDRESSES, LEAST_FILES = 1 << 30, 32
 """Bytes and open files without which Jittor does not even start."""
+TRAINING, EACH_THREAD = 1450 << 20, 64 << 20
+"""Bytes of addresses that training of the smallest config takes, and each thread of OpenMP; measured with 1 to 8."""
 SOURCE = Path(__file__).with_name("memory.cpp")
+_NO_NEW_PROCESS = ("can't start new thread", "resource temporarily unavailable", "cannot fork")
 _SIGNS = (
     *("cannot allocate memory", "failed to map segment", "out of memory", "out_of_memory", "insufficient memory"),
     *("bad_alloc", "alloc_failed", "cudaerrormemoryallocation", "could not create a memory object"),
-    *("can't start new thread", "resource temporarily unavailable"),
+    *_NO_NEW_PROCESS,
 )
 """What the system, Jittor, oneDNN, OpenCV, CUDA and Python say, in lower case. A thread needs memory for its stack."""
 
@@ -37,9 +40,20 @@ def require_limits() -> None:
         raise InputError(f"{told}, and Jittor does not start below {LEAST_FILES}; raise the limit")
 
 
+def require_room_to_train() -> None:
+    """Raises InputError where `ulimit -v` leaves less than any training takes: libraries crash or hang there."""
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    need = TRAINING + EACH_THREAD * (int(threads) if threads.isdecimal() else len(os.sched_getaffinity(0)))
+    if 0 <= addresses < need:
+        told = f"memory is limited to {addresses >> 20} MiB (ulimit -v)"
+        raise InputError(f"{told}, and training takes {need >> 20} at least; raise the limit, or set OMP_NUM_THREADS=1")
+
+
 def end_in_one_line() -> None:
     """From now on an allocation that fails in C++ raises, or ends the process with status 2 and a line on stderr.
 
+    A crash where hardly any memory is left does the latter, too.
     Jittor would compute with the null pointer. What it allocates raises instead, once it has given back what it keeps
     for later. `new` fails in threads of its own, too, where nobody catches, so it ends the process.
     """
@@ -60,6 +74,8 @@ def shortage(error: BaseException) -> str:
         lines = [line.strip() for line in str(seen).splitlines()]
         found = [line for line in lines if any(sign in line.lower() for sign in _SIGNS)]
         if isinstance(seen, MemoryError) or isinstance(seen, OSError) and seen.errno == errno.ENOMEM or found:
-            return (found or lines or [""])[-1] or type(seen).__name__
+            told = (found or lines or [""])[-1] or type(seen).__name__
+            limit = "; or ulimit -u is reached" if any(sign in told.lower() for sign in _NO_NEW_PROCESS) else ""
+            return f"{told}{limit}"
         seen = seen.__cause__ or seen.__context__
     return ""

@@ -33,6 +33,7 @@ from jiidm.system.cache import (
 )
 from jiidm.system.precompiled import CC_FLAGS
 from jiidm.system.threads import watch_load
+from ldm_jittor.files import naming
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,8 @@ def _import_jittor() -> Any:
         wait_for_abandoned_compilers()
         precompiled.write()
     try:
-        import jittor
+        with naming(jittor_cache()):
+            import jittor
     except SystemExit:  # with status 0
         told = "Jittor's tools were of another version or compiler, and are compiled again"
         raise InputError(f"{jittor_cache()}: {told}; give the same command once more") from None

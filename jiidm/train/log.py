@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from jiidm.report.logs import read_log
 from jiidm.system.progress import StepBar
 from ldm_jittor.files import atomic_path, naming
-
-logger = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -45,8 +43,7 @@ class RunLog:
 
     def values_of(self, step: int) -> set[str]:
         """The names of all values that the log has of a step."""
-        records = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return {name for record in records if record["step"] == step for name in record}
+        return {name for record in read_log(self.path) if record["step"] == step for name in record}
 
     def sync(self) -> None:
         """Wait until the log is on the disk: a state that is saved later must not outlive records of earlier steps."""
@@ -69,15 +66,7 @@ class RunLog:
     def _keep_until(self, step: int) -> None:
         if not self.path.exists():
             return
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = []
-        for number, line in enumerate(lines, 1):
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, TypeError, KeyError, RecursionError):
-                if number < len(lines):  # the last line of a killed run may be half-written
-                    logger.warning("%s: line %d is damaged, and left out", self.path, number)
+        kept = [json.dumps(record) + "\n" for record in read_log(self.path) if record["step"] <= step]
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 

@@ -5,7 +5,9 @@ import unicodedata
 
 import pytest
 
-from jiidm.data.folders import list_folder, name_faults, same_name
+from jiidm.data import folders
+from jiidm.data.folders import list_folder, name_faults, require_distinct, same_name
+from jiidm.errors import InputError
 
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini", ".DS_Store", "._a.png", "Icon\r", "ehthumbs.db")
 
@@ -47,3 +49,11 @@ def test_a_line_break_in_a_name_is_a_fault(tmp_path, name):
 def test_two_files_of_one_stem_are_a_fault(tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "a.PNG", tmp_path / "b.png"]
     assert [path.name for path, _ in name_faults(paths)] == ["a.PNG"]
+
+
+def test_names_that_differ_in_case_only_need_a_file_system_that_tells_them_apart(tmp_path, monkeypatch):
+    require_distinct(tmp_path, ["a", "A", "b"])
+    monkeypatch.setattr(folders, "_ignores_case", lambda folder: True)
+    require_distinct(tmp_path, ["a", "b"])
+    with pytest.raises(InputError, match="takes a and A for one name"):
+        require_distinct(tmp_path, ["a", "A", "b"])
