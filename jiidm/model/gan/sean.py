@@ -72,8 +72,7 @@ class ACE(nn.Module):
         gamma, beta = self.Spade.modulation(segmap)
         if self.styled:
             style_gamma, style_beta = self._style_modulation(segmap, codes)
-            blendings = (for_each_sample(values, b) for values in (self.blending_gamma, self.blending_beta))
-            gamma_share, beta_share = (jt.sigmoid(values).reshape((b, 1, 1, 1)) for values in blendings)
+            gamma_share, beta_share = (_share(value, b) for value in (self.blending_gamma, self.blending_beta))
             gamma = gamma_share * style_gamma + (1 - gamma_share) * gamma
             beta = beta_share * style_beta + (1 - beta_share) * beta
         return self.param_free_norm(x) * (1 + gamma) + beta
@@ -93,6 +92,11 @@ class ACE(nn.Module):
         weights = jt.stack([layer.weight for layer in layers])  # [classes,S,S]
         biases = for_each_sample(jt.stack([layer.bias for layer in layers]), codes.shape[0])
         return nn.relu(matmul(codes.unsqueeze(2), weights.transpose(0, 2, 1)).squeeze(2) + biases)
+
+
+def _share(value: jt.Var, count: int) -> jt.Var:
+    """[1] -> sigmoid [count,1,1,1]. Vector units round single numbers otherwise than many, so there are always many."""
+    return jt.sigmoid(for_each_sample(value.expand((16,)), count))[:, :1].reshape((count, 1, 1, 1))
 
 
 def _convolve_styles(segmap: jt.Var, styles: jt.Var, conv: Conv2d) -> jt.Var:
