@@ -43,9 +43,11 @@ def require_limits() -> None:
 def require_room_to_train() -> None:
     """Raises InputError where `ulimit -v` leaves less than any training takes: libraries crash or hang there."""
     addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if addresses == resource.RLIM_INFINITY:
+        return
     threads = os.environ.get("OMP_NUM_THREADS", "")
     need = TRAINING + EACH_THREAD * (int(threads) if threads.isdecimal() else len(os.sched_getaffinity(0)))
-    if 0 <= addresses < need:
+    if addresses < need:
         told = f"memory is limited to {addresses >> 20} MiB (ulimit -v)"
         raise InputError(f"{told}, and training takes {need >> 20} at least; raise the limit, or set OMP_NUM_THREADS=1")
 
