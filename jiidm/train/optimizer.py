@@ -88,14 +88,12 @@ class Optimizer:
     def _step_on_cpu(self, learning_rate: float) -> None:
         engine, group = self._adamw, self._group
         settings = {"betas": engine.betas, "eps": engine.eps, "weight_decay": engine.weight_decay}
+        settings |= {"updates": self.updates, "learning_rate": learning_rate}
         for parameter, gradient, first, second in zip(*(group[key] for key in ("params", "grads", "m", "values"))):
-            if parameter.is_stop_grad():
-                continue
-            made = adamw(
-                parameter, gradient, first, second, updates=self.updates, learning_rate=learning_rate, **settings
-            )
-            for old, new in zip((parameter, first, second), made):
-                old.update(new)
+            if not parameter.is_stop_grad():
+                made = adamw(parameter, gradient, first, second, **settings)
+                for old, new in zip((parameter, first, second), made):
+                    old.update(new)
         engine.post_step()
 
     def discard(self) -> None:
