@@ -7,6 +7,7 @@ operators take the place of those two and compute the same.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -33,18 +34,22 @@ def _onednn_include() -> str:
 
 
 @functools.lru_cache
-def _source(name: str) -> str:
-    """Read the C++ of a kernel.
+def _cpu_header(name: str) -> str:
+    """C++ that includes a kernel.
 
-    Jittor looks for headers only in folders of its own, and takes no flags here. So a macro hides the name of oneDNN's
-    header from Jittor, and the compiler gets the folder from the environment.
+    Jittor makes a key of this text at every call of the operator, so the text is short and has the kernel's digest.
+    Jittor looks for headers only in folders of its own, and takes no flags here. So a macro hides the file's name from
+    Jittor, and the compiler gets the folders from the environment.
     """
-    text = (_KERNELS / name).read_text(encoding="utf-8")
-    if "dnnl" not in text:
-        return text
-    folders = [_onednn_include(), *filter(None, [os.environ.get("CPLUS_INCLUDE_PATH")])]
-    os.environ["CPLUS_INCLUDE_PATH"] = os.pathsep.join(dict.fromkeys(folders))
-    return f"#define LDM_ONEDNN <dnnl.hpp>\n#include LDM_ONEDNN\n{text}"
+    folders = [str(_KERNELS), _onednn_include(), os.environ.get("CPLUS_INCLUDE_PATH")]
+    os.environ["CPLUS_INCLUDE_PATH"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
+    digest = hashlib.sha256((_KERNELS / name).read_bytes()).hexdigest()
+    return f'#define LDM_DIGEST {digest}\n#define LDM_KERNEL "{name}"\n#include LDM_KERNEL\n'
+
+
+@functools.lru_cache
+def _cuda_header(name: str) -> str:
+    return (_KERNELS / name).read_text(encoding="utf-8")
 
 
 def _require(agree: bool, operator: str, *variables: jt.Var) -> None:
@@ -102,7 +107,7 @@ class _Conv2d(jt.Function):
         return grad_x, grad_weight, grad_bias
 
     def _code(self, shape: list[int], inputs: list[jt.Var], source: str) -> jt.Var:
-        return jt.code(shape, "float32", inputs, cpu_header=_source("conv2d.h"), cpu_src=source, data=self.data)
+        return jt.code(shape, "float32", inputs, cpu_header=_cpu_header("conv2d.h"), cpu_src=source, data=self.data)
 
 
 def _conv_shape(x: str, weight: str) -> str:
@@ -119,7 +124,7 @@ def channel_sums(x: jt.Var) -> jt.Var:
     if jt.flags.use_cuda:
         return x.sum(3).sum(2).sum(0)
     call = "ldm_sums::channels(in0_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p);"
-    return jt.code([x.shape[1]], "float32", [x], cpu_header=_source("channel_sums.h"), cpu_src=call)
+    return jt.code([x.shape[1]], "float32", [x], cpu_header=_cpu_header("channel_sums.h"), cpu_src=call)
 
 
 def group_norm(
@@ -170,8 +175,10 @@ class _GroupNorm(jt.Function):
         return [g.sum(0, keepdims=True) if shared and i in (1, 2) else g for i, g in enumerate(grads)]
 
     def _code(self, shape, dtype, inputs: list[jt.Var], call: str):
-        cpu, cuda = _source("group_norm.h"), _source("group_norm.cuh")
-        sources = dict(cpu_header=cpu, cpu_src=call, cuda_header=cuda, cuda_src=call)
+        if jt.flags.use_cuda:
+            sources = dict(cuda_header=_cuda_header("group_norm.cuh"), cuda_src=call)
+        else:
+            sources = dict(cpu_header=_cpu_header("group_norm.h"), cpu_src=call)
         return jt.code(shape, dtype, inputs, **sources, data=self.data)
 
     def _arguments(self) -> str:
@@ -238,7 +245,9 @@ class _Attention(jt.Function):
             'ldm_attention::Shape shape{in0_shape0, in0_shape1, in0_shape2, in1_shape2, int64_t(data["chunk"])};'
         )
         source = f"{shape_source} {call}"
-        return jt.code(shape, dtype, inputs, cpu_header=_source("attention.h"), cpu_src=source, data={"chunk": chunk})
+        return jt.code(
+            shape, dtype, inputs, cpu_header=_cpu_header("attention.h"), cpu_src=source, data={"chunk": chunk}
+        )
 
 
 def _attention_plain(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:

@@ -3,6 +3,7 @@
 // q, out [n,c,queries]; k, v [n,c,keys].
 #include <algorithm>
 #include <cmath>
+#include <dnnl.h>
 #include <omp.h>
 #include "executor.h"
 #include "mem/allocator.h"
