@@ -6,7 +6,6 @@ too. Open MPI adds the ranks' parts in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import jittor as jt
@@ -56,7 +55,7 @@ class _ForEachSample(jt.Function):
         return values.unsqueeze(0).expand((self.count, *values.shape))
 
     def grad(self, grad_y: jt.Var) -> jt.Var:
-        return ops.channel_sums(grad_y.reshape((self.count, -1, 1, 1))).reshape(grad_y.shape[1:])
+        return _over_samples(grad_y)
 
 
 class _Matmul(jt.Function):
@@ -67,9 +66,9 @@ class _Matmul(jt.Function):
     def grad(self, grad_y: jt.Var) -> tuple[jt.Var, jt.Var]:
         x, weight = self.saved
         grad_x = jt.stack([jt.matmul(sample, weight.transpose(-1, -2)) for sample in grad_y])
-        return grad_x, _halves([jt.matmul(sample.transpose(-1, -2), grad) for sample, grad in zip(x, grad_y)])
+        return grad_x, _over_samples(jt.stack([jt.matmul(a.transpose(-1, -2), grad) for a, grad in zip(x, grad_y)]))
 
 
-def _halves(parts: Sequence[jt.Var]) -> jt.Var:
-    middle = len(parts) // 2
-    return _halves(parts[:middle]) + _halves(parts[middle:]) if middle else parts[0]
+def _over_samples(values: jt.Var) -> jt.Var:
+    """[B,...] -> [...], the sum in the order of `channel_sums`."""
+    return ops.channel_sums(values.reshape((values.shape[0], -1, 1, 1))).reshape(values.shape[1:])

@@ -79,8 +79,8 @@ class _BatchNorm(jt.Function):
         return self.y, mean, variance
 
     def grad(self, grad_y: jt.Var, *unused: jt.Var | None) -> jt.Var:
-        means = (_by_channel(_channel_mean(values)) for values in (grad_y, grad_y * self.y))
-        return self.scale * (grad_y - next(means) - self.y * next(means))
+        mean, slope = (_by_channel(_channel_mean(values)) for values in (grad_y, grad_y * self.y))
+        return self.scale * (grad_y - mean - self.y * slope)
 
 
 def _channel_mean(x: jt.Var) -> jt.Var:
