@@ -37,13 +37,13 @@ def _onednn_include() -> str:
 def _cpu_header(name: str) -> str:
     """C++ that includes a kernel.
 
-    Jittor makes a key of this text at every call of the operator, so the text is short and has the kernel's digest.
+    Jittor makes a key of this text at every call of the operator, so the text is short and has the digest of all kernels.
     Jittor looks for headers only in folders of its own, and takes no flags here. So a macro hides the file's name from
     Jittor, and the compiler gets the folders from the environment.
     """
     folders = [str(_KERNELS), _onednn_include(), os.environ.get("CPLUS_INCLUDE_PATH")]
     os.environ["CPLUS_INCLUDE_PATH"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
-    digest = hashlib.sha256((_KERNELS / name).read_bytes()).hexdigest()
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_KERNELS.glob("*.h")))).hexdigest()
     return f'#define LDM_DIGEST {digest}\n#define LDM_KERNEL "{name}"\n#include LDM_KERNEL\n'
 
 
@@ -89,11 +89,10 @@ class _Conv2d(jt.Function):
         padding, stride, kernel = self.data["padding"], self.data["stride"], weight.shape[2]
         sides = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
         offset = "nullptr" if bias is None else "in2_p"
-        call = "forward_invariant" if jt.flags.no_grad or self.by_sample else "forward"
         return self._code(
             [x.shape[0], weight.shape[0], *sides],
             [x, weight] if bias is None else [x, weight, bias],
-            f"ldm_conv::{call}({_conv_shape('in0', 'in1')}, in0_p, in1_p, {offset}, out0_p);",
+            f"ldm_conv::forward({_conv_shape('in0', 'in1')}, in0_p, in1_p, {offset}, out0_p);",
         )
 
     def grad(self, grad_y: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var | None]:

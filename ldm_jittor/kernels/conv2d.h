@@ -1,5 +1,5 @@
-// Convolution on the CPU through oneDNN. Where the processor has it (AVX-512), Winograd takes the 3x3 convolutions of
-// large maps: 2 to 2.6 times as fast there as the direct algorithm, within 5e-6 of its largest value.
+// Convolution on the CPU: 3x3 by Winograd's algorithm where the processor has AVX-512, 1x1 as matrix products, and all
+// others through oneDNN.
 #include <algorithm>
 #include <cstdlib>
 #include <dnnl.hpp>
@@ -9,6 +9,7 @@
 #include <vector>
 #include "executor.h"
 #include "mem/allocator.h"
+#include "winograd.h"
 
 namespace ldm_conv {
 
@@ -18,10 +19,7 @@ using dt = memory::data_type;
 using Arguments = std::unordered_map<int, memory>;
 
 // Below, transforming the weights costs more than Winograd saves.
-constexpr int64_t WINOGRAD_PIXELS = 768;
-// Its scratch memory is 2.25 times the map's and the result's: larger maps are convolved in bands of rows of this size.
-constexpr int64_t BAND_PIXELS = 12288;
-constexpr int64_t TILE = 4;
+constexpr int64_t WINOGRAD_PIXELS = 48;
 constexpr int64_t POINTWISE_PIXELS = 384;
 
 inline const engine& cpu() {
@@ -29,20 +27,19 @@ inline const engine& cpu() {
     return e;
 }
 
-// x [n,c,h,w], weight [o,c,k,k] -> y [n,o,oh,ow]; a band of an image has the image's own rows beyond its upper or lower
-// border, so many of which are not padded
+// x [n,c,h,w], weight [o,c,k,k] -> y [n,o,oh,ow]
 struct Shape {
-    int64_t n, c, h, w, o, k, stride, pad, above = 0, below = 0;
+    int64_t n, c, h, w, o, k, stride, pad;
 
-    memory::dims before() const { return {pad - above, pad}; }
-    memory::dims after() const { return {pad - below, pad}; }
-    int64_t oh() const { return (h + 2 * pad - above - below - k) / stride + 1; }
+    int64_t oh() const { return (h + 2 * pad - k) / stride + 1; }
     int64_t ow() const { return (w + 2 * pad - k) / stride + 1; }
     memory::dims x() const { return {n, c, h, w}; }
     memory::dims weight() const { return {o, c, k, k}; }
     memory::dims y() const { return {n, o, oh(), ow()}; }
     bool pointwise() const { return k == 1 && stride == 1 && pad == 0; }
-    bool winograd() const { return k == 3 && stride == 1 && pad == 1 && n * h * w >= WINOGRAD_PIXELS; }
+    bool winograd() const {
+        return ldm_winograd::AVAILABLE && k == 3 && stride == 1 && pad == 1 && h * w >= WINOGRAD_PIXELS;
+    }
 };
 
 inline memory::desc any(const memory::dims& dims) { return {dims, dt::f32, tag::any}; }
@@ -51,24 +48,18 @@ inline memory plain(const memory::dims& dims, const float* data) {
     return {{dims, dt::f32, dims.size() == 1 ? tag::a : tag::abcd}, cpu(), const_cast<float*>(data)};
 }
 
-inline algorithm chosen(bool winograd) {
-    return winograd ? algorithm::convolution_winograd : algorithm::convolution_direct;
-}
-
-// forward_training, because that kind of Winograd takes plain weights and transforms them by itself, quickly
-inline convolution_forward::primitive_desc forward_desc(const Shape& s, bool winograd, bool bias) {
-    memory::dims strides{s.stride, s.stride}, before = s.before(), after = s.after();
-    auto kind = winograd ? prop_kind::forward_training : prop_kind::forward_inference;
-    if (bias)
-        return {{kind, chosen(winograd), any(s.x()), any(s.weight()), any({s.o}), any(s.y()), strides, before, after},
-                cpu()};
-    return {{kind, chosen(winograd), any(s.x()), any(s.weight()), any(s.y()), strides, before, after}, cpu()};
-}
-
-inline convolution_forward::primitive_desc forward_hint(const Shape& s) {
+inline convolution_forward::primitive_desc forward_desc(const Shape& s, bool bias,
+                                                        prop_kind kind = prop_kind::forward_inference) {
     memory::dims strides{s.stride, s.stride}, pad{s.pad, s.pad};
-    return {{prop_kind::forward_training, algorithm::convolution_direct, any(s.x()), any(s.weight()), any(s.y()),
-             strides, pad, pad}, cpu()};
+    auto direct = algorithm::convolution_direct;
+    if (bias)
+        return {{kind, direct, any(s.x()), any(s.weight()), any({s.o}), any(s.y()), strides, pad, pad}, cpu()};
+    return {{kind, direct, any(s.x()), any(s.weight()), any(s.y()), strides, pad, pad}, cpu()};
+}
+
+// oneDNN asks for the forward pass when it makes a backward one.
+inline convolution_forward::primitive_desc forward_hint(const Shape& s) {
+    return forward_desc(s, false, prop_kind::forward_training);
 }
 
 inline stream& queue() {
@@ -105,23 +96,18 @@ struct Conv {
     explicit Conv(const typename Primitive::primitive_desc& desc) : desc(desc), primitive(desc) {}
 };
 
-// The convolution that `make(winograd)` describes, from the second call on out of a cache. oneDNN raises an error where
-// the processor has no Winograd.
+// The convolution that `make()` describes, from the second call on out of a cache.
 template <class Primitive, class Make>
-Conv<Primitive>& cached(const Shape& s, bool winograd, bool bias, Make make) {
+Conv<Primitive>& cached(const Shape& s, bool bias, Make make) {
     static std::map<std::vector<int64_t>, std::unique_ptr<Conv<Primitive>>> made;
-    auto& slot = made[{s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.pad, s.above, s.below, winograd, bias}];
-    if (!slot && winograd) try {
-        slot.reset(new Conv<Primitive>(make(true)));
-    } catch (const error&) {
-    }
-    if (!slot) slot.reset(new Conv<Primitive>(make(false)));
+    auto& slot = made[{s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.pad, bias}];
+    if (!slot) slot.reset(new Conv<Primitive>(make()));
     return *slot;
 }
 
 inline void copy(memory source, memory target) { reorder(source, target).execute(queue(), source, target); }
 
-// oneDNN's Winograd kernels load whole cache lines; Jittor aligns its memory to less.
+// oneDNN's kernels load whole cache lines; Jittor aligns its memory to less.
 constexpr size_t ALIGNMENT = 64;
 
 // An array in the layout that a primitive wants: itself where it is so already, else memory out of the pool that the
@@ -162,13 +148,13 @@ inline void pointwise(const Shape& s, const float* x, const float* weight, const
     }
 }
 
-inline void convolve(const Shape& s, bool winograd, memory x, const float* weight, const float* bias, memory y) {
-    auto& conv = cached<convolution_forward>(s, winograd, bias != nullptr, [&](bool winograd) {
+inline void direct(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
+    auto& conv = cached<convolution_forward>(s, bias != nullptr, [&] {
         AllThreads all;
-        return forward_desc(s, winograd, bias != nullptr);
+        return forward_desc(s, bias != nullptr);
     });
-    Laid source(conv.desc.src_desc(), x), kernel(conv.desc.weights_desc(), plain(s.weight(), weight));
-    Laid target(conv.desc.dst_desc(), y);
+    Laid source(conv.desc.src_desc(), plain(s.x(), x)), kernel(conv.desc.weights_desc(), plain(s.weight(), weight));
+    Laid target(conv.desc.dst_desc(), plain(s.y(), y));
     std::unique_ptr<Laid> offset;
     Arguments arguments = {{DNNL_ARG_SRC, source.in().inner},
                            {DNNL_ARG_WEIGHTS, kernel.in().inner},
@@ -181,51 +167,23 @@ inline void convolve(const Shape& s, bool winograd, memory x, const float* weigh
     target.out();
 }
 
-inline void convolve(const Shape& s, bool winograd, const float* x, const float* weight, const float* bias, float* y) {
-    convolve(s, winograd, plain(s.x(), x), weight, bias, plain(s.y(), y));
-}
+inline ldm_winograd::Weights weights(const Shape& s) { return {s.c, s.o, 9, 9 * s.c, false}; }
+inline ldm_winograd::Weights turned_weights(const Shape& s) { return {s.o, s.c, 9 * s.c, 9, true}; }
 
-// Rows [first, first + count) of an array [1,channels,h,w].
-inline memory rows(const float* data, int64_t channels, int64_t h, int64_t w, int64_t first, int64_t count) {
-    memory::desc desc({1, channels, count, w}, dt::f32, memory::dims{channels * h * w, h * w, w, 1});
-    return {desc, cpu(), const_cast<float*>(data + first * w)};
-}
-
-// A 3x3 convolution of one sample by Winograd, in bands of whole tiles.
-inline void convolve_bands(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
-    int64_t height = std::max(TILE, BAND_PIXELS / s.w / TILE * TILE);
-    for (int64_t first = 0; first < s.h; first += height) {
-        int64_t count = std::min(height, s.h - first);
-        Shape band = s;
-        band.above = first > 0;
-        band.below = first + count < s.h;
-        band.h = count + band.above + band.below;
-        convolve(band, true, rows(x, s.c, s.h, s.w, first - band.above, band.h), weight, bias,
-                 rows(y, s.o, s.h, s.w, first, count));
-    }
-}
-
+// A sample's result does not depend on its batch.
 inline void forward(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
     if (s.pointwise()) return pointwise(s, x, weight, bias, y);
-    convolve(s, s.winograd(), x, weight, bias, y);
-}
-
-// The same, but a sample's result does not depend on its batch: the algorithm is chosen for one sample, and Winograd,
-// whose sums are ordered by the size of the batch, takes one after the other.
-inline void forward_invariant(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
-    Shape one = s;
-    one.n = 1;
-    if (s.pointwise()) return pointwise(s, x, weight, bias, y);
-    if (!one.winograd()) return convolve(s, false, x, weight, bias, y);
-    for (int64_t i = 0; i < s.n; i++)
-        convolve_bands(one, x + i * s.c * s.h * s.w, weight, bias, y + i * s.o * s.oh() * s.ow());
+    if (s.winograd()) return ldm_winograd::convolve(s.n, s.h, s.w, weights(s), x, weight, bias, y);
+    direct(s, x, weight, bias, y);
 }
 
 inline void backward_data(const Shape& s, const float* weight, const float* grad_y, float* grad_x) {
-    auto& conv = cached<convolution_backward_data>(s, s.winograd(), false, [&](bool winograd) {
+    if (s.winograd())
+        return ldm_winograd::convolve(s.n, s.h, s.w, turned_weights(s), grad_y, weight, nullptr, grad_x);
+    auto& conv = cached<convolution_backward_data>(s, false, [&] {
         return convolution_backward_data::primitive_desc(
-            {chosen(winograd), any(s.x()), any(s.weight()), any(s.y()), {s.stride, s.stride}, {s.pad, s.pad},
-             {s.pad, s.pad}}, cpu(), forward_hint(s));
+            {algorithm::convolution_direct, any(s.x()), any(s.weight()), any(s.y()), {s.stride, s.stride},
+             {s.pad, s.pad}, {s.pad, s.pad}}, cpu(), forward_hint(s));
     });
     Laid kernel(conv.desc.weights_desc(), plain(s.weight(), weight));
     Laid gradient(conv.desc.diff_dst_desc(), plain(s.y(), grad_y));
@@ -237,10 +195,11 @@ inline void backward_data(const Shape& s, const float* weight, const float* grad
 }
 
 inline void backward_weight(const Shape& s, const float* x, const float* grad_y, float* grad_weight) {
-    auto& conv = cached<convolution_backward_weights>(s, s.winograd(), false, [&](bool winograd) {
+    if (s.winograd()) return ldm_winograd::backward_weight(s.n, s.h, s.w, weights(s), x, grad_y, grad_weight);
+    auto& conv = cached<convolution_backward_weights>(s, false, [&] {
         return convolution_backward_weights::primitive_desc(
-            {chosen(winograd), any(s.x()), any(s.weight()), any(s.y()), {s.stride, s.stride}, {s.pad, s.pad},
-             {s.pad, s.pad}}, cpu(), forward_hint(s));
+            {algorithm::convolution_direct, any(s.x()), any(s.weight()), any(s.y()), {s.stride, s.stride},
+             {s.pad, s.pad}, {s.pad, s.pad}}, cpu(), forward_hint(s));
     });
     Laid source(conv.desc.src_desc(), plain(s.x(), x));
     Laid gradient(conv.desc.diff_dst_desc(), plain(s.y(), grad_y));
