@@ -37,9 +37,9 @@ def _onednn_include() -> str:
 def _cpu_header(name: str) -> str:
     """C++ that includes a kernel.
 
-    Jittor makes a key of this text at every call of the operator, so the text is short and has the digest of all kernels.
-    Jittor looks for headers only in folders of its own, and takes no flags here. So a macro hides the file's name from
-    Jittor, and the compiler gets the folders from the environment.
+    Jittor makes a key of this text at every call of the operator. So the text is short, and has the digest of all
+    kernels. Jittor looks for headers only in folders of its own, and takes no flags here. So a macro hides the file's
+    name from Jittor, and the compiler gets the folders from the environment.
     """
     folders = [str(_KERNELS), _onednn_include(), os.environ.get("CPLUS_INCLUDE_PATH")]
     os.environ["CPLUS_INCLUDE_PATH"] = os.pathsep.join(dict.fromkeys(filter(None, folders)))
