@@ -10,9 +10,6 @@ from jittor import nn
 
 from ldm_jittor import ops
 
-Affine = tuple[jt.Var, jt.Var]
-"""Scale and shift per channel, each [R,C]: one row for all samples, or one for each."""
-
 
 class Groups(NamedTuple):
     """How group norms divide channels: into `number` groups.
@@ -85,17 +82,15 @@ def resize_nearest(x: jt.Var, size: tuple[int, int]) -> jt.Var:
 class GroupNorm(nn.GroupNorm):
     """Group normalisation, and what follows it, in one pass.
 
-    Call it as norm(x) on [B,C,...]. `affine` follows the norm's own scale and shift; `silu` appends the activation.
+    Call it as norm(x) on [B,C,...]. `affine` [R,2C] follows the norm's own scale and shift, for each sample or, with
+    R = 1, for all: times one plus its first half, plus its second. `silu` appends the activation.
     """
 
     def __init__(self, channels: int, groups: Groups = RELEASED_GROUPS, eps: float = 1e-5):
         super().__init__(groups.of(channels), channels, eps=eps)
 
-    def execute(self, x: jt.Var, affine: Affine | None = None, silu: bool = False) -> jt.Var:
-        scale, shift = self.weight.unsqueeze(0), self.bias.unsqueeze(0)
-        if affine is not None:
-            scale, shift = scale * affine[0], shift * affine[0] + affine[1]
-        return ops.group_norm(x, self.num_groups, scale, shift, eps=self.eps, silu=silu)
+    def execute(self, x: jt.Var, affine: jt.Var | None = None, silu: bool = False) -> jt.Var:
+        return ops.group_norm(x, self.num_groups, self.weight, self.bias, affine, eps=self.eps, silu=silu)
 
 
 class Conv2d(nn.Conv):
@@ -151,10 +146,11 @@ class SPADEGroupNorm(nn.Module):
         hidden = self.mlp_shared(segmap)
         return 1 + self.mlp_gamma(hidden), self.mlp_beta(hidden)
 
-    def execute(self, x: jt.Var, modulation: Modulation, affine: Affine | None = None, silu: bool = False) -> jt.Var:
+    def execute(self, x: jt.Var, modulation: Modulation, affine: jt.Var | None = None, silu: bool = False) -> jt.Var:
         """modulation: the result of the method. The other arguments are GroupNorm's."""
-        scale, shift = affine or (jt.ones((1, self.channels)), jt.zeros((1, self.channels)))
-        return ops.group_norm(x, self.num_groups, scale, shift, modulation, eps=self.eps, silu=silu)
+        scale, shift, *of_null = modulation
+        null = None if of_null[0] is None else tuple(of_null)
+        return ops.group_norm(x, self.num_groups, scale, shift, affine, null, eps=self.eps, silu=silu)
 
 
 class AttentionBlock(nn.Module):

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import jittor as jt
@@ -129,51 +128,57 @@ def channel_sums(x: jt.Var) -> jt.Var:
 def group_norm(
     x: jt.Var,
     num_groups: int,
-    scale: jt.Var,
-    shift: jt.Var,
-    modulation: Sequence[jt.Var | None] = (),
+    gamma: jt.Var,
+    beta: jt.Var,
+    affine: jt.Var | None = None,
+    null: tuple[jt.Var, jt.Var] | None = None,
     eps: float = 1e-5,
     silu: bool = False,
 ) -> jt.Var:
-    """act((norm(x) * gamma + beta) * scale + shift) in one pass; x [B,C,H,W] or [B,C,T]; act is SiLU or nothing.
+    """act((norm(x) * gamma + beta) * (1 + scale) + shift) in one pass; x [B,C,H,W] or [B,C,T]; act is SiLU or nothing.
 
-    scale, shift: [B,C], or [1,C] for all samples, since one timestep serves a batch.
-    modulation: gamma and beta [M,C,H,W], or nothing for 1 and 0. Where M < B, the further samples share one null mask:
-    its gamma and beta follow as [1,C,3,3], which hold their corners, edges and middle.
+    gamma, beta: [C], or maps [M,C,H,W]. Where M < B, the further samples share one mask: `null` has its gamma and beta,
+    [1,C,3,3] each, which hold their corners, edges and middle.
+    affine: scale and shift side by side, [B,2C], or [1,2C] for all samples, since one timestep serves a batch. None: 0.
     A sample's result is the same in any batch, to the bit. Raises ValueError where shapes do not agree.
     """
-    given = [values for values in modulation if values is not None]
-    if len(given) == 2 and given[0].shape[0] != x.shape[0]:
-        raise ValueError(f"{given[0].shape[0]} masks for {x.shape[0]} samples, and no null mask")
-    rows = [list(values.shape) in ([1, x.shape[1]], [x.shape[0], x.shape[1]]) for values in (scale, shift)]
-    maps = [list(values.shape[1:]) == list(x.shape[1:]) for values in given[:2]]
-    agree = x.ndim in (3, 4) and x.shape[1] % num_groups == 0 and scale.shape == shift.shape
-    _require(agree and all(rows + maps), "group norm", x, scale, shift, *given)
-    return _GroupNorm(num_groups, eps, silu)(x, scale, shift, *given)
+    channels = x.shape[1]
+    maps = gamma.ndim > 1
+    if maps and null is None and gamma.shape[0] != x.shape[0]:
+        raise ValueError(f"{gamma.shape[0]} masks for {x.shape[0]} samples, and no null mask")
+    agree = x.ndim in (3, 4) and channels % num_groups == 0 and gamma.shape == beta.shape
+    agree &= list(gamma.shape[1:]) == list(x.shape[1:]) if maps else list(gamma.shape) == [channels]
+    agree &= affine is None or list(affine.shape) in ([1, 2 * channels], [x.shape[0], 2 * channels])
+    _require(agree, "group norm", x, gamma, beta, *([] if affine is None else [affine]))
+    return _GroupNorm(num_groups, eps, silu)(x, gamma, beta, affine, *(null or ()))
 
 
 class _GroupNorm(jt.Function):
     def __init__(self, num_groups: int, eps: float, silu: bool):
         self.data = {"groups": num_groups, "eps": eps, "silu": int(silu)}
 
-    def execute(self, x: jt.Var, scale: jt.Var, shift: jt.Var, *modulation: jt.Var) -> jt.Var:
-        self.saved = [x, scale, shift, *modulation]
-        return self._code(x.shape, "float32", self.saved, f"ldm_norm::forward({self._arguments()}, out0_p);")
+    def execute(self, x: jt.Var, gamma: jt.Var, beta: jt.Var, affine: jt.Var | None, *null: jt.Var) -> jt.Var:
+        self.saved = x, gamma, beta, affine, *null
+        return self._code(x.shape, "float32", f"ldm_norm::forward({self._arguments()}, out0_p);")
 
     def grad(self, grad_y: jt.Var) -> list[jt.Var]:
-        x, scale, shift, *modulation = self.saved
-        rows = (x.shape[0], x.shape[1])
-        if len(modulation) > 2:
+        x, gamma, beta, affine, *null = self.saved
+        if null:
             raise ValueError("a null mask that several samples share has no gradient")
-        outputs = [x.shape, rows, rows, *(values.shape for values in modulation)]
-        pointers = [f"out{i}_p" for i in range(len(outputs))] + ["nullptr"] * (2 - len(modulation))
-        inputs = [x, scale.expand(rows), shift.expand(rows), *modulation, grad_y]
-        call = f"ldm_norm::backward({self._arguments()}, in{len(outputs)}_p, {', '.join(pointers)});"
-        grads = self._code(outputs, ["float32"] * len(outputs), inputs, call)
-        shared = scale.shape[0] < x.shape[0]
-        return [g.sum(0, keepdims=True) if shared and i in (1, 2) else g for i, g in enumerate(grads)]
+        maps, (batch, channels) = gamma.ndim > 1, x.shape[:2]
+        of_mask = gamma.shape if maps else [batch, channels]
+        shapes = [x.shape, of_mask, of_mask, *([] if affine is None else [[batch, 2 * channels]])]
+        pointers = ", ".join(f"out{i}_p" for i in range(len(shapes))) + (", nullptr" if affine is None else "")
+        call = f"ldm_norm::backward({self._arguments()}, in{len(shapes)}_p, {pointers});"
+        grad_x, *grads = self._code(shapes, ["float32"] * len(shapes), call, grad_y)
+        if not maps:
+            grads[:2] = [grad.sum(0) for grad in grads[:2]]
+        if affine is not None and affine.shape[0] < batch:
+            grads[2] = grads[2].sum(0, keepdims=True)
+        return [grad_x, *grads] if affine is not None else [grad_x, *grads, None]
 
-    def _code(self, shape, dtype, inputs: list[jt.Var], call: str):
+    def _code(self, shape, dtype, call: str, *more: jt.Var):
+        inputs = [values for values in (*self.saved, *more) if values is not None]
         if jt.flags.use_cuda:
             sources = dict(cuda_header=_cuda_header("group_norm.cuh"), cuda_src=call)
         else:
@@ -182,12 +187,14 @@ class _GroupNorm(jt.Function):
 
     def _arguments(self) -> str:
         """C++ for the shape and the inputs."""
-        count = len(self.saved)
-        sides = "in0_shape2, in0_shape3" if self.saved[0].ndim == 4 else "1, in0_shape2"
-        maps = "in3_shape0" if count > 3 else "0"
-        pointers = [f"in{i}_p" if i < count else "nullptr" for i in range(7)]
+        x, gamma, _, affine, *null = self.saved
+        sides = "in0_shape2, in0_shape3" if x.ndim == 4 else "1, in0_shape2"
+        maps, rows = ("in1_shape0" if gamma.ndim > 1 else "0"), ("0" if affine is None else "in3_shape0")
+        first_null = 3 if affine is None else 4
+        nulls = [f"in{first_null}_p", f"in{first_null + 1}_p"] if null else ["nullptr"] * 2
+        pointers = ["in0_p", "in1_p", "in2_p", "nullptr" if affine is None else "in3_p", *nulls]
         return (
-            f'ldm_norm::Shape{{in0_shape0, in0_shape1, {sides}, int64_t(data["groups"]), {maps}, in1_shape0, '
+            f'ldm_norm::Shape{{in0_shape0, in0_shape1, {sides}, int64_t(data["groups"]), {maps}, {rows}, '
             f'float(data["eps"]), data["silu"] != 0}}, ldm_norm::Inputs{{{", ".join(pointers)}}}'
         )
 

@@ -74,9 +74,9 @@ class ResBlock(nn.Module):
         if self.down:
             h, x = downsample_average(h), downsample_average(x)
         h = conv(h)  # [B, out, H, W]
-        scale, shift = self.emb_layers(emb).chunk(2, dim=1)  # [R, out] each
         norm, *_, conv = self.out_layers
-        return self.skip_connection(x) + conv(norm(h, (1 + scale, shift), silu=True))
+        affine = self.emb_layers(emb)  # [R, 2 * out]
+        return self.skip_connection(x) + conv(norm(h, affine, silu=True))
 
 
 class SPADEResBlock(nn.Module):
@@ -118,9 +118,9 @@ class SPADEResBlock(nn.Module):
         if self.up:
             h, x = upsample_nearest(h), upsample_nearest(x)
         h = conv(h)  # [B, out, H, W]
-        scale, shift = self.emb_layers(emb).chunk(2, dim=1)  # [R, out] each
         *_, conv = self.out_layers
-        h = self.out_norm(h, modulations[self.out_norm], (1 + scale, shift), silu=True)
+        affine = self.emb_layers(emb)  # [R, 2 * out]
+        h = self.out_norm(h, modulations[self.out_norm], affine, silu=True)
         return self.skip_connection(x) + conv(h)
 
 

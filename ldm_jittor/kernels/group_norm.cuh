@@ -12,14 +12,22 @@ struct Shape {
 
     __device__ long long p() const { return h * w; }
     __device__ long long per_group() const { return c / groups; }
-    __device__ long long row(long long i) const { return (i < rows ? i : rows - 1) * c; }
     __device__ long long sample() const { return blockIdx.x / groups; }
     __device__ long long first_channel() const { return blockIdx.x % groups * per_group(); }
     int blocks() const { return int(n * groups); }
 };
 
 struct Inputs {
-    const float *x, *scale, *shift, *gamma, *beta, *null_gamma, *null_beta;
+    const float *x, *gamma, *beta, *affine, *null_gamma, *null_beta;
+};
+
+struct Affine {
+    float scale, shift;
+    __device__ Affine(const Shape& s, const Inputs& in, long long i, long long c) : scale(1), shift(0) {
+        if (!s.rows) return;
+        const float* row = in.affine + (i < s.rows ? i : s.rows - 1) * 2 * s.c;
+        scale += row[c], shift = row[s.c + c];
+    }
 };
 
 // Sum over the threads of the block, known to all of them.
@@ -63,46 +71,52 @@ __global__ void forward_kernel(Shape s, Inputs in, float* y) {
     for (long long at = threadIdx.x; at < count; at += blockDim.x) {
         long long c = first + at / pixels, p = at % pixels;
         float v = (in.x[start + at] - group.mean) * group.rstd;
-        if (in.gamma && i < s.maps)
+        Affine to(s, in, i, c);
+        if (!s.maps)
+            v = v * in.gamma[c] + in.beta[c];
+        else if (i < s.maps)
             v = v * in.gamma[start + at] + in.beta[start + at];
-        else if (in.gamma)
+        else
             v = v * in.null_gamma[9 * c + patch(s, p)] + in.null_beta[9 * c + patch(s, p)];
-        v = v * in.scale[s.row(i) + c] + in.shift[s.row(i) + c];
+        v = v * to.scale + to.shift;
         y[start + at] = s.silu ? v * sigmoid(v) : v;
     }
 }
 
-__global__ void backward_kernel(Shape s, Inputs in, const float* grad_y, float* grad_x, float* grad_scale,
-                                float* grad_shift, float* grad_gamma, float* grad_beta) {
+__global__ void backward_kernel(Shape s, Inputs in, const float* grad_y, float* grad_x, float* grad_gamma,
+                                float* grad_beta, float* grad_affine) {
     long long i = s.sample(), first = s.first_channel(), pixels = s.p(), start = (i * s.c + first) * pixels;
     Stats group = stats(in.x + start, s.per_group() * pixels, s.eps);
     float total = 0, projected = 0;  // this thread's share of the gradient of norm(x), and of its product with norm(x)
     for (long long c = first; c < first + s.per_group(); c++) {
         long long row = i * s.c + c;
-        float scale = in.scale[row], shift = in.shift[row], to_scale = 0, to_shift = 0;
+        Affine to(s, in, i, c);
+        float to_scale = 0, to_shift = 0, to_gamma = 0, to_beta = 0;
         for (long long at = row * pixels + threadIdx.x; at < (row + 1) * pixels; at += blockDim.x) {
+            float gamma = in.gamma[s.maps ? at : c], beta = in.beta[s.maps ? at : c];
             float normed = (in.x[at] - group.mean) * group.rstd;
-            float mapped = in.gamma ? normed * in.gamma[at] + in.beta[at] : normed;
-            float v = mapped * scale + shift, grad = grad_y[at];
+            float mapped = normed * gamma + beta;
+            float v = mapped * to.scale + to.shift, grad = grad_y[at];
             if (s.silu) grad *= sigmoid(v) * (1 + v * (1 - sigmoid(v)));
             to_scale += grad * mapped;
             to_shift += grad;
-            grad *= scale;
-            if (in.gamma) {
+            grad *= to.scale;
+            if (s.maps) {
                 grad_gamma[at] = grad * normed;
                 grad_beta[at] = grad;
-                grad *= in.gamma[at];
             }
+            to_gamma += grad * normed;
+            to_beta += grad;
+            grad *= gamma;
             grad_x[at] = grad;
             total += grad;
             projected += grad * normed;
         }
-        to_scale = block_sum(to_scale);
-        to_shift = block_sum(to_shift);
-        if (threadIdx.x == 0) {
-            grad_scale[row] = to_scale;
-            grad_shift[row] = to_shift;
-        }
+        to_scale = block_sum(to_scale), to_shift = block_sum(to_shift);
+        to_gamma = block_sum(to_gamma), to_beta = block_sum(to_beta);
+        if (threadIdx.x == 0 && s.rows)
+            grad_affine[i * 2 * s.c + c] = to_scale, grad_affine[(i * 2 + 1) * s.c + c] = to_shift;
+        if (threadIdx.x == 0 && !s.maps) grad_gamma[row] = to_gamma, grad_beta[row] = to_beta;
     }
     long long count = s.per_group() * pixels;
     float mean = block_sum(total) / count, slope = block_sum(projected) / count;
@@ -117,9 +131,9 @@ inline void forward(const Shape& s, const Inputs& in, float* y) {
     forward_kernel<<<s.blocks(), THREADS>>>(s, in, y);
 }
 
-inline void backward(const Shape& s, const Inputs& in, const float* grad_y, float* grad_x, float* grad_scale,
-                     float* grad_shift, float* grad_gamma, float* grad_beta) {
-    backward_kernel<<<s.blocks(), THREADS>>>(s, in, grad_y, grad_x, grad_scale, grad_shift, grad_gamma, grad_beta);
+inline void backward(const Shape& s, const Inputs& in, const float* grad_y, float* grad_x, float* grad_gamma,
+                     float* grad_beta, float* grad_affine) {
+    backward_kernel<<<s.blocks(), THREADS>>>(s, in, grad_y, grad_x, grad_gamma, grad_beta, grad_affine);
 }
 
 }  // namespace ldm_norm

@@ -16,11 +16,16 @@ def convolve(x, weight, bias, stride, padding):
     return np.array(maps)[:, :, ::stride, ::stride] + (0 if bias is None else bias[:, None, None])
 
 
-def group_norm(x, groups, scale, shift, gamma=1.0, beta=0.0, eps=1e-5, silu=False):
-    """scale, shift [B,C]; gamma, beta like x."""
+def group_norm(x, groups, gamma, beta, affine=None, eps=1e-5, silu=False):
+    """gamma, beta [C] or like x; affine [B,2C]."""
+    if gamma.ndim == 1:
+        gamma, beta = gamma[:, None, None], beta[:, None, None]
     grouped = x.reshape(len(x), groups, -1).astype(np.float64)
     normed = (grouped - grouped.mean(-1, keepdims=True)) / np.sqrt(grouped.var(-1, keepdims=True) + eps)
-    h = (normed.reshape(x.shape) * gamma + beta) * scale[:, :, None, None] + shift[:, :, None, None]
+    h = normed.reshape(x.shape) * gamma + beta
+    if affine is not None:
+        scale, shift = np.split(affine[:, :, None, None], 2, axis=1)
+        h = h * (1 + scale) + shift
     return h * expit(h) if silu else h
 
 
@@ -117,17 +122,17 @@ def test_channel_sums_add_halves_of_the_batch(samples):
 
 
 @pytest.mark.parametrize("silu", [True, False])
-@pytest.mark.parametrize("rows, masks", [(3, 0), (1, 0), (3, 3), (1, 3)])
+@pytest.mark.parametrize("rows, masks", [(3, 0), (1, 0), (0, 0), (3, 3), (1, 3), (0, 3)])
 def test_group_norm_and_its_gradients_equal_the_formula(rows, masks, silu):
-    x, scale, shift = normal(3, 8, 5, 6) * 2 + 1, normal(rows, 8, seed=1), normal(rows, 8, seed=2)
-    inputs = [x, scale, shift, normal(3, 8, 5, 6, seed=3), normal(3, 8, 5, 6, seed=4)][: 5 if masks else 3]
+    of_mask = (3, 8, 5, 6) if masks else (8,)
+    inputs = [normal(3, 8, 5, 6) * 2 + 1, normal(*of_mask, seed=3), normal(*of_mask, seed=4)]
+    inputs += [normal(rows, 16, seed=1)] if rows else []
 
-    def ours(x, scale, shift, *modulation):
-        return ops.group_norm(x, 2, scale, shift, modulation, silu=silu)
+    def ours(x, *of_channels):
+        return ops.group_norm(x, 2, *of_channels, silu=silu)
 
-    def oracle(x, scale, shift, *modulation):
-        scale, shift = (np.broadcast_to(values, (3, 8)) for values in (scale, shift))
-        return group_norm(x, 2, scale, shift, *modulation, silu=silu)
+    def oracle(x, gamma, beta, *affine):
+        return group_norm(x, 2, gamma, beta, *(np.broadcast_to(row, (3, 16)) for row in affine), silu=silu)
 
     np.testing.assert_allclose(ours(*map(jt.array, inputs)).numpy(), oracle(*inputs), rtol=1e-4, atol=1e-5)
     assert_gradients(ours, oracle, inputs)
@@ -135,27 +140,35 @@ def test_group_norm_and_its_gradients_equal_the_formula(rows, masks, silu):
 
 def test_group_norm_gradient_of_a_large_map():
     """More pixels a channel than are summed in one go."""
-    inputs = [normal(1, 2, 65, 64), normal(1, 2, seed=1), normal(1, 2, seed=2)]
+    inputs = [normal(1, 2, 65, 64), normal(2, seed=1), normal(2, seed=2)]
 
-    def ours(x, scale, shift):
-        return ops.group_norm(x, 1, scale, shift, silu=True)
+    def ours(x, gamma, beta):
+        return ops.group_norm(x, 1, gamma, beta, silu=True)
 
-    def oracle(x, scale, shift):
-        return group_norm(x, 1, scale, shift, silu=True)
+    def oracle(x, gamma, beta):
+        return group_norm(x, 1, gamma, beta, silu=True)
 
     assert_gradients(ours, oracle, inputs)
 
 
 def test_group_norm_has_a_large_mean_taken_off_exactly():
     """Where E[x^2] - E[x]^2 has lost every digit."""
-    x, ones, zeros = normal(1, 4, 30, 40) + 3000, np.ones((1, 4), np.float32), np.zeros((1, 4), np.float32)
+    x, ones, zeros = normal(1, 4, 30, 40) + 3000, np.ones(4, np.float32), np.zeros(4, np.float32)
     ours = ops.group_norm(jt.array(x), 1, jt.array(ones), jt.array(zeros)).numpy()
     np.testing.assert_allclose(ours, group_norm(x, 1, ones, zeros), atol=2e-3)
 
 
-@pytest.mark.parametrize("sides", [(5, 6), (2, 3), (3, 2)])
-def test_samples_beyond_the_masks_take_the_null_masks_corners_edges_and_middle(sides):
-    x, scale, shift = normal(3, 4, *sides), normal(1, 4, seed=1), normal(1, 4, seed=2)
+def test_silu_of_values_beyond_what_an_exponential_can_hold():
+    x = np.array([-1e30, -200, -88, -20, -1e-3, 0, 1e-3, 20, 88, 200, 1e30], np.float32)
+    row = jt.array(np.zeros((1, 11, 2, 2), np.float32))
+    ours = ops.group_norm(row, 1, jt.zeros(11), jt.array(x), silu=True).numpy()[0, :, 0, 0]
+    np.testing.assert_allclose(ours, x * expit(x.astype(np.float64)), rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("with_affine", [True, False])
+@pytest.mark.parametrize("sides", [(5, 6), (2, 3), (3, 2), (4, 40)])
+def test_samples_beyond_the_masks_take_the_null_masks_corners_edges_and_middle(sides, with_affine):
+    x, affine = normal(3, 4, *sides), normal(1, 8, seed=1) if with_affine else None
     gamma, beta, null_gamma, null_beta = (
         normal(n, 4, *shape, seed=seed) for seed, (n, shape) in enumerate([(2, sides)] * 2 + [(1, (3, 3))] * 2)
     )
@@ -164,16 +177,17 @@ def test_samples_beyond_the_masks_take_the_null_masks_corners_edges_and_middle(s
         np.concatenate([maps, null[:, :, places[0]][:, :, :, places[1]]])
         for maps, null in ((gamma, null_gamma), (beta, null_beta))
     ]
-    expected = group_norm(x, 1, np.repeat(scale, 3, 0), np.repeat(shift, 3, 0), *full, silu=True)
-    modulation = [jt.array(values) for values in (gamma, beta, null_gamma, null_beta)]
-    ours = ops.group_norm(jt.array(x), 1, jt.array(scale), jt.array(shift), modulation, silu=True)
+    expected = group_norm(x, 1, *full, None if affine is None else np.repeat(affine, 3, 0), silu=True)
+    null = jt.array(null_gamma), jt.array(null_beta)
+    affine = None if affine is None else jt.array(affine)
+    ours = ops.group_norm(jt.array(x), 1, jt.array(gamma), jt.array(beta), affine, null, silu=True)
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_samples_without_a_mask_are_refused():
-    x, row = jt.array(normal(3, 4, 5, 6)), jt.ones((1, 4))
+    x = jt.array(normal(3, 4, 5, 6))
     with pytest.raises(ValueError, match="2 masks for 3 samples"):
-        ops.group_norm(x, 1, row, row, [x[:2], x[:2]])
+        ops.group_norm(x, 1, x[:2], x[:2])
 
 
 def test_upsampling_repeats_and_its_gradient_sums():
@@ -199,10 +213,11 @@ def test_attention_and_its_gradients_equal_softmax(chunk, keys, monkeypatch):
     "call",
     [
         lambda a: ops.conv2d(a(1, 5, 8, 8), a(4, 3, 3, 3)),
-        lambda a: ops.group_norm(a(2, 8, 4, 4), 2, a(1, 4), a(1, 4)),
-        lambda a: ops.group_norm(a(3, 8, 4, 4), 2, a(2, 8), a(2, 8)),
-        lambda a: ops.group_norm(a(1, 8, 16, 16), 2, a(1, 8), a(1, 8), [a(1, 8, 4, 4), a(1, 8, 4, 4)]),
-        lambda a: ops.group_norm(a(1, 9, 4, 4), 2, a(1, 9), a(1, 9)),
+        lambda a: ops.group_norm(a(2, 8, 4, 4), 2, a(4), a(4)),
+        lambda a: ops.group_norm(a(3, 8, 4, 4), 2, a(8), a(8), a(2, 16)),
+        lambda a: ops.group_norm(a(3, 8, 4, 4), 2, a(8), a(8), a(1, 8)),
+        lambda a: ops.group_norm(a(1, 8, 16, 16), 2, a(1, 8, 4, 4), a(1, 8, 4, 4)),
+        lambda a: ops.group_norm(a(1, 9, 4, 4), 2, a(9), a(9)),
         lambda a: ops.attention(a(1, 64, 5), a(1, 8, 5), a(1, 8, 5)),
     ],
 )

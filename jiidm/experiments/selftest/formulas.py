@@ -29,9 +29,10 @@ def batch_norm(x: np.ndarray, eps: float = 1e-5) -> np.ndarray:
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
 
 
-def modulate(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """x [B,C,H,W] with a scale and a shift for each channel, [B,C] or [1,C]."""
-    return x * scale[:, :, None, None] + shift[:, :, None, None]
+def modulate(x: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """x [B,C,H,W] with one plus a scale and a shift for each channel; both side by side in affine, [B,2C] or [1,2C]."""
+    scale, shift = np.split(affine[:, :, None, None], 2, axis=1)
+    return x * (1 + scale) + shift
 
 
 def silu(x: np.ndarray) -> np.ndarray:

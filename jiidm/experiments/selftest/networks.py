@@ -53,19 +53,23 @@ def _reference() -> Iterator[None]:
             setattr(ops, name, operator)
 
 
-def _plain_group_norm(x, num_groups, scale, shift, modulation=(), eps=1e-5, silu=False) -> jt.Var:
+def _plain_group_norm(x, num_groups, gamma, beta, affine=None, null=None, eps=1e-5, silu=False) -> jt.Var:
     """As `ops.group_norm`."""
     grouped = x.reshape((x.shape[0], num_groups, -1))
     centred = grouped - grouped.mean(2, keepdims=True)
     y = (centred / jt.sqrt(jt.sqr(centred).mean(2, keepdims=True) + eps)).reshape(x.shape)
-    gamma, beta, *null = [values for values in modulation if values is not None] or [1.0, 0.0]
     if null:
         places = [[0, *[1] * (side - 2), 2] for side in x.shape[2:]]
         spread = [values[:, :, places[0]][:, :, :, places[1]] for values in null]
         copies = x.shape[0] - gamma.shape[0]
         gamma, beta = (jt.concat([maps, *[more] * copies]) for maps, more in zip((gamma, beta), spread))
     rows = (-1, x.shape[1], *[1] * (x.ndim - 2))
-    y = (y * gamma + beta) * scale.reshape(rows) + shift.reshape(rows)
+    if gamma.ndim == 1:
+        gamma, beta = gamma.reshape(rows), beta.reshape(rows)
+    y = y * gamma + beta
+    if affine is not None:
+        scale, shift = affine.chunk(2, dim=1)
+        y = y * (1 + scale.reshape(rows)) + shift.reshape(rows)
     return y * jt.sigmoid(y) if silu else y
 
 

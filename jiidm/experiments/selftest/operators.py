@@ -35,7 +35,7 @@ class Operator(NamedTuple):
 
 def operators() -> list[Operator]:
     """Every operator of `ldm_jittor.ops`, what `layers` makes of them, and those of the GANs."""
-    norm, rows, spectral = (2, 64, 24, 32), (2, 64), (64, 32, 3, 3)
+    norm, affine, spectral = (2, 64, 24, 32), (2, 128), (64, 32, 3, 3)
     spade = layers.SPADEGroupNorm(64, NUM_CLASSES, 32, layers.Groups(16))
     for name, parameter in spade.named_parameters():
         parameter.assign(jt.array(weights(name, tuple(parameter.shape))))
@@ -50,30 +50,33 @@ def operators() -> list[Operator]:
 
         return Operator(name, PRODUCTS, ours, formula, [shape, (out, shape[1], kernel, kernel), (out,)])
 
-    def normed(x, scale, shift, *maps):
-        return ops.group_norm(x, 16, scale, shift, maps, silu=True)
+    def normed(x, gamma, beta, affine, *null):
+        return ops.group_norm(x, 16, gamma, beta, affine, null or None, silu=True)
 
-    def normed_formula(x, scale, shift, gamma=1.0, beta=0.0):
-        return formulas.silu(formulas.modulate(formulas.group_norm(x, 16) * gamma + beta, scale, shift))
+    def normed_formula(x, gamma, beta, affine):
+        if gamma.ndim == 1:
+            gamma, beta = gamma[:, None, None], beta[:, None, None]
+        return formulas.silu(formulas.modulate(formulas.group_norm(x, 16) * gamma + beta, affine))
 
-    def with_null_mask(x, scale, shift, gamma, beta, null_gamma, null_beta):
+    def with_null_mask(x, gamma, beta, affine, null_gamma, null_beta):
         nulls = [formulas.spread(null, norm[2:]) for null in (null_gamma, null_beta)]
-        return normed_formula(x, scale, shift, *(np.concatenate(maps) for maps in zip((gamma, beta), nulls)))
+        gamma, beta = (np.concatenate(maps) for maps in zip((gamma, beta), nulls))
+        return normed_formula(x, gamma, beta, affine)
 
     return [
         convolution("convolution 3x3", 3, 1, 1, (1, 64, 48, 64), 64),
         convolution("convolution 3x3, stride 2", 3, 2, 1, (2, 32, 24, 32), 48),
         convolution("convolution 4x4, stride 2", 4, 2, 2, (2, 32, 24, 32), 48),
         convolution("convolution 1x1", 1, 1, 0, (2, 64, 24, 32), 96),
-        Operator("group norm", EXACT, normed, normed_formula, [norm, rows, rows]),
-        Operator("group norm, one row", EXACT, normed, normed_formula, [norm, (1, 64), (1, 64)]),
-        Operator("group norm, modulated", EXACT, normed, normed_formula, [norm, rows, rows, norm, norm]),
+        Operator("group norm", EXACT, normed, normed_formula, [norm, (64,), (64,), affine]),
+        Operator("group norm, one row", EXACT, normed, normed_formula, [norm, (64,), (64,), (1, 128)]),
+        Operator("group norm, modulated", EXACT, normed, normed_formula, [norm, norm, norm, affine]),
         Operator(
             "group norm, null mask",
             EXACT,
             normed,
             with_null_mask,
-            [norm, (1, 64), (1, 64), (1, *norm[1:]), (1, *norm[1:]), (1, 64, 3, 3), (1, 64, 3, 3)],
+            [norm, (1, *norm[1:]), (1, *norm[1:]), (1, 128), (1, 64, 3, 3), (1, 64, 3, 3)],
             has_gradient=False,
         ),
         Operator(

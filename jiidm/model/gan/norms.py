@@ -98,5 +98,5 @@ class InstanceNorm(nn.Module):
     """Normalise each channel of each sample by its own mean and variance."""
 
     def execute(self, x: jt.Var) -> jt.Var:
-        rows = (1, x.shape[1])
-        return ops.group_norm(x, x.shape[1], jt.ones(rows), jt.zeros(rows))
+        channels = x.shape[1]
+        return ops.group_norm(x, channels, jt.ones(channels), jt.zeros(channels))

@@ -57,12 +57,12 @@ def test_formulas_equal_scipys():
 @pytest.mark.parametrize("modulated, nulls", [(False, False), (True, False), (True, True)])
 def test_the_plain_group_norm_is_the_cores(modulated, nulls):
     rng = np.random.default_rng(1)
-    shapes = (
-        [(3, 8, 5, 6), (1, 8), (1, 8)] + [(2 if nulls else 3, 8, 5, 6)] * 2 * modulated + [(1, 8, 3, 3)] * 2 * nulls
-    )
-    x, scale, shift, *maps = (jt.array(rng.normal(size=shape).astype(np.float32)) for shape in shapes)
+    of_mask = (2 if nulls else 3, 8, 5, 6) if modulated else (8,)
+    shapes = [(3, 8, 5, 6), of_mask, of_mask, (1, 16)] + [(1, 8, 3, 3)] * 2 * nulls
+    x, gamma, beta, affine, *null = (jt.array(rng.normal(size=shape).astype(np.float32)) for shape in shapes)
     ours, plain = (
-        norm(x, 4, scale, shift, maps, silu=True).numpy() for norm in (ops.group_norm, networks._plain_group_norm)
+        norm(x, 4, gamma, beta, affine, null or None, silu=True).numpy()
+        for norm in (ops.group_norm, networks._plain_group_norm)
     )
     np.testing.assert_allclose(plain, ours, rtol=1e-4, atol=1e-5)
 
