@@ -148,9 +148,9 @@ class SPADEGroupNorm(nn.Module):
 
     def execute(self, x: jt.Var, modulation: Modulation, affine: jt.Var | None = None, silu: bool = False) -> jt.Var:
         """modulation: the result of the method. The other arguments are GroupNorm's."""
-        scale, shift, *of_null = modulation
-        null = None if of_null[0] is None else tuple(of_null)
-        return ops.group_norm(x, self.num_groups, scale, shift, affine, null, eps=self.eps, silu=silu)
+        gamma, beta, null_gamma, null_beta = modulation
+        null = None if null_gamma is None else (null_gamma, null_beta)
+        return ops.group_norm(x, self.num_groups, gamma, beta, affine, null, eps=self.eps, silu=silu)
 
 
 class AttentionBlock(nn.Module):
