@@ -57,7 +57,7 @@ inline Stats stats(const float* x, int64_t count, float eps) {
     return {mean, float(1 / std::sqrt(variance + eps))};
 }
 
-// 2^n times the series of e^r, |r| <= ln(2)/2, to 1e-7. The compiler makes vectors of it, which it can't of a library's.
+// 2^n times the series of e^r, |r| <= ln(2)/2, to 1e-7. The compiler makes vectors of it, and calls a library's instead.
 inline float exponential(float v) {
     v = std::min(std::max(v, -87.f), 88.f);
     float n = std::nearbyint(v * 1.44269504f), r = v - n * 0.693359375f + n * 2.12194440e-4f;
@@ -111,7 +111,8 @@ inline void modulate_null(const Shape& s, const float* x, float a, float b, cons
 
 inline void forward(const Shape& s, const Inputs& in, float* y) {
     int64_t size = s.per_group();
-#pragma omp parallel for schedule(static, 1)  // samples with a mask of their own take longer: each thread gets its share
+// samples with a mask of their own take longer: each thread gets its share
+#pragma omp parallel for schedule(static, 1)
     for (int64_t task = 0; task < s.n * s.groups; task++) {
         int64_t i = task / s.groups, first = task % s.groups * size;
         Stats group = stats(in.x + (i * s.c + first) * s.p(), size * s.p(), s.eps);
@@ -125,7 +126,8 @@ inline void forward(const Shape& s, const Inputs& in, float* y) {
             else if (i < s.maps)
                 modulate(in.x + at, a, b, in.gamma + at, in.beta + at, to.scale, to.shift, s.p(), s.silu, y + at);
             else
-                modulate_null(s, in.x + at, a, b, in.null_gamma + 9 * c, in.null_beta + 9 * c, to.scale, to.shift, y + at);
+                modulate_null(s, in.x + at, a, b, in.null_gamma + 9 * c, in.null_beta + 9 * c, to.scale, to.shift,
+                              y + at);
         }
     }
 }
@@ -216,7 +218,8 @@ inline void backward(const Shape& s, const Inputs& in, const float* grad_y, floa
             projected += sums.normed_x;
         }
         float mean = total / (size * pixels), slope = projected / (size * pixels);
-        for (int64_t p = start; p < start + size * pixels; p++) grad_x[p] = a * (grad_x[p] - mean - (x[p] * a + b) * slope);
+        for (int64_t p = start; p < start + size * pixels; p++)
+            grad_x[p] = a * (grad_x[p] - mean - (x[p] * a + b) * slope);
     }
 }
 

@@ -1,17 +1,18 @@
 // 3x3 convolutions by Winograd's algorithm F(4x4, 3x3) (Lavin & Gray 2016), on processors with AVX-512.
 //
-// The image is cut into tiles of 4x4 results, which depend on 6x6 pixels. Both are polynomials known by their values at
-// 0, +-A, +-B and infinity, in either direction: 36 values, at each of which a convolution is a plain matrix product
-// over the channels. That takes a quarter of the multiplications.
+// The result is cut into tiles of 4x4, each of which depends on 6x6 pixels. Transforms make 36 values of these pixels
+// and of each channel's nine weights. The values of the result are their products, summed over the channels: 36 products
+// of matrices, which take a quarter of the multiplications. Another transform makes the results of them.
 //
-// A vector holds 16 channels. All sums run over channels in their order, so a tile's result does not depend on the
+// A vector holds 16 channels. All sums run over the channels in their order. So a tile's result does not depend on the
 // batch, nor on how threads share the tiles.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <omp.h>
-#include "executor.h"
-#include "mem/allocator.h"
+#ifdef __AVX512F__
+#include "vectors.h"
+#endif
 
 namespace ldm_winograd {
 
@@ -24,59 +25,19 @@ struct Weights {
 #ifdef __AVX512F__
 constexpr bool AVAILABLE = true;
 
-typedef float Vec __attribute__((vector_size(64)));
-typedef int Lanes __attribute__((vector_size(64)));
+using namespace ldm_vectors;
 
-constexpr int64_t LANES = 16, TILE = 4, SIDE = 6, VALUES = SIDE * SIDE, TAPS = 9;
-constexpr int64_t GROUP = 2 * LANES;  // output channels of one product
-constexpr int64_t STRIP = 16;         // the most tiles side by side that are transformed together
+constexpr int64_t TILE = 4, SIDE = 6, VALUES = SIDE * SIDE, TAPS = 9;
+constexpr int64_t STRIP = 16;  // the most tiles side by side that are transformed together
 // A block is transformed and multiplied at once: as many tiles as stay in a core's cache, but enough to use each weight
 // that is fetched more than once.
 constexpr int64_t BLOCK_BYTES = 512 << 10, BACKWARD_BYTES = 2 << 20, LEAST_TILES = 24, MOST_TILES = 48;
-// These points keep float32's errors smaller than 1 and 2.
+// The values are those of polynomials at 0, +-A, +-B and infinity. These points cost float32 less than 1 and 2 do.
 constexpr float A = 0.625f, B = 1.5f, A2 = A * A, B2 = B * B;
 
 inline int64_t divided(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
-// Memory out of the pool that activations come from, aligned to vectors.
-struct Scratch {
-    jittor::Allocation pool;
-    explicit Scratch(int64_t floats) : pool(jittor::exe.allocator, (floats + LANES) * sizeof(float)) {}
-    float* data() {
-        auto at = reinterpret_cast<uintptr_t>(pool.ptr);
-        return reinterpret_cast<float*>((at + sizeof(Vec) - 1) / sizeof(Vec) * sizeof(Vec));
-    }
-};
-
-inline Vec load(const float* from) {
-    Vec v;
-    std::memcpy(&v, from, sizeof v);
-    return v;
-}
-
-inline void store(float* to, const Vec& v) { std::memcpy(to, &v, sizeof v); }
-
-// 16 vectors of pixels <-> 16 vectors of channels.
-inline void transpose(Vec v[LANES]) {
-#pragma GCC unroll 4
-    for (int distance = LANES / 2; distance; distance /= 2) {
-        Lanes low, high;
-        for (int lane = 0; lane < LANES; lane++) {
-            bool second = lane & distance;
-            low[lane] = second ? LANES + lane - distance : lane;
-            high[lane] = second ? LANES + lane : lane + distance;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            if (i & distance) continue;
-            Vec first = v[i], second = v[i + distance];
-            v[i] = __builtin_shuffle(first, second, low);
-            v[i + distance] = __builtin_shuffle(first, second, high);
-        }
-    }
-}
-
-// Values at the six points of the polynomials that: six pixels times three weights' adjoint need (B^T d),
+// The transforms in one direction, by the paper's names. B^T d, of six pixels.
 inline void of_pixels(const Vec d[SIDE], Vec t[SIDE]) {
     Vec even = d[4] - B2 * d[2], odd = A * (d[3] - B2 * d[1]);
     t[1] = even + odd, t[2] = even - odd;
@@ -86,7 +47,7 @@ inline void of_pixels(const Vec d[SIDE], Vec t[SIDE]) {
     t[5] = d[5] + (A2 * B2) * d[1] - (A2 + B2) * d[3];
 }
 
-// three weights have (G g),
+// G g, of three weights.
 inline void of_weights(const Vec g[3], Vec t[SIDE]) {
     constexpr float at_zero = 1 / (A2 * B2), at_a = 1 / (2 * A2 * (A2 - B2)), at_b = 1 / (2 * B2 * (B2 - A2));
     Vec even = at_a * (g[0] + A2 * g[2]), odd = (at_a * A) * g[1];
@@ -97,7 +58,7 @@ inline void of_weights(const Vec g[3], Vec t[SIDE]) {
     t[5] = g[2];
 }
 
-// its transpose, from the gradient of these values to that of the weights (G^T t),
+// G^T t, its transpose: from the gradient of the values to that of the weights.
 inline void to_weights(const Vec t[SIDE], Vec g[3]) {
     constexpr float at_zero = 1 / (A2 * B2), at_a = 1 / (2 * A2 * (A2 - B2)), at_b = 1 / (2 * B2 * (B2 - A2));
     Vec even_a = at_a * (t[1] + t[2]), even_b = at_b * (t[3] + t[4]);
@@ -106,7 +67,7 @@ inline void to_weights(const Vec t[SIDE], Vec g[3]) {
     g[2] = A2 * even_a + B2 * even_b + t[5];
 }
 
-// four gradients have (A y),
+// A y, of the gradients of four results.
 inline void of_gradients(const Vec y[TILE], Vec t[SIDE]) {
     Vec even = y[0] + A2 * y[2], odd = A * (y[1] + A2 * y[3]);
     t[1] = even + odd, t[2] = even - odd;
@@ -116,29 +77,13 @@ inline void of_gradients(const Vec y[TILE], Vec t[SIDE]) {
     t[5] = y[3];
 }
 
-// and its transpose, from the products to the four results (A^T t).
+// A^T t: from the values to the four results.
 inline void to_results(const Vec t[SIDE], Vec y[TILE]) {
     Vec even_a = t[1] + t[2], odd_a = A * (t[1] - t[2]), even_b = t[3] + t[4], odd_b = B * (t[3] - t[4]);
     y[0] = t[0] + even_a + even_b;
     y[1] = odd_a + odd_b;
     y[2] = A2 * even_a + B2 * even_b;
     y[3] = A2 * odd_a + B2 * odd_b + t[5];
-}
-
-// A transform along the rows and then along the columns of a tile [FROM][FROM] -> [TO][TO].
-template <int FROM, int TO, class Transform>
-inline void both_ways(const Vec* from, Vec* to, Transform transform) {
-    Vec half[TO][FROM], column[FROM], done[TO];
-#pragma GCC unroll 6
-    for (int x = 0; x < FROM; x++) {
-#pragma GCC unroll 6
-        for (int y = 0; y < FROM; y++) column[y] = from[y * FROM + x];
-        transform(column, done);
-#pragma GCC unroll 6
-        for (int y = 0; y < TO; y++) half[y][x] = done[y];
-    }
-#pragma GCC unroll 6
-    for (int y = 0; y < TO; y++) transform(half[y], to + y * TO);
 }
 
 // How an image [n,c,h,w] is cut. A strip is a row of up to STRIP tiles. A block is some strips, and `tiles` tiles.
@@ -160,7 +105,7 @@ struct Cut {
     }
 };
 
-// The strip's place: sample, first row and first column.
+// Where a strip begins: its sample, row and column.
 struct Place {
     int64_t sample, y, x;
     Place(const Cut& cut, int64_t strip)
@@ -187,6 +132,20 @@ inline void gather(const float* planes, int64_t channels, int64_t h, int64_t w, 
     for (; at < count; at++) {
         to[at] = Vec{};
         for (int64_t c = 0; c < channels && x + at < w; c++) to[at][c] = row[c * h * w + x + at];
+    }
+}
+
+// The other way: `count` pixels with their channels side by side, plus offset, into a row of up to 16 planes.
+inline void scatter(const Vec* from, Vec offset, int64_t count, int64_t plane, int64_t channels, float* row) {
+    for (int64_t at = 0; at < count; at += LANES) {
+        Vec v[LANES];
+        for (int64_t i = 0; i < LANES; i++) v[i] = from[at + i] + offset;
+        transpose(v);
+        for (int64_t c = 0; c < channels; c++)
+            if (count - at >= LANES)
+                store(row + c * plane + at, v[c]);
+            else
+                std::memcpy(row + c * plane + at, &v[c], (count - at) * sizeof(float));
     }
 }
 
@@ -227,69 +186,33 @@ inline void transform_pixels(const Cut& cut, int64_t block, const float* x, int6
     }
 }
 
-// A matrix whose element (row, k) is at from[row * row_step + k * step].
-struct Matrix {
-    const float* from;
-    int64_t row_step, step;
-};
-
-// m[r][GROUP] = or += the product of ROWS rows of v, from `row` on, with u, whose row k is [GROUP] at u + k * u_step.
-template <int ROWS>
-inline void multiply(const Matrix& v, int64_t row, const float* u, int64_t u_step, int64_t count, bool add, float* m) {
-    Vec left[ROWS] = {}, right[ROWS] = {};
-    const float* from = v.from + row * v.row_step;
-    for (int64_t k = 0; k < count; k++, from += v.step, u += u_step) {
-        Vec u_left = load(u), u_right = load(u + LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < ROWS; r++) {
-            left[r] += from[r * v.row_step] * u_left;
-            right[r] += from[r * v.row_step] * u_right;
-        }
-    }
-    m += row * GROUP;
-#pragma GCC unroll 12
-    for (int r = 0; r < ROWS; r++, m += GROUP) {
-        store(m, add ? load(m) + left[r] : left[r]);
-        store(m + LANES, add ? load(m + LANES) + right[r] : right[r]);
-    }
-}
-
-inline void multiply_rows(const Matrix& v, int64_t rows, const float* u, int64_t u_step, int64_t count, bool add, float* m) {
-    int64_t row = 0;
-    for (; row + 12 <= rows; row += 12) multiply<12>(v, row, u, u_step, count, add, m);
-    for (; row + 4 <= rows; row += 4) multiply<4>(v, row, u, u_step, count, add, m);
-    for (; row < rows; row++) multiply<1>(v, row, u, u_step, count, add, m);
-}
-
 // Results of a block for 16 channels: m[VALUES][tiles][GROUP] -> y [n,all_channels,h,w].
 inline void transform_results(const Cut& cut, int64_t block, const float* m, const float* bias, int64_t all_channels,
                               int64_t first_channel, int64_t plane, float* y) {
-    Vec rows[TILE][STRIP * TILE + LANES], values[VALUES], tile[TILE * TILE];
+    Vec rows[TILE][STRIP * TILE + LANES], offset = {};
     int64_t channels = std::min(LANES, all_channels - first_channel);
-    Vec offset = {};
     for (int64_t c = 0; bias && c < channels; c++) offset[c] = bias[first_channel + c];
     for (int64_t strip = 0; strip < cut.strips_in(block); strip++) {
         Place at(cut, block * cut.strips_a_block + strip);
-        for (int64_t t = 0; t < cut.width; t++) {
-            for (int64_t i = 0; i < VALUES; i++)
-                values[i] = load(m + i * plane + (strip * cut.width + t) * GROUP);
-            both_ways<SIDE, TILE>(values, tile, to_results);
-            for (int64_t i = 0; i < TILE * TILE; i++) rows[i / TILE][t * TILE + i % TILE] = tile[i] + offset;
-        }
-        int64_t count = std::min(cut.width * TILE, cut.w - at.x);
-        float* planes = y + (at.sample * all_channels + first_channel) * cut.h * cut.w;
-        for (int64_t row = 0; row < std::min(TILE, cut.h - at.y); row++)
-            for (int64_t x = 0; x < count; x += LANES) {
-                Vec v[LANES];
-                for (int64_t i = 0; i < LANES; i++) v[i] = rows[row][x + i];
-                transpose(v);
-                float* to = planes + (at.y + row) * cut.w + at.x + x;
-                for (int64_t c = 0; c < channels; c++)
-                    if (count - x >= LANES)
-                        store(to + c * cut.h * cut.w, v[c]);
-                    else
-                        std::memcpy(to + c * cut.h * cut.w, &v[c], (count - x) * sizeof(float));
+        const float* from = m + strip * cut.width * GROUP;
+        for (int64_t t = 0; t < cut.width; t++, from += GROUP) {
+            Vec half[TILE][SIDE];
+#pragma GCC unroll 6
+            for (int x = 0; x < SIDE; x++) {
+                Vec column[SIDE], done[TILE];
+#pragma GCC unroll 6
+                for (int y = 0; y < SIDE; y++) column[y] = load(from + (y * SIDE + x) * plane);
+                to_results(column, done);
+#pragma GCC unroll 4
+                for (int y = 0; y < TILE; y++) half[y][x] = done[y];
             }
+#pragma GCC unroll 4
+            for (int y = 0; y < TILE; y++) to_results(half[y], rows[y] + t * TILE);
+        }
+        int64_t columns = std::min(cut.width * TILE, cut.w - at.x);
+        for (int64_t row = 0; row < std::min(TILE, cut.h - at.y); row++)
+            scatter(rows[row], offset, columns, cut.h * cut.w, channels,
+                    y + (at.sample * all_channels + first_channel) * cut.h * cut.w + (at.y + row) * cut.w + at.x);
     }
 }
 
@@ -413,7 +336,8 @@ inline void transform_to_weights(const Weights& w, const float* u, float* weight
                 for (int64_t y = 0; y < 3; y++) to_weights(rows + y * SIDE, g + y * 3);
                 transpose(g);
                 for (int64_t lane = 0; lane < std::min(LANES, w.out - first); lane++)
-                    std::memcpy(weight + in * w.in_stride + (first + lane) * w.out_stride, &g[lane], TAPS * sizeof(float));
+                    std::memcpy(weight + in * w.in_stride + (first + lane) * w.out_stride, &g[lane],
+                                TAPS * sizeof(float));
             }
 }
 
