@@ -18,8 +18,9 @@ using tag = memory::format_tag;
 using dt = memory::data_type;
 using Arguments = std::unordered_map<int, memory>;
 
-// Below, transforming the weights costs more than Winograd saves.
-constexpr int64_t WINOGRAD_PIXELS = 48;
+// On smaller maps transforming the weights costs more than Winograd saves; up to the larger size it does so for more
+// weights than stay in the caches.
+constexpr int64_t WINOGRAD_PIXELS = 48, WINOGRAD_PIXELS_ANY = 192, WINOGRAD_WEIGHTS = 1 << 18;
 constexpr int64_t POINTWISE_PIXELS = 384;
 
 inline const engine& cpu() {
@@ -38,7 +39,8 @@ struct Shape {
     memory::dims y() const { return {n, o, oh(), ow()}; }
     bool pointwise() const { return k == 1 && stride == 1 && pad == 0; }
     bool winograd() const {
-        return ldm_winograd::AVAILABLE && k == 3 && stride == 1 && pad == 1 && h * w >= WINOGRAD_PIXELS;
+        bool worth_it = h * w >= WINOGRAD_PIXELS_ANY || (h * w >= WINOGRAD_PIXELS && c * o <= WINOGRAD_WEIGHTS);
+        return ldm_winograd::AVAILABLE && k == 3 && stride == 1 && pad == 1 && worth_it;
     }
 };
 
