@@ -1,5 +1,5 @@
-// Convolution on the CPU: 3x3 by Winograd's algorithm where the processor has AVX-512, 1x1 as matrix products, and all
-// others through oneDNN.
+// Convolution on the CPU. Where the processor has AVX-512, Winograd's algorithm takes 3x3, and small maps are one
+// product of matrices. So are 1x1 convolutions. oneDNN takes all others.
 #include <algorithm>
 #include <cstdlib>
 #include <dnnl.hpp>
@@ -18,9 +18,9 @@ using tag = memory::format_tag;
 using dt = memory::data_type;
 using Arguments = std::unordered_map<int, memory>;
 
-// On smaller maps transforming the weights costs more than Winograd saves; up to the larger size it does so for more
-// weights than stay in the caches.
-constexpr int64_t WINOGRAD_PIXELS = 48, WINOGRAD_PIXELS_ANY = 192, WINOGRAD_WEIGHTS = 1 << 18;
+// Maps below are small. With them transforming the weights costs more than Winograd saves, if they are the very
+// smallest, or the weights more than stay in the caches.
+constexpr int64_t FEW_PIXELS = 192, WINOGRAD_PIXELS = 48, WINOGRAD_WEIGHTS = 1 << 18;
 constexpr int64_t POINTWISE_PIXELS = 384;
 
 inline const engine& cpu() {
@@ -39,9 +39,10 @@ struct Shape {
     memory::dims y() const { return {n, o, oh(), ow()}; }
     bool pointwise() const { return k == 1 && stride == 1 && pad == 0; }
     bool winograd() const {
-        bool worth_it = h * w >= WINOGRAD_PIXELS_ANY || (h * w >= WINOGRAD_PIXELS && c * o <= WINOGRAD_WEIGHTS);
+        bool worth_it = h * w >= FEW_PIXELS || (h * w >= WINOGRAD_PIXELS && c * o <= WINOGRAD_WEIGHTS);
         return ldm_winograd::AVAILABLE && k == 3 && stride == 1 && pad == 1 && worth_it;
     }
+    bool few_pixels() const { return ldm_winograd::AVAILABLE && oh() * ow() < FEW_PIXELS; }
 };
 
 inline memory::desc any(const memory::dims& dims) { return {dims, dt::f32, tag::any}; }
@@ -169,6 +170,52 @@ inline void direct(const Shape& s, const float* x, const float* weight, const fl
     target.out();
 }
 
+#ifdef __AVX512F__
+// A convolution with few results: they side by side are the columns of one product, with the weights as they are.
+inline void in_columns(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
+    using namespace ldm_vectors;
+    constexpr int64_t TOGETHER = 12;  // rows of the product
+    int64_t side = s.oh() * s.ow(), taps = s.k * s.k, rows = s.c * taps, groups = (s.n * side + GROUP - 1) / GROUP;
+    std::vector<int32_t> places(groups * taps * GROUP, -1);  // of a result's pixel for a tap, in the first channel
+    for (int64_t at = 0; at < s.n * side; at++)
+        for (int64_t tap = 0; tap < taps; tap++) {
+            int64_t from_y = at % side / s.ow() * s.stride + tap / s.k - s.pad;
+            int64_t from_x = at % s.ow() * s.stride + tap % s.k - s.pad;
+            if (from_y >= 0 && from_y < s.h && from_x >= 0 && from_x < s.w)
+                places[(at / GROUP * taps + tap) * GROUP + at % GROUP] =
+                    (at / side * s.c * s.h + from_y) * s.w + from_x;
+        }
+    Scratch scratch(groups * rows * GROUP);
+    float* columns = scratch.data();
+#pragma omp parallel
+    {
+#pragma omp for collapse(2)
+        for (int64_t group = 0; group < groups; group++)
+            for (int64_t c = 0; c < s.c; c++) {
+                const int32_t* place = &places[group * taps * GROUP];
+                const float* channel = x + c * s.h * s.w;
+                float* column = columns + (group * rows + c * taps) * GROUP;
+                for (int64_t i = 0; i < taps * GROUP; i++) column[i] = place[i] >= 0 ? channel[place[i]] : 0;
+            }
+#pragma omp for
+        for (int64_t first = 0; first < s.o; first += TOGETHER) {
+            int64_t count = std::min(TOGETHER, s.o - first);
+            float products[TOGETHER * GROUP];
+            for (int64_t group = 0; group < groups; group++) {
+                multiply_rows({weight + first * rows, rows, 1}, count, columns + group * rows * GROUP, GROUP, rows,
+                              false, products);
+                for (int64_t o = 0; o < count; o++)
+                    for (int64_t at = group * GROUP; at < std::min((group + 1) * GROUP, s.n * side); at++)
+                        y[(at / side * s.o + first + o) * side + at % side] =
+                            products[o * GROUP + at % GROUP] + (bias ? bias[first + o] : 0);
+            }
+        }
+    }
+}
+#else
+inline void in_columns(const Shape&, const float*, const float*, const float*, float*) {}
+#endif
+
 inline ldm_winograd::Weights weights(const Shape& s) { return {s.c, s.o, 9, 9 * s.c, false}; }
 inline ldm_winograd::Weights turned_weights(const Shape& s) { return {s.o, s.c, 9 * s.c, 9, true}; }
 
@@ -176,6 +223,7 @@ inline ldm_winograd::Weights turned_weights(const Shape& s) { return {s.o, s.c, 
 inline void forward(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
     if (s.pointwise()) return pointwise(s, x, weight, bias, y);
     if (s.winograd()) return ldm_winograd::convolve(s.n, s.h, s.w, weights(s), x, weight, bias, y);
+    if (s.few_pixels()) return in_columns(s, x, weight, bias, y);
     direct(s, x, weight, bias, y);
 }
 

@@ -57,7 +57,7 @@ inline Stats stats(const float* x, int64_t count, float eps) {
     return {mean, float(1 / std::sqrt(variance + eps))};
 }
 
-// 2^n times the series of e^r, |r| <= ln(2)/2, to 1e-7. The compiler makes vectors of it, and calls a library's instead.
+// 2^n times the series of e^r, |r| <= ln(2)/2, to 1e-7. The compiler makes vectors of it; a library's it would call.
 inline float exponential(float v) {
     v = std::min(std::max(v, -87.f), 88.f);
     float n = std::nearbyint(v * 1.44269504f), r = v - n * 0.693359375f + n * 2.12194440e-4f;

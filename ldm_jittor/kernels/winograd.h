@@ -1,8 +1,8 @@
 // 3x3 convolutions by Winograd's algorithm F(4x4, 3x3) (Lavin & Gray 2016), on processors with AVX-512.
 //
 // The result is cut into tiles of 4x4, each of which depends on 6x6 pixels. Transforms make 36 values of these pixels
-// and of each channel's nine weights. The values of the result are their products, summed over the channels: 36 products
-// of matrices, which take a quarter of the multiplications. Another transform makes the results of them.
+// and of each channel's nine weights. The values of the result are their products, summed over the channels: 36
+// products of matrices, which take a quarter of the multiplications. Another transform makes the results of them.
 //
 // A vector holds 16 channels. All sums run over the channels in their order. So a tile's result does not depend on the
 // batch, nor on how threads share the tiles.
