@@ -23,6 +23,7 @@ MODULES = {
     "decode": "torch_autoencoder",
     "pipeline": "torch_pipeline",
     "generator": "torch_generator",
+    "convolution": "torch_convolution",
 }
 
 
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--timesteps", type=json.loads, help="pipeline: every round's, as JSON")
     parser.add_argument("--count", type=int, default=20, help="pipeline: images")
     parser.add_argument("--generator", help="generator: one of benchmarks.common.gans.CASES")
+    parser.add_argument("--case", help="convolution: one of benchmarks.common.convolutions.CASES")
+    parser.add_argument("--gradients", action="store_true", help="convolution: with its gradients")
     parser.add_argument("out")
     arguments = parser.parse_args()
     task = getattr(importlib.import_module(f"benchmarks.common.{MODULES[arguments.task]}"), arguments.task)
