@@ -4,6 +4,7 @@
 // and of each channel's nine weights. The values of the result are their products, summed over the channels: 36
 // products of matrices, which take a quarter of the multiplications. Another transform makes the results of them.
 //
+// In the paper's letters u are the values of weights, v those of pixels, and m their products.
 // A vector holds 16 channels. All sums run over the channels in their order. So a tile's result does not depend on the
 // batch, nor on how threads share the tiles.
 #include <algorithm>
@@ -278,7 +279,8 @@ inline void convolve(int64_t n, int64_t h, int64_t w, const Weights& weights, co
         for (int64_t block = 0; block < count; block++)
             for (int64_t group = 0; group < groups; group++) {
                 for (int64_t i = 0; i < VALUES; i++)
-                    multiply_rows({v + block * block_size + i * plane, stride, 1}, cut.tiles,
+                    multiply_rows({v + block * block_size + i * plane, stride, 1},
+                                  cut.strips_in(first + block) * cut.width,
                                   u + (group * VALUES + i) * values_plane(weights), GROUP, weights.in, false,
                                   m + i * product);
                 for (int64_t half = 0; half < 2 && group * GROUP + half * LANES < weights.out; half++)
