@@ -19,7 +19,10 @@ class Prediction(NamedTuple):
     eps: jt.Var
     """Predicted noise [B,C,H,W]."""
     x0: jt.Var
-    """Predicted clean latent [B,C,H,W]; zero, the mean of latents, where abar is 0 and z holds nothing of it."""
+    """Predicted clean latent [B,C,H,W].
+
+    Where abar is 0, z holds nothing of it. There it is zero, the mean of latents, for a network that predicts eps.
+    """
     variance_fraction: jt.Var | None
     """Where the learned log-variance lies between its bounds: 0 at the lower (posterior), 1 at the upper (beta).
 
@@ -33,7 +36,7 @@ class Settings(NamedTuple):
     guidance_scale: float = 1.0
     """Classifier-free guidance (Ho & Salimans 2022): eps = eps_null + guidance_scale * (eps_mask - eps_null).
 
-    The null mask is all zeros. At 1 the null branch is skipped.
+    The null mask is all zeros. At 1 the null branch is skipped. Guided velocities are the same thing.
     """
     guidance_rescale: float = 0.0
     """See `rescale_guided`; 0 leaves guided noise as it is."""
@@ -124,13 +127,18 @@ class Denoiser:
         """z [B,C,H,W] at a 0-based training timestep."""
         channels = z.shape[1]
         output = self._guide(z, timestep)
-        eps, fraction = output[:, :channels], None
+        predicted, fraction = output[:, :channels], None
         if output.shape[1] == 2 * channels:
             fraction = (output[:, channels:] + 1) / 2
         alpha_bar = self.schedule.alpha_bar(timestep)
         noise_scale = math.sqrt(1 - alpha_bar)
-        reciprocal = min(1 / math.sqrt(alpha_bar), MAX_RECIPROCAL) if alpha_bar > 0 else 0.0
-        x0 = (z - noise_scale * eps) * reciprocal
+        if self.unet.prediction == "v":
+            eps = self.schedule.eps_of_velocity(predicted, z, timestep)
+            x0 = math.sqrt(alpha_bar) * z - noise_scale * predicted
+        else:
+            eps = predicted
+            reciprocal = min(1 / math.sqrt(alpha_bar), MAX_RECIPROCAL) if alpha_bar > 0 else 0.0
+            x0 = (z - noise_scale * eps) * reciprocal
         if self.settings.clip_x0 is not None:
             x0 = threshold(x0, self.settings.clip_x0, self.settings.dynamic_thresholding_ratio)
             eps = (z - math.sqrt(alpha_bar) * x0) / noise_scale

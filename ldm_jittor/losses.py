@@ -16,31 +16,60 @@ VB_WEIGHT = 1e-3
 """Weight of the variational bound against the simple loss (Nichol & Dhariwal 2021: lambda = 0.001)."""
 
 
+MIN_SNR_GAMMA = 5.0
+"""The signal-to-noise ratio above which a timestep's error of x0 weighs no more (Hang et al. 2023, section 4.2)."""
+
+
 class DiffusionLoss(NamedTuple):
     total: jt.Var
     simple: jt.Var
+    """Without weights, so that it compares across them."""
     variational: jt.Var
     """In bits per dimension per timestep; zero for a network that learns no variance."""
 
 
 def diffusion_loss(
-    output: jt.Var, z0: jt.Var, z: jt.Var, eps: jt.Var, timesteps: np.ndarray, schedule: NoiseSchedule
+    output: jt.Var,
+    z0: jt.Var,
+    z: jt.Var,
+    eps: jt.Var,
+    timesteps: np.ndarray,
+    schedule: NoiseSchedule,
+    prediction: str = "eps",
+    weighting: str = "uniform",
 ) -> DiffusionLoss:
     """Loss of a network's output [B,C or 2C,H,W] at z = add_noise(z0, eps, timesteps).
 
-    z0, z, eps: [B,C,H,W]; timesteps: [B]. `simple` is the mean squared error of eps (Ho et al. 2020, eq. 14).
+    z0, z, eps: [B,C,H,W]; timesteps: [B]. `simple` is the mean squared error of eps (Ho et al. 2020, eq. 14), or of the
+    velocity, with the prediction "v". With the weighting "min_snr" it enters the total by `min_snr_weights`.
     `variational` is the bound's term of each timestep, and its gradient reaches the variance only. The total weighs the
     sum of these terms over all timesteps by 0.001 (Nichol & Dhariwal 2021, eq. 16). At timestep 0 the term is the
     density of z0 under the last step's Gaussian, because latents have no 8-bit bins to integrate over.
     """
     channels = z0.shape[1]
-    simple = ((output[:, :channels] - eps) ** 2).mean()
+    predicted = output[:, :channels]
+    target = schedule.velocity(z0, eps, timesteps) if prediction == "v" else eps
+    squared = (predicted - target) ** 2
+    simple = weighted = squared.mean()
+    if weighting == "min_snr":
+        weighted = (per_sample(min_snr_weights(timesteps, schedule, prediction)) * squared).mean()
     if output.shape[1] == channels:
-        return DiffusionLoss(simple, simple, jt.zeros(1))
-    variational = _variational_bound(
-        output[:, :channels].detach(), (output[:, channels:] + 1) / 2, z0, z, timesteps, schedule
-    ).mean()
-    return DiffusionLoss(simple + VB_WEIGHT * schedule.num_timesteps * variational, simple, variational)
+        return DiffusionLoss(weighted, simple, jt.zeros(1))
+    eps_hat = schedule.eps_of_velocity(predicted, z, timesteps) if prediction == "v" else predicted
+    fraction = (output[:, channels:] + 1) / 2
+    variational = _variational_bound(eps_hat.detach(), fraction, z0, z, timesteps, schedule).mean()
+    return DiffusionLoss(weighted + VB_WEIGHT * schedule.num_timesteps * variational, simple, variational)
+
+
+def min_snr_weights(timesteps: np.ndarray, schedule: NoiseSchedule, prediction: str = "eps") -> np.ndarray:
+    """Weights [B] by which x0's squared error counts min(SNR, gamma) times (Hang et al. 2023, arXiv:2303.09556).
+
+    eps' squared error is SNR times that of x0, and the velocity's is SNR + 1 times.
+    """
+    snr = schedule.snr(timesteps)
+    if prediction == "v":
+        return np.minimum(snr, MIN_SNR_GAMMA) / (snr + 1)
+    return MIN_SNR_GAMMA / np.maximum(snr, MIN_SNR_GAMMA)  # min(SNR, gamma) / SNR, also where SNR is 0
 
 
 def _variational_bound(eps_hat, fraction, z0, z, timesteps, schedule) -> jt.Var:

@@ -71,6 +71,11 @@ class NoiseSchedule:
             return math.inf
         return 0.5 * (self.log_alpha_bar(timestep) - math.log1p(-self.alpha_bar(timestep)))
 
+    def snr(self, t: np.ndarray) -> np.ndarray:
+        """Signal-to-noise ratio abar / (1 - abar) at timesteps [B]; float64, above 0 unless abar leaves its range."""
+        alpha_bar = self.alphas_cumprod[t]
+        return alpha_bar / (1 - alpha_bar)
+
     def alpha_ratio(self, timestep: int, previous: int) -> float:
         """abar_timestep / abar_previous for previous < timestep: the alpha of a step that spans the gap."""
         log_alpha = self.log_alpha_bar(timestep)
@@ -114,6 +119,16 @@ class NoiseSchedule:
         """z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, for one timestep or one per sample [B]."""
         alpha_bar = self.alphas_cumprod[np.asarray(t)]
         return per_sample(np.sqrt(alpha_bar)) * z0 + per_sample(np.sqrt(1 - alpha_bar)) * eps
+
+    def velocity(self, z0: jt.Var, eps: jt.Var, t: int | np.ndarray) -> jt.Var:
+        """v_t = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0 (Salimans & Ho 2022, arXiv:2202.00512, section 4)."""
+        alpha_bar = self.alphas_cumprod[np.asarray(t)]
+        return per_sample(np.sqrt(alpha_bar)) * eps - per_sample(np.sqrt(1 - alpha_bar)) * z0
+
+    def eps_of_velocity(self, v: jt.Var, z: jt.Var, t: int | np.ndarray) -> jt.Var:
+        """The noise in z = add_noise(z_0, eps, t) by its `velocity`: sqrt(abar_t) v + sqrt(1 - abar_t) z."""
+        alpha_bar = self.alphas_cumprod[np.asarray(t)]
+        return per_sample(np.sqrt(alpha_bar)) * v + per_sample(np.sqrt(1 - alpha_bar)) * z
 
 
 def per_sample(values: np.ndarray) -> jt.Var:

@@ -31,6 +31,8 @@ CARRIED = 16
 """Channels: a quadruple per colour, and one more, so that groups of 4, 8 and 16 channels hold whole quadruples."""
 LEVEL = 4.0
 """K, for colours in [-1, 1]."""
+DEVIATION = 0.02
+"""Of a KL autoencoder's posterior. At 1, as random weights have it, the noise would drown the thumbnail."""
 _POINT = np.array([[1.0]])
 _AVERAGE = np.array([[0.25, 0.25, 0], [0.25, 0.25, 0], [0, 0, 0]])
 _SMOOTH = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])
@@ -62,6 +64,8 @@ def start_as_thumbnail(autoencoder: VQModel | AutoencoderKL) -> None:
             _gather(module.conv_out)
     for conv in (autoencoder.quant_conv, autoencoder.post_quant_conv):
         _set(conv, COLORS, np.eye(COLORS)[:, :, None, None] * _POINT)
+    if isinstance(autoencoder, AutoencoderKL):
+        _narrow(autoencoder.quant_conv)
 
 
 def _carry(conv: nn.Conv, kernel: np.ndarray, level: np.ndarray) -> None:
@@ -80,6 +84,15 @@ def _gather(conv: nn.Conv) -> None:
     """Quadruples, after norm and SiLU, to colours, multiplied by the deviation that the norm has divided by."""
     signs = np.kron(np.eye(COLORS, CARRIED // 4), [[1.0, -1.0, 0.0, 0.0]]) * LEVEL / math.sqrt(2)
     _set(conv, COLORS, signs[:, :, None, None] * _placed(conv, _POINT))
+
+
+def _narrow(conv: nn.Conv) -> None:
+    """Let the posterior, the second half of the outputs, have `DEVIATION` everywhere."""
+    weight, biases = conv.weight.numpy(), conv.bias.numpy()
+    half = len(biases) // 2
+    weight[half:], biases[half:] = 0.0, 2 * math.log(DEVIATION)
+    conv.weight.assign(jt.array(weight))
+    conv.bias.assign(jt.array(biases))
 
 
 def _placed(conv: nn.Conv, kernel: np.ndarray) -> np.ndarray:

@@ -143,6 +143,7 @@ class BlockSequence(nn.Sequential):
 class UNet(nn.Module):
     """Predicts the noise of a latent under a mask, and with `out_channels = 2 * in_channels` its variance too.
 
+    A network of `prediction` "v" was trained to give the velocity in the noise's place, see NoiseSchedule.velocity.
     `attention_downsamples` are the downsampling factors (1, 2, 4, ...) with self-attention. `channel_mult` has one
     entry per resolution. Group norms have `norm_groups` groups, or fewer where a group would have less than
     `norm_min_channels` channels. With the attribute `gradient_checkpointing` set, training takes less memory and more
@@ -165,7 +166,9 @@ class UNet(nn.Module):
         spade_hidden: int = 128,
         norm_groups: int = 32,
         norm_min_channels: int = 1,
+        prediction: str = "eps",
     ):
+        self.prediction = prediction
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.model_channels = model_channels

@@ -25,6 +25,7 @@ def build_unet(arguments: dict, device: str, state: State | None = None) -> UNet
 def unet_arguments(config: Config) -> dict:
     """Those of a config's U-Net."""
     settings, channels = dataclasses.asdict(config.unet), config.autoencoder.latent_channels
+    settings.pop("prediction")  # the network is the same
     outputs = channels * (2 if settings.pop("learn_variance") else 1)
     return {"in_channels": channels, "out_channels": outputs, "num_classes": sizes.NUM_CLASSES, **settings}
 

@@ -53,6 +53,8 @@ class UNetConfig:
     num_head_channels: int = at_least(1, default=64)
     spade_hidden: int = at_least(1, default=128)
     learn_variance: bool = True
+    prediction: Literal["eps", "v"] = "eps"
+    """What the network is trained to give: the noise, or the velocity (Salimans & Ho 2022)."""
     norm_groups: int = at_least(1, default=32)
     """As autoencoder.norm_groups."""
     norm_min_channels: int = at_least(1, default=1)
@@ -116,6 +118,8 @@ class DiffusionTraining:
     lr_schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = at_least(0, default=0.0)
     ema_decay: float = below_one(default=0.9999)
+    loss_weighting: Literal["uniform", "min_snr"] = "uniform"
+    """How timesteps share the loss. "min_snr" takes weight off those with little noise (Hang et al. 2023)."""
     mask_dropout: float = below_one(default=0.2)
     """Share of samples that are trained with the null mask, for classifier-free guidance."""
     log_every: int = at_least(1, default=100)

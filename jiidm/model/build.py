@@ -40,6 +40,7 @@ def build_unet(config: Config) -> UNet:
         spade_hidden=unet.spade_hidden,
         norm_groups=unet.norm_groups,
         norm_min_channels=unet.norm_min_channels,
+        prediction=unet.prediction,
     )
 
 

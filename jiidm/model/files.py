@@ -119,8 +119,8 @@ class ModelFile:
     def adapted(self, config: Config, kinds: Collection[str] = ("autoencoder", "unet")) -> Config:
         """`config` with what belongs to the file's networks but does not show in their weights.
 
-        That is the groups of group norm, and the latents' scale, which training measures. Raises InputError where the
-        result is no valid config.
+        That is the groups of group norm, what the U-Net predicts, and the latents' scale, which training measures.
+        Raises InputError where the result is no valid config.
         """
         known = {kind: self._known(kind) for kind in kinds}
         sections = {kind: dataclasses.replace(getattr(config, kind), **settings) for kind, settings in known.items()}
@@ -129,8 +129,9 @@ class ModelFile:
 
     def _known(self, kind: str) -> dict[str, Any]:
         if "config" in self.metadata:
-            keys = ("norm_groups", "norm_min_channels", "latent_scale")[: 3 if kind == "autoencoder" else 2]
-            return {key: getattr(getattr(self.config, kind), key) for key in keys}
+            own = {"autoencoder": "latent_scale", "unet": "prediction"}[kind]
+            section = getattr(self.config, kind)
+            return {key: getattr(section, key) for key in ("norm_groups", "norm_min_channels", own)}
         if kind == "autoencoder" and self.diffusers_groups is not None:
             return {"norm_groups": self.diffusers_groups, "norm_min_channels": 1}
         return {}

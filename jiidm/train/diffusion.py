@@ -46,7 +46,7 @@ class Example(NamedTuple):
 
 
 class DiffusionStage(RankedStage):
-    """The U-Net learns the noise in latents, given the mask.
+    """The U-Net learns the noise in latents, or their velocity, given the mask.
 
     Every checkpoint_every steps, and where `distances` are due, the averaged weights are kept as a model of their own,
     `folder`/checkpoints/step_<n>.safetensors. Every checkpoint_every steps they are put in place, and
@@ -102,7 +102,8 @@ class DiffusionStage(RankedStage):
         z0, eps, schedule = jt.array(z0), jt.array(eps), self.model.schedule
         z = schedule.add_noise(z0, eps, timesteps)
         output = self.network(z, jt.array(timesteps.astype(np.float32)), jt.array(segmap))
-        return diffusion_loss(output, z0, z, eps, timesteps, schedule)
+        prediction, weighting = self.config.unet.prediction, self.config.diffusion_training.loss_weighting
+        return diffusion_loss(output, z0, z, eps, timesteps, schedule, prediction, weighting)
 
     def evaluated(self, step: int, logged: Container[str]) -> bool:
         if self._validation_due(step) and "val_loss" not in logged:

@@ -13,6 +13,8 @@ from ldm_jittor.schedules import NoiseSchedule
 class LinearNet:
     """eps = z * (mean of the mask) + timestep / 1000, variance output 0.5 * (mean of the mask); notes its calls."""
 
+    prediction = "eps"
+
     def __init__(self):
         self.samples, self.modulation_calls = [], 0
 
