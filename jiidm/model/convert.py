@@ -38,7 +38,7 @@ def convert(
     `only`, "autoencoder" or "unet", leaves the other out.
 
     Returns everything in which names and shapes differ from the config; then nothing is written. Raises InputError or
-    CheckpointError for what cannot be read, two networks of a kind, or a target that exists.
+    CheckpointError for what cannot be read, two networks of a kind, a U-Net of v alone, or a target that exists.
     """
     check_target(target)
     named = None if config_name is None else configs.load_config(config_name, overrides)
@@ -107,5 +107,8 @@ def _save(target: Path, parts: dict[str, Part], config: Config) -> None:
     if len(states) == 2:
         save_model(target, config, **states, provenance=provenance)
     else:
-        (state,) = states.values()
+        ((kind, state),) = states.items()
+        if kind == "unet" and config.unet.prediction == "v":
+            told = "a U-Net that predicts v, and a file of it alone is read as one that predicts eps by other projects"
+            raise InputError(f"{parts[kind].file.path}: {told}; give its autoencoder too")
         checkpoint.save(target, state, {"config": configs.to_dict(config), "provenance": provenance})

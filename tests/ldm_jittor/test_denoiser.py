@@ -138,3 +138,33 @@ def test_denoiser_is_finite_where_abar_vanishes(timestep):
     denoiser.schedule = NoiseSchedule.paper()
     prediction = denoiser(jt.array(z), timestep)
     assert np.isfinite(prediction.x0.numpy()).all() and np.isfinite(prediction.eps.numpy()).all()
+
+
+class VelocityNet(LinearNet):
+    """The velocity of what `LinearNet` says is the noise."""
+
+    prediction = "v"
+
+    def __call__(self, z, timesteps, *, modulations):
+        output, channels = super().__call__(z, timesteps, modulations=modulations), z.shape[1]
+        abar = NoiseSchedule.linear().alpha_bar(int(timesteps.item()))
+        v = (output[:, :channels] - math.sqrt(1 - abar) * z) / math.sqrt(abar)
+        return jt.concat([v, output[:, channels:]], dim=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance_scale": 3.5}, {"guidance_scale": 3.5, "clip_x0": 1.0}])
+def test_a_network_of_velocities_predicts_what_one_of_noise_does(options):
+    _, z, denoiser = setup(**options)
+    expected = denoiser(jt.array(z), 300)
+    denoiser.unet = VelocityNet()
+    for got, wanted in zip(denoiser(jt.array(z), 300), expected, strict=True):
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_velocity_tells_the_clean_latent_where_abar_is_zero():
+    _, z, denoiser = setup()
+    denoiser.unet, denoiser.schedule = LinearNet(), NoiseSchedule.paper()
+    denoiser.unet.prediction = "v"
+    prediction = denoiser(jt.array(z), 999)
+    np.testing.assert_allclose(prediction.x0.numpy(), -(z * MEANS + 0.999), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(prediction.eps.numpy(), z)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, diffusion_loss, hinge_loss
+from ldm_jittor.losses import PatchDiscriminator, autoencoder_loss, diffusion_loss, hinge_loss, min_snr_weights
 from ldm_jittor.schedules import NoiseSchedule
 
 SHAPE = (3, 2, 4, 4)
@@ -111,3 +111,44 @@ def test_no_adversary_before_its_start():
     x, w = jt.ones((1, 3, 2, 2)), jt.ones(1)
     loss = autoencoder_loss(x, x * w * 0.5, jt.array([0.1]), 1.0, w)
     assert loss.total.item() == pytest.approx(0.6) and loss.adversarial_weight.item() == 0
+
+
+def test_the_velocitys_loss_and_its_learned_variance():
+    """A network that is right about the velocity is right about the noise: then the bounds agree too."""
+    schedule, timesteps = NoiseSchedule.linear(), np.array([1, 300, 999])
+    z0, eps, eps_hat, v = arrays()
+    abar = schedule.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
+    z = noised(schedule, z0, eps, timesteps)
+    velocity, predicted = ((noise - np.sqrt(1 - abar) * z) / np.sqrt(abar) for noise in (eps, eps_hat))
+
+    def loss(first, prediction):
+        output = np.concatenate([first, v], axis=1).astype(np.float32)
+        return diffusion_loss(*map(jt.array, (output, z0, z, eps)), timesteps, schedule, prediction)
+
+    of_v, of_eps = loss(predicted, "v"), loss(eps_hat, "eps")
+    assert of_v.simple.item() == pytest.approx(np.mean((predicted - velocity) ** 2), rel=1e-4)
+    assert of_v.variational.item() == pytest.approx(of_eps.variational.item(), rel=1e-4)
+    np.testing.assert_allclose(velocity, np.sqrt(abar) * eps - np.sqrt(1 - abar) * z0, atol=2e-5)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_min_snr_weighs_the_error_of_the_clean_latent(prediction):
+    """Hang et al. 2023: each timestep counts min(SNR, 5) times the squared error of x0, whatever is predicted."""
+    schedule, timesteps = NoiseSchedule.linear(), np.array([5, 200, 700])
+    z0, eps, output, _ = arrays()
+    z = noised(schedule, z0, eps, timesteps).astype(np.float64)
+    abar = schedule.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
+    by_eps = (z - np.sqrt(1 - abar) * output) / np.sqrt(abar)
+    x0 = np.sqrt(abar) * z - np.sqrt(1 - abar) * output if prediction == "v" else by_eps
+    loss = diffusion_loss(
+        *map(jt.array, (output, z0, z.astype(np.float32), eps)), timesteps, schedule, prediction, "min_snr"
+    )
+    weight = np.minimum(abar / (1 - abar), 5)
+    assert loss.total.item() == pytest.approx(np.mean(weight * (x0 - z0) ** 2), rel=1e-3)
+    assert loss.simple.item() != pytest.approx(loss.total.item(), rel=1e-2)
+
+
+def test_min_snr_stays_finite_where_nothing_of_the_latent_is_left():
+    ends = np.array([0, 999])
+    np.testing.assert_array_equal(min_snr_weights(ends, NoiseSchedule.paper(), "eps")[1], 1)
+    np.testing.assert_array_equal(min_snr_weights(ends, NoiseSchedule.paper(), "v")[1], 0)

@@ -77,6 +77,8 @@ STEPS = {
 class AnalyticNetwork:
     """The network of oracle_samplers.py in place of a U-Net: what it needs of the mask is the mask."""
 
+    prediction = "eps"
+
     def modulations(self, segmap: jt.Var, size: tuple[int, int], guided: bool = False) -> jt.Var:
         return jt.concat([segmap, jt.zeros_like(segmap)]) if guided else segmap
 
