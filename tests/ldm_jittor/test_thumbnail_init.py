@@ -59,3 +59,11 @@ def test_groups_that_quadruples_do_not_fill_are_refused():
         start_as_thumbnail(model)
     for value, kept in zip(model.parameters(), before, strict=True):
         np.testing.assert_array_equal(value.numpy(), kept)
+
+
+def test_a_kl_autoencoders_posterior_starts_narrow():
+    model, x = AutoencoderKL({**TINY, "z_channels": 4}, embed_dim=4, **SMALL_GROUPS), smooth_images()
+    start_as_thumbnail(model)
+    with jt.no_grad():
+        _, log_variance = model.moments(jt.array(x.astype(np.float32)))
+    np.testing.assert_allclose(np.exp(0.5 * log_variance.numpy()), 0.02, rtol=1e-5)

@@ -123,6 +123,19 @@ def test_a_source_says_how_many_groups_its_group_norms_have(states, smoke, smoke
     assert "4 channels a group" not in capsys.readouterr().out
 
 
+def test_a_unet_that_predicts_v_goes_with_its_autoencoder_only(smoke_model, released, tmp_path, capsys):
+    given = ["--set", "unet.prediction=v"]
+    assert convert(released["unet"], tmp_path / "a.safetensors", "--config", "smoke", *given) == 2
+    assert "unet.pkl: a U-Net that predicts v" in capsys.readouterr().err
+    assert not (tmp_path / "a.safetensors").exists()
+    assert (
+        convert(released["unet"], released["autoencoder"], tmp_path / "b.safetensors", "--config", "smoke", *given) == 0
+    )
+    # the file says so where the config does not
+    assert convert(tmp_path / "b.safetensors", tmp_path / "c.safetensors", "--config", "smoke") == 0
+    assert model.stored_config(tmp_path / "c.safetensors").unet.prediction == "v"
+
+
 def test_what_is_left_out_is_told(states, tmp_path, capsys):
     arrays = {**checkpoint.with_prefix("first_stage_model", states["autoencoder"]), "betas": np.zeros(9, np.float32)}
     torch_files.save(tmp_path / "ldm.ckpt", {**arrays, "cond_stage_model.a": np.zeros(2, np.float32)}, epoch=3)

@@ -46,7 +46,12 @@ def test_the_latent_scale_comes_from_the_config(smoke_model, smoke):
 
 
 def test_what_only_the_file_knows_holds_with_another_config(smoke, tmp_path, smoke_model):
-    settings = ["autoencoder.latent_scale=0.25", "autoencoder.norm_groups=16", "unet.norm_min_channels=2"]
+    settings = [
+        "autoencoder.latent_scale=0.25",
+        "autoencoder.norm_groups=16",
+        "unet.norm_min_channels=2",
+        "unet.prediction=v",
+    ]
     made_with = configs.override(smoke, [*settings, "seed=5"])
     path = tmp_path / "model.safetensors"
     model.save_model(path, made_with, *parts_of(smoke_model), {})
