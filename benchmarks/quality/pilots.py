@@ -42,7 +42,8 @@ def train(name: str, steps: int, out: Path, first: Path | None) -> Path:
     for part in SHARED if first and not run.exists() else ():
         shutil.copytree(first / part, run / part, copy_function=os.link)
     settings = [f"{TRAINING}.{key}" for key in (f"max_steps={steps}", f"checkpoint_every={steps}", "distance_every=0")]
-    command = [sys.executable, "-m", "jiidm", "train", "--config", "demo", "--autoencoder", SHIPPED, "--run", run]
+    command = [sys.executable, "-m", "jiidm", "train", "--config", "demo", "--autoencoder", str(SHIPPED)]
+    command += ["--run", str(run)]
     command += [word for setting in (*settings, *CHOICES[name]) for word in ("--set", setting)]
     if not (run / MODEL_FILE).exists():
         subprocess.run(command, check=True)

@@ -11,15 +11,15 @@ the model's file. The table has:
 - the images' power against the photos', in dB, for waves of 2 to 4 pixels and so on: 0 is right, below it is blur,
   above it are brush strokes.
 
-The row "autoencoder" is the photos, encoded and decoded: what no U-Net can better. `--checkpoint` may be a file
-that `jiidm train` is still to replace: images of other weights are never mixed. The picture has crops of OUT's images,
-three times enlarged. Images that are there already are kept, so an interrupted call goes on.
+The row "autoencoder" is the photos, encoded and decoded: what no U-Net can better. A model is called by its run's
+folder. OUT/crops.png has parts of the images, three times enlarged. Images that are there already are kept, so an
+interrupted call goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def rebuild(space, photos: Sequence[Path], folder: Path) -> list[Path]:
     return copies
 
 
-def draw(path: Path, columns: dict[str, Sequence[Path]]) -> None:
+def draw(path: Path, columns: Mapping[str, Sequence[Path]]) -> None:
     """The middle of the lower half of each image, where crowns, rock and meadows are, enlarged."""
     import cv2
 
