@@ -60,7 +60,7 @@ def with_another_value(config, key):
     """A valid config in which this one value is another."""
     value = value_at(config, key)
     words = ["other", "kl", "cosine", "linear", "ddpm", "linspace", "lalphabeta", "b0", "constant"]
-    words += ["gaugan", "clade"]
+    words += ["gaugan", "clade", "v"]
     candidates = {
         bool: [not value],
         int: [value + n for n in (1, -1, 32)] + [2 * value, value // 2] if type(value) is int else [],
