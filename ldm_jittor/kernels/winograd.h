@@ -30,6 +30,7 @@ using namespace ldm_vectors;
 
 constexpr int64_t TILE = 4, SIDE = 6, VALUES = SIDE * SIDE, TAPS = 9;
 constexpr int64_t STRIP = 16;  // the most tiles side by side that are transformed together
+constexpr int64_t ROOM = STRIP * TILE + 2;  // for their pixels in a row
 // A block is transformed and multiplied at once: as many tiles as stay in a core's cache, but enough to use each weight
 // that is fetched more than once.
 constexpr int64_t BLOCK_BYTES = 512 << 10, BACKWARD_BYTES = 2 << 20, LEAST_TILES = 24, MOST_TILES = 48;
@@ -150,10 +151,33 @@ inline void scatter(const Vec* from, Vec offset, int64_t count, int64_t plane, i
     }
 }
 
+// The values of a strip, of which rows has the pixels' or gradients' first FROM rows and has room for SIDE of them. The
+// columns are transformed first, and then each tile's rows; they go to to[VALUES][tiles][stride].
+template <int FROM, void (*transform)(const Vec*, Vec*)>
+inline void transform_strip(Vec (*rows)[ROOM], int64_t columns, int64_t tiles, float* to, int64_t stride,
+                            int64_t plane) {
+    for (int64_t i = 0; i < columns; i++) {
+        Vec column[FROM], done[SIDE];
+#pragma GCC unroll 6
+        for (int y = 0; y < FROM; y++) column[y] = rows[y][i];
+        transform(column, done);
+#pragma GCC unroll 6
+        for (int y = 0; y < SIDE; y++) rows[y][i] = done[y];
+    }
+    for (int64_t t = 0; t < tiles; t++, to += stride) {
+#pragma GCC unroll 6
+        for (int y = 0; y < SIDE; y++) {
+            Vec done[SIDE];
+            transform(rows[y] + t * TILE, done);
+#pragma GCC unroll 6
+            for (int x = 0; x < SIDE; x++) store(to + (y * SIDE + x) * plane, done[x]);
+        }
+    }
+}
+
 // The values of a block's pixels for 16 channels: planes [<=16,h,w] of each sample -> v[VALUES][tiles][stride].
 inline void transform_pixels(const Cut& cut, int64_t block, const float* x, int64_t all_channels, int64_t first_channel,
                              float* v, int64_t stride, int64_t plane) {
-    constexpr int64_t ROOM = STRIP * TILE + 2;
     Vec rows[SIDE][ROOM];
     int64_t channels = std::min(LANES, all_channels - first_channel), columns = cut.width * TILE + 2;
     for (int64_t strip = 0; strip < cut.strips_in(block); strip++) {
@@ -166,24 +190,8 @@ inline void transform_pixels(const Cut& cut, int64_t block, const float* x, int6
             if (at.x > 0 && y >= 0 && y < cut.h)
                 for (int64_t c = 0; c < channels; c++) rows[row][0][c] = planes[(c * cut.h + y) * cut.w + at.x - 1];
         }
-        for (int64_t i = 0; i < columns; i++) {
-            Vec column[SIDE], done[SIDE];
-#pragma GCC unroll 6
-            for (int y = 0; y < SIDE; y++) column[y] = rows[y][i];
-            of_pixels(column, done);
-#pragma GCC unroll 6
-            for (int y = 0; y < SIDE; y++) rows[y][i] = done[y];
-        }
-        float* to = v + strip * cut.width * stride + first_channel;
-        for (int64_t t = 0; t < cut.width; t++, to += stride) {
-#pragma GCC unroll 6
-            for (int y = 0; y < SIDE; y++) {
-                Vec done[SIDE];
-                of_pixels(rows[y] + t * TILE, done);
-#pragma GCC unroll 6
-                for (int x = 0; x < SIDE; x++) store(to + (y * SIDE + x) * plane, done[x]);
-            }
-        }
+        transform_strip<SIDE, of_pixels>(rows, columns, cut.width, v + strip * cut.width * stride + first_channel,
+                                         stride, plane);
     }
 }
 
@@ -293,29 +301,15 @@ inline void convolve(int64_t n, int64_t h, int64_t w, const Weights& weights, co
 // The values of a block's gradients for 16 channels: planes [<=16,h,w] of each sample -> v[VALUES][tiles][stride].
 inline void transform_gradients(const Cut& cut, int64_t block, const float* grad_y, int64_t all_channels,
                                 int64_t first_channel, float* v, int64_t stride, int64_t plane) {
-    Vec rows[SIDE][STRIP * TILE];
+    Vec rows[SIDE][ROOM];
     int64_t channels = std::min(LANES, all_channels - first_channel), columns = cut.width * TILE;
     for (int64_t strip = 0; strip < cut.strips_in(block); strip++) {
         Place at(cut, block * cut.strips_a_block + strip);
         const float* planes = grad_y + (at.sample * all_channels + first_channel) * cut.h * cut.w;
         for (int64_t row = 0; row < TILE; row++)
             gather(planes, channels, cut.h, cut.w, at.y + row, at.x, columns, rows[row]);
-        for (int64_t i = 0; i < columns; i++) {
-            Vec column[TILE] = {rows[0][i], rows[1][i], rows[2][i], rows[3][i]}, done[SIDE];
-            of_gradients(column, done);
-#pragma GCC unroll 6
-            for (int y = 0; y < SIDE; y++) rows[y][i] = done[y];
-        }
-        float* to = v + strip * cut.width * stride + first_channel;
-        for (int64_t t = 0; t < cut.width; t++, to += stride) {
-#pragma GCC unroll 6
-            for (int y = 0; y < SIDE; y++) {
-                Vec done[SIDE];
-                of_gradients(rows[y] + t * TILE, done);
-#pragma GCC unroll 6
-                for (int x = 0; x < SIDE; x++) store(to + (y * SIDE + x) * plane, done[x]);
-            }
-        }
+        transform_strip<TILE, of_gradients>(rows, columns, cut.width, v + strip * cut.width * stride + first_channel,
+                                            stride, plane);
     }
 }
 
