@@ -175,7 +175,7 @@ inline void direct(const Shape& s, const float* x, const float* weight, const fl
 inline void in_columns(const Shape& s, const float* x, const float* weight, const float* bias, float* y) {
     using namespace ldm_vectors;
     constexpr int64_t TOGETHER = 12;  // rows of the product
-    int64_t side = s.oh() * s.ow(), taps = s.k * s.k, rows = s.c * taps, groups = (s.n * side + GROUP - 1) / GROUP;
+    int64_t side = s.oh() * s.ow(), taps = s.k * s.k, rows = s.c * taps, groups = divided(s.n * side, GROUP);
     std::vector<int32_t> places(groups * taps * GROUP, -1);  // of a result's pixel for a tap, in the first channel
     for (int64_t at = 0; at < s.n * side; at++)
         for (int64_t tap = 0; tap < taps; tap++) {

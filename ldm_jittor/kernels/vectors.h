@@ -13,6 +13,9 @@ typedef int Lanes __attribute__((vector_size(64)));
 constexpr int64_t LANES = 16;
 constexpr int64_t GROUP = 2 * LANES;  // columns of a product
 
+// How many parts of this size hold all.
+inline int64_t divided(int64_t count, int64_t by) { return (count + by - 1) / by; }
+
 // Memory out of the pool that activations come from, aligned to vectors.
 struct Scratch {
     jittor::Allocation pool;

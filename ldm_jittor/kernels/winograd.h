@@ -37,8 +37,6 @@ constexpr int64_t BLOCK_BYTES = 512 << 10, BACKWARD_BYTES = 2 << 20, LEAST_TILES
 // The values are those of polynomials at 0, +-A, +-B and infinity. These points cost float32 less than 1 and 2 do.
 constexpr float A = 0.625f, B = 1.5f, A2 = A * A, B2 = B * B;
 
-inline int64_t divided(int64_t count, int64_t by) { return (count + by - 1) / by; }
-
 // The transforms in one direction, by the paper's names. B^T d, of six pixels.
 inline void of_pixels(const Vec d[SIDE], Vec t[SIDE]) {
     Vec even = d[4] - B2 * d[2], odd = A * (d[3] - B2 * d[1]);
