@@ -169,5 +169,5 @@ class AttentionBlock(nn.Module):
         tokens = x.reshape((b, c, h * w))
         qkv = self.qkv(self.norm(tokens))  # [B, 3C, T]
         qkv = qkv.reshape((b * self.num_heads, 3, c // self.num_heads, h * w))
-        out = ops.attention(qkv[:, 0], qkv[:, 1], qkv[:, 2]).reshape((b, c, h * w))
+        out = ops.self_attention(qkv).reshape((b, c, h * w))
         return (tokens + self.proj_out(out)).reshape((b, c, h, w))

@@ -236,23 +236,46 @@ def attention(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
     return _Attention()(q, k, v)
 
 
+def self_attention(qkv: jt.Var) -> jt.Var:
+    """`attention` of queries, keys and values that lie in one array: [N,3,C,T] -> [N,C,T].
+
+    Raises ValueError where it does not hold three.
+    """
+    _require(qkv.ndim == 4 and qkv.shape[1] == 3, "attention", qkv)
+    if jt.flags.use_cuda or not _onednn_include():
+        return _attention_plain(qkv[:, 0], qkv[:, 1], qkv[:, 2])
+    return _Attention()(qkv)
+
+
 class _Attention(jt.Function):
-    def execute(self, q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
-        self.saved = [q, k, v]
-        return self._code(q.shape, "float32", self.saved, "ldm_attention::forward(shape, in0_p, in1_p, in2_p, out0_p);")
+    """Of q, k and v, or of one array that holds them."""
 
-    def grad(self, grad_out: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var]:
-        call = "ldm_attention::backward(shape, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p);"
-        return self._code([var.shape for var in self.saved], ["float32"] * 3, [*self.saved, grad_out], call)
+    def execute(self, *inputs: jt.Var) -> jt.Var:
+        self.saved = inputs
+        n, *_, c, queries = inputs[0].shape
+        return self._code([n, c, queries], "float32", f"ldm_attention::forward(shape, {self._parts('in')}, out0_p);")
 
-    def _code(self, shape, dtype, inputs: list[jt.Var], call: str):
-        chunk = min(ATTENTION_CHUNK, inputs[0].shape[2])
-        shape_source = (
-            'ldm_attention::Shape shape{in0_shape0, in0_shape1, in0_shape2, in1_shape2, int64_t(data["chunk"])};'
-        )
-        source = f"{shape_source} {call}"
+    def grad(self, grad_out: jt.Var) -> list[jt.Var]:
+        call = f"ldm_attention::backward(shape, {self._parts('in')}, in{len(self.saved)}_p, {self._parts('out')});"
+        return self._code([var.shape for var in self.saved], ["float32"] * len(self.saved), call, grad_out)
+
+    def _parts(self, side: str) -> str:
+        """C++ for the pointers to q, k and v, or to their gradients."""
+        if len(self.saved) == 3:
+            return ", ".join(f"{side}{i}_p" for i in range(3))
+        return ", ".join(f"{side}0_p + {i} * shape.c * shape.keys" for i in range(3))
+
+    def _code(self, shape, dtype, call: str, *more: jt.Var):
+        c, queries = (f"in0_shape{self.saved[0].ndim - i}" for i in (2, 1))
+        keys, k_step = ("in1_shape2", "in1_stride0") if len(self.saved) == 3 else (queries, "in0_stride0")
+        sides = f'in0_shape0, {c}, {queries}, {keys}, int64_t(data["chunk"]), in0_stride0, {k_step}'
         return jt.code(
-            shape, dtype, inputs, cpu_header=_cpu_header("attention.h"), cpu_src=source, data={"chunk": chunk}
+            shape,
+            dtype,
+            [*self.saved, *more],
+            cpu_header=_cpu_header("attention.h"),
+            cpu_src=f"ldm_attention::Shape shape{{{sides}}}; {call}",
+            data={"chunk": min(ATTENTION_CHUNK, self.saved[0].shape[-1])},
         )
 
 

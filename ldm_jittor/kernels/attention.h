@@ -1,17 +1,19 @@
 // Softmax attention on the CPU, out = v softmax(q^T k / sqrt(c))^T, in chunks of queries so that no matrix of all
 // queries by all keys is ever held; the backward pass computes the weights again.
-// q, out [n,c,queries]; k, v [n,c,keys].
+// q, out [n,c,queries]; k, v [n,c,keys]. From one sample of q, k or v to the next it is `step` floats: they can be parts
+// of one array.
 #include <algorithm>
 #include <cmath>
 #include <dnnl.h>
 #include <omp.h>
 #include "executor.h"
 #include "mem/allocator.h"
+#include "exponential.h"
 
 namespace ldm_attention {
 
 struct Shape {
-    int64_t n, c, queries, keys, chunk;
+    int64_t n, c, queries, keys, chunk, q_step, k_step;
     float scale() const { return 1 / std::sqrt(float(c)); }
 };
 
@@ -24,7 +26,7 @@ inline void product(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k,
 inline void softmax(float* row, int64_t count) {
     float largest = row[0], total = 0;
     for (int64_t j = 0; j < count; j++) largest = std::max(largest, row[j]);
-    for (int64_t j = 0; j < count; j++) total += row[j] = std::exp(row[j] - largest);
+    for (int64_t j = 0; j < count; j++) total += row[j] = ldm_math::exponential(row[j] - largest);
     float factor = 1 / total;
     for (int64_t j = 0; j < count; j++) row[j] *= factor;
 }
@@ -45,9 +47,10 @@ inline void forward(const Shape& s, const float* q, const float* k, const float*
     for (int64_t task = 0; task < tasks; task++) {
         int64_t i = task / chunks, start = task % chunks * s.chunk, size = std::min(s.chunk, s.queries - start);
         float* scores = static_cast<float*>(pool.ptr) + omp_get_thread_num() * s.chunk * s.keys;
-        int64_t at = i * s.c * s.queries, other = i * s.c * s.keys;
+        int64_t at = i * s.q_step, other = i * s.k_step;
         weights(s, q + at, k + other, start, size, scores);
-        product('N', 'T', s.c, size, s.keys, 1, v + other, s.keys, scores, s.keys, 0, out + at + start, s.queries);
+        product('N', 'T', s.c, size, s.keys, 1, v + other, s.keys, scores, s.keys, 0,
+                out + i * s.c * s.queries + start, s.queries);
     }
 }
 
@@ -62,15 +65,19 @@ inline void softmax_backward(const float* weights, int64_t rows, int64_t count, 
     }
 }
 
+// Each thread takes whole samples by itself.
 inline void backward(const Shape& s, const float* q, const float* k, const float* v, const float* grad_out,
                      float* grad_q, float* grad_k, float* grad_v) {
-    jittor::Allocation pool(jittor::exe.allocator, 2 * sizeof(float) * s.chunk * s.keys);
-    float *scores = static_cast<float*>(pool.ptr), *grads = scores + s.chunk * s.keys;
+    int threads = std::min<int64_t>(omp_get_max_threads(), s.n);
+    int64_t matrix = s.chunk * s.keys;
+    jittor::Allocation pool(jittor::exe.allocator, sizeof(float) * threads * 2 * matrix);
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < s.n; i++) {
-        int64_t at = i * s.c * s.queries, other = i * s.c * s.keys;
+        float *scores = static_cast<float*>(pool.ptr) + omp_get_thread_num() * 2 * matrix, *grads = scores + matrix;
+        int64_t at = i * s.q_step, other = i * s.k_step;
         for (int64_t start = 0; start < s.queries; start += s.chunk) {
             int64_t size = std::min(s.chunk, s.queries - start);
-            const float *queries = q + at + start, *outs = grad_out + at + start;
+            const float *queries = q + at + start, *outs = grad_out + i * s.c * s.queries + start;
             float more = start > 0;
             weights(s, q + at, k + other, start, size, scores);
             product('N', 'N', s.c, s.keys, size, 1, outs, s.queries, scores, s.keys, more, grad_v + other, s.keys);

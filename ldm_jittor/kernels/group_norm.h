@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <vector>
+#include "exponential.h"
 
 namespace ldm_norm {
 
@@ -57,18 +57,7 @@ inline Stats stats(const float* x, int64_t count, float eps) {
     return {mean, float(1 / std::sqrt(variance + eps))};
 }
 
-// 2^n times the series of e^r, |r| <= ln(2)/2, to 1e-7. The compiler makes vectors of it; a library's it would call.
-inline float exponential(float v) {
-    v = std::min(std::max(v, -87.f), 88.f);
-    float n = std::nearbyint(v * 1.44269504f), r = v - n * 0.693359375f + n * 2.12194440e-4f;
-    float series = 1 + r * (1 + r * (0.5f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r * (1 / 720.f))))));
-    int32_t bits = (int32_t(n) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return series * power;
-}
-
-inline float sigmoid(float v) { return 1 / (1 + exponential(-v)); }
+inline float sigmoid(float v) { return 1 / (1 + ldm_math::exponential(-v)); }
 
 // y = act(x * a + b), a and b constant over the row
 inline void activate(const float* x, float a, float b, int64_t count, bool silu, float* y) {

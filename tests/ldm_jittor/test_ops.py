@@ -209,6 +209,18 @@ def test_attention_and_its_gradients_equal_softmax(chunk, keys, monkeypatch):
         assert_gradients(ours, attend, inputs)
 
 
+@pytest.mark.parametrize("chunk", [256, 5])
+@pytest.mark.parametrize("plain", [False, True])
+def test_self_attention_and_its_gradient_equal_softmax(chunk, plain, monkeypatch):
+    monkeypatch.setattr(ops, "ATTENTION_CHUNK", chunk)
+    if plain:
+        monkeypatch.setattr(ops, "_onednn_include", lambda: "")
+    qkv = normal(4, 3, 8, 12)
+    expected = attend(*qkv.transpose(1, 0, 2, 3))
+    np.testing.assert_allclose(ops.self_attention(jt.array(qkv)).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert_gradients(ops.self_attention, lambda qkv: attend(qkv[:, 0], qkv[:, 1], qkv[:, 2]), [qkv])
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -219,6 +231,7 @@ def test_attention_and_its_gradients_equal_softmax(chunk, keys, monkeypatch):
         lambda a: ops.group_norm(a(1, 8, 16, 16), 2, a(1, 8, 4, 4), a(1, 8, 4, 4)),
         lambda a: ops.group_norm(a(1, 9, 4, 4), 2, a(9), a(9)),
         lambda a: ops.attention(a(1, 64, 5), a(1, 8, 5), a(1, 8, 5)),
+        lambda a: ops.self_attention(a(1, 2, 8, 5)),
     ],
 )
 def test_shapes_that_do_not_agree_are_refused(call):
