@@ -144,7 +144,8 @@ class SPADEGroupNorm(nn.Module):
 
     def _convolve(self, segmap: jt.Var) -> tuple[jt.Var, jt.Var]:
         hidden = self.mlp_shared(segmap)
-        return 1 + self.mlp_gamma(hidden), self.mlp_beta(hidden)
+        around_one = self.mlp_gamma.bias + 1  # cheaper than to add 1 to the whole map
+        return ops.conv2d(hidden, self.mlp_gamma.weight, around_one, padding=1), self.mlp_beta(hidden)
 
     def execute(self, x: jt.Var, modulation: Modulation, affine: jt.Var | None = None, silu: bool = False) -> jt.Var:
         """modulation: the result of the method. The other arguments are GroupNorm's."""

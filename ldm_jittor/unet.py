@@ -75,7 +75,8 @@ class ResBlock(nn.Module):
             h, x = downsample_average(h), downsample_average(x)
         h = conv(h)  # [B, out, H, W]
         norm, *_, conv = self.out_layers
-        affine = self.emb_layers[1](emb)  # [R, 2 * out]
+        _, linear = self.emb_layers
+        affine = linear(emb)  # [R, 2 * out]
         return self.skip_connection(x) + conv(norm(h, affine, silu=True))
 
 
@@ -119,7 +120,8 @@ class SPADEResBlock(nn.Module):
             h, x = upsample_nearest(h), upsample_nearest(x)
         h = conv(h)  # [B, out, H, W]
         *_, conv = self.out_layers
-        affine = self.emb_layers[1](emb)  # [R, 2 * out]
+        _, linear = self.emb_layers
+        affine = linear(emb)  # [R, 2 * out]
         h = self.out_norm(h, modulations[self.out_norm], affine, silu=True)
         return self.skip_connection(x) + conv(h)
 
@@ -279,8 +281,8 @@ class UNet(nn.Module):
         if (segmap is None) == (modulations is None):
             raise ValueError("give either segmap or modulations")
         of_mask = self._pyramid(segmap, x.shape[2:]) if modulations is None else modulations
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
-        emb = nn.silu(emb)  # [R, 4 * model_channels]; every block's `emb_layers` begin with this
+        # the SiLU that all blocks' `emb_layers` begin with
+        emb = nn.silu(self.time_embed(timestep_embedding(timesteps, self.model_channels)))  # [R, 4 * model_channels]
         h, skips = x, []
         for stage in self.input_blocks:
             h = self._through(stage, of_mask, emb, h)  # [B, C, H / 2**level, W / 2**level]
