@@ -22,27 +22,27 @@ class EMA:
     def __init__(self, model: nn.Module, decay: float, num_updates: int = 0):
         self.decay = decay
         self.num_updates = num_updates
-        self.averages = {name: value.copy().stop_grad() for name, value in model.named_parameters()}
+        self.parameters = dict(model.named_parameters())
+        self.averages = {name: value.copy().stop_grad() for name, value in self.parameters.items()}
 
-    def update(self, model: nn.Module) -> None:
+    def update(self) -> None:
         """Move every average towards the model's current parameter."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
-        for name, value in model.named_parameters():
-            average = self.averages[name]
-            average.update(moving_average(average, value.detach(), decay))
+        for name, average in self.averages.items():
+            average.update(moving_average(average, self.parameters[name].detach(), decay))
         jt.sync(list(self.averages.values()))
 
     @contextlib.contextmanager
-    def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Give `model` the averages while the block runs, and its own parameters back afterwards."""
-        own = {name: value.numpy() for name, value in model.named_parameters()}
+    def applied(self) -> Iterator[None]:
+        """Give the model the averages while the block runs, and its own parameters back afterwards."""
+        own = {name: value.numpy() for name, value in self.parameters.items()}
         try:
-            for name, value in model.named_parameters():
+            for name, value in self.parameters.items():
                 value.assign(self.averages[name].copy())
             yield
         finally:
-            for name, value in model.named_parameters():
+            for name, value in self.parameters.items():
                 value.assign(jt.array(own[name]))
 
     def state_dict(self) -> dict[str, np.ndarray]:

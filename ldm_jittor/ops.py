@@ -16,6 +16,7 @@ import jittor as jt
 from jittor import nn
 
 _KERNELS = Path(__file__).parent / "kernels"
+_CHANNEL_SUMS = "ldm_sums::channels(in0_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p);"
 ATTENTION_CHUNK = 256
 """Queries per attention chunk, of which each thread takes one at a time.
 
@@ -90,22 +91,26 @@ class _Conv2d(jt.Function):
         offset = "nullptr" if bias is None else "in2_p"
         return self._code(
             [x.shape[0], weight.shape[0], *sides],
+            "float32",
             [x, weight] if bias is None else [x, weight, bias],
             f"ldm_conv::forward({_conv_shape('in0', 'in1')}, in0_p, in1_p, {offset}, out0_p);",
         )
 
-    def grad(self, grad_y: jt.Var) -> tuple[jt.Var, jt.Var, jt.Var | None]:
+    def grad(self, grad_y: jt.Var) -> list[jt.Var | None]:
         x, weight, bias = self.saved
         kind = "_by_sample" if self.by_sample else ""
         to_x = f"ldm_conv::backward_data{kind}({_conv_shape('out0', 'in0')}, in0_p, in1_p, out0_p);"
-        grad_x = self._code(x.shape, [weight, grad_y], to_x)
-        to_weight = f"ldm_conv::backward_weight{kind}({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
-        grad_weight = self._code(weight.shape, [x, grad_y], to_weight)
-        grad_bias = None if bias is None else channel_sums(grad_y)
-        return grad_x, grad_weight, grad_bias
+        grad_x = self._code(x.shape, "float32", [weight, grad_y], to_x)
+        to_weights = f"ldm_conv::backward_weight{kind}({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
+        shapes = [weight.shape]
+        if bias is not None:
+            to_weights += _CHANNEL_SUMS.replace("in0", "in1").replace("out0", "out1")
+            shapes.append(bias.shape)
+        grads = self._code(shapes, ["float32"] * len(shapes), [x, grad_y], to_weights)
+        return [grad_x, *grads, *([None] if bias is None else [])]
 
-    def _code(self, shape: list[int], inputs: list[jt.Var], source: str) -> jt.Var:
-        return jt.code(shape, "float32", inputs, cpu_header=_cpu_header("conv2d.h"), cpu_src=source, data=self.data)
+    def _code(self, shape, dtype, inputs: list[jt.Var], source: str):
+        return jt.code(shape, dtype, inputs, cpu_header=_cpu_header("conv2d.h"), cpu_src=source, data=self.data)
 
 
 def _conv_shape(x: str, weight: str) -> str:
@@ -121,8 +126,7 @@ def channel_sums(x: jt.Var) -> jt.Var:
     """
     if jt.flags.use_cuda:
         return x.sum(3).sum(2).sum(0)
-    call = "ldm_sums::channels(in0_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p);"
-    return jt.code([x.shape[1]], "float32", [x], cpu_header=_cpu_header("channel_sums.h"), cpu_src=call)
+    return jt.code([x.shape[1]], "float32", [x], cpu_header=_cpu_header("channel_sums.h"), cpu_src=_CHANNEL_SUMS)
 
 
 def group_norm(

@@ -12,8 +12,8 @@ import jittor as jt
 
 
 def adamw(
-    parameter: jt.Var,
     gradient: jt.Var,
+    parameter: jt.Var,
     first: jt.Var,
     second: jt.Var,
     *,
@@ -25,20 +25,9 @@ def adamw(
 ) -> list[jt.Var]:
     """The parameter and its two moments, of any one shape, after AdamW's update number `updates`, counted from 1.
 
-    Source: Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithm 2, with its decay times the learning rate. CPU only.
+    Source: Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithm 2, with its decay times the learning rate.
     """
-    source = """
-        float keep = data["keep"], rate = data["rate"], correction = data["correction"], eps = data["eps"];
-        float beta1 = data["beta1"], rest1 = 1 - data["beta1"], beta2 = data["beta2"], rest2 = 1 - data["beta2"];
-        #pragma omp parallel for simd
-        for (int64_t i = 0; i < in0->num; i++) {
-            float gradient = in1_p[i], first = beta1 * in2_p[i] + rest1 * gradient;
-            float second = beta2 * in3_p[i] + rest2 * gradient * gradient;
-            out0_p[i] = keep * in0_p[i] - rate * first / (std::sqrt(second) * correction + eps);
-            out1_p[i] = first;
-            out2_p[i] = second;
-        }"""
-    data = {
+    constants = {
         "keep": 1 - learning_rate * weight_decay,
         "rate": learning_rate / (1 - betas[0] ** updates),
         "correction": 1 / math.sqrt(1 - betas[1] ** updates),
@@ -46,7 +35,38 @@ def adamw(
         "beta2": betas[1],
         "eps": eps,
     }
-    return _elementwise(source, [parameter, gradient, first, second], 3, data)
+    if jt.flags.use_cuda:
+        return _adamw_plain(gradient, parameter, first, second, **constants)
+    source = """
+        float keep = data["keep"], rate = data["rate"], correction = data["correction"], eps = data["eps"];
+        float beta1 = data["beta1"], rest1 = 1 - data["beta1"], beta2 = data["beta2"], rest2 = 1 - data["beta2"];
+        #pragma omp parallel for simd
+        for (int64_t i = 0; i < in0->num; i++) {
+            float gradient = in0_p[i], first = beta1 * in2_p[i] + rest1 * gradient;
+            float second = beta2 * in3_p[i] + rest2 * gradient * gradient;
+            out0_p[i] = keep * in1_p[i] - rate * first / (std::sqrt(second) * correction + eps);
+            out1_p[i] = first;
+            out2_p[i] = second;
+        }"""
+    return _elementwise(source, [gradient, parameter, first, second], 3, constants)
+
+
+def _adamw_plain(
+    gradient: jt.Var,
+    parameter: jt.Var,
+    first: jt.Var,
+    second: jt.Var,
+    *,
+    keep: float,
+    rate: float,
+    correction: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> list[jt.Var]:
+    first = beta1 * first + (1 - beta1) * gradient
+    second = beta2 * second + (1 - beta2) * gradient * gradient
+    return [keep * parameter - rate * first / (jt.sqrt(second) * correction + eps), first, second]
 
 
 def moving_average(average: jt.Var, value: jt.Var, decay: float) -> jt.Var:

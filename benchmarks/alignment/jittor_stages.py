@@ -84,7 +84,7 @@ class Diffusion(Noted, DiffusionStage):
 
     def made(self) -> Arrays:
         averages = self.ema.state_dict()
-        with self.ema.applied_to(self.network):
+        with self.ema.applied():
             scenes = sizes.scenes(parts.SHOWN, self.config.data.size, parts.SHOWN_SEED)
             images = [result.image for result in Pipeline(self.model).stream(scenes, seed=0)]
         ends = {**checkpoint.with_prefix("weights", self.weights()), **checkpoint.with_prefix("averages", averages)}

@@ -74,8 +74,7 @@ class Recorder:
 
     def see(self, optimizer: Any) -> None:
         """Keep the gradients that an optimizer will use."""
-        group = zip(optimizer.names, optimizer._group["params"], optimizer._group["grads"])
-        self._seen[optimizer] = {name: grad.numpy() for name, weight, grad in group if not weight.is_stop_grad()}
+        self._seen[optimizer] = {name: gradient.numpy() for name, gradient in optimizer.gradients.items()}
 
     def _gradients(self, stage: Any) -> Vectors:
         named = {name: self._seen[optimizer] for name, optimizer in stage.optimizers.items() if optimizer in self._seen}

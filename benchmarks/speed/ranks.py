@@ -40,7 +40,7 @@ def work(name: str, out: Path) -> None:
         ranks.barrier()
         start = time.perf_counter()
         _update(stage, batch, step)
-        stage.ema.update(stage.network)
+        stage.ema.update()
         jt.sync_all(True)
         seconds.append(max(ranks.gather(time.perf_counter() - start)))
     if ranks.is_first():

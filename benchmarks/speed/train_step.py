@@ -49,7 +49,7 @@ def worker(size: str, batch: int, device: str, checkpointed: bool) -> Work:
         if not math.isfinite(value + optimizer.gradient_norm()):  # as the training loop does before each update
             raise FloatingPointError(value)
         optimizer.step(next(step))
-        ema.update(unet)
+        ema.update()
         jt.sync_all(True)
         moments = optimizer.moments["first_moment"]
         return {"loss": np.array(value), **{name: moments[name].numpy() for name in sizes.GRADIENTS}}

@@ -179,7 +179,7 @@ class GANStage(RankedStage):
         """
         with contextlib.ExitStack() as stack:
             if self.ema is not None:
-                stack.enter_context(self.ema.applied_to(self.network))
+                stack.enter_context(self.ema.applied())
                 self._settle()
             stack.enter_context(evaluating(self.network))
             codes = mean_codes(self.network, self.train, self.config) if self.config.method == "sean" else None

@@ -144,7 +144,7 @@ class DiffusionStage(RankedStage):
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[Model]:
         """The model, with the averages in place while the block runs."""
-        with self.ema.applied_to(self.network):
+        with self.ema.applied():
             yield self.model
 
     def _validation_loss(self) -> float:

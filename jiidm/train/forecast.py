@@ -62,7 +62,7 @@ def forecast(config: Config) -> str:
     def update() -> None:
         stage.optimizer.gradient_norm()
         stage.optimizer.step(0)
-        stage.ema.update(stage.network)
+        stage.ema.update()
 
     seconds = np.array(
         [[_timed(work) for work in (passes, stage.optimizer.average_over_ranks, update)] for _ in range(REPEATS + 1)]

@@ -69,7 +69,7 @@ def fit(stage: Stage, folder: Path) -> int:
             skipped_in_a_row = 0
 
             if stage.ema is not None:
-                stage.ema.update(stage.network)
+                stage.ema.update()
             window.append(losses)
             if stage.due(done, stage.log_every):
                 log.record(done, **_mean(window))

@@ -15,6 +15,9 @@ from ldm_jittor import checkpoint
 from ldm_jittor.errors import CheckpointError
 from ldm_jittor.updates import adamw
 
+EPS = 1e-8
+"""Adam's epsilon."""
+
 
 def learning_rate_at(step: int, settings: AutoencoderTraining | DiffusionTraining | SegmenterConfig) -> float:
     """The learning rate of the step after `step` others: linear warm-up, then constant or a half cosine to zero."""
@@ -40,31 +43,34 @@ class Optimizer:
     ):
         self.module = module
         self.learning_rate = learning_rate
+        self.betas = betas
+        self.weight_decay = weight_decay
         self.updates = 0
-        self.names = [name for name, _ in module.named_parameters()]
-        parameters = [parameter for _, parameter in module.named_parameters()]
-        self._adamw = nn.AdamW(parameters, 0.0, betas=betas, weight_decay=weight_decay)
-        self._group = self._adamw.param_groups[0]
+        self.parameters = dict(module.named_parameters())
+        self.gradients: dict[str, jt.Var] = {}
+        self.moments = {
+            moment: {name: jt.zeros(value.shape).stop_grad() for name, value in self.parameters.items()}
+            for moment in ("first_moment", "second_moment")
+        }
 
     def backward(self, loss: jt.Var) -> None:
         """Add the gradients of a scalar to those of the step."""
-        in_mpi, jt.in_mpi = jt.in_mpi, False  # else Jittor reduces here, at every micro-batch
-        try:
-            self._adamw.backward(loss)
-        finally:
-            jt.in_mpi = in_mpi
-        jt.sync(self._group["grads"])
+        trained = {name: value for name, value in self.parameters.items() if not value.is_stop_grad()}
+        new = [gradient.stop_grad() for gradient in jt.grad(loss, list(trained.values()))]
+        if self.gradients:
+            new = [gradient + sum_ for gradient, sum_ in zip(new, self.gradients.values())]
+        self.gradients = dict(zip(trained, new))
+        jt.sync(new)
 
     def average_over_ranks(self) -> None:
         """Make the gradients of the step the means over all ranks."""
         if ranks.size() > 1:
-            for parameter, gradient in zip(self._group["params"], self._group["grads"]):
-                if not parameter.is_stop_grad():
-                    gradient.assign(ranks.mean(gradient))
+            for gradient in self.gradients.values():
+                gradient.assign(ranks.mean(gradient))
 
     def gradient_norm(self) -> float:
         """The L2 norm of all gradients of the step together. It is not finite where one of them is not."""
-        gradients = self._group["grads"]
+        gradients = self.gradients.values()
         if jt.flags.use_cuda:
             return math.sqrt(jt.concat([gradient.reshape(-1).sqr().sum() for gradient in gradients]).sum().item())
         # numpy sees Jittor's memory on the CPU, and its product is four times as fast as Jittor's sum
@@ -75,54 +81,37 @@ class Optimizer:
     def step(self, step: int) -> None:
         """Update the parameters by the gradients, at the learning rate of training step `step`."""
         self.updates += 1
-        if jt.flags.use_cuda:
-            self._adamw.lr = self.learning_rate(step)
-            # Jittor counts every backward pass as a step, which would spoil Adam's bias correction
-            self._adamw.n_step = self.updates
-            self._adamw.step()
-        else:
-            self._step_on_cpu(self.learning_rate(step))
+        rate, (first, second) = self.learning_rate(step), self.moments.values()
+        for name, gradient in self.gradients.items():
+            old = self.parameters[name], first[name], second[name]
+            new = adamw(
+                gradient,
+                *old,
+                updates=self.updates,
+                learning_rate=rate,
+                betas=self.betas,
+                eps=EPS,
+                weight_decay=self.weight_decay,
+            )
+            for variable, value in zip(old, new):
+                variable.update(value)
         jt.sync_all()
-        self._free_gradients()
-
-    def _step_on_cpu(self, learning_rate: float) -> None:
-        engine, group = self._adamw, self._group
-        settings = {"betas": engine.betas, "eps": engine.eps, "weight_decay": engine.weight_decay}
-        settings |= {"updates": self.updates, "learning_rate": learning_rate}
-        for parameter, gradient, first, second in zip(*(group[key] for key in ("params", "grads", "m", "values"))):
-            if not parameter.is_stop_grad():
-                made = adamw(parameter, gradient, first, second, **settings)
-                for old, new in zip((parameter, first, second), made):
-                    old.update(new)
-        engine.post_step()
+        self.discard()
 
     def discard(self) -> None:
-        """Forget the gradients of the step."""
-        self._adamw.zero_grad()
-        self._free_gradients()
-
-    def _free_gradients(self) -> None:
-        # Jittor would hold them until the next ones are there: at the peak one more copy of all parameters
-        del self._group["grads"]
+        """Forget the gradients of the step, and free their memory."""
+        self.gradients = {}
 
     def buffers(self) -> dict[str, jt.Var]:
         """Copies of what a forward pass changes without gradients, such as batch norm's averages."""
-        values = zip(self.names, self._group["params"])
-        copies = {name: value.copy().stop_grad() for name, value in values if value.is_stop_grad()}
-        jt.sync(list(copies.values()))
-        return copies
+        kept = {name: value.copy().stop_grad() for name, value in self.parameters.items() if value.is_stop_grad()}
+        jt.sync(list(kept.values()))
+        return kept
 
     def restore(self, buffers: Mapping[str, jt.Var]) -> None:
         """Give the module back what `buffers` copied."""
-        for name, value in zip(self.names, self._group["params"]):
-            if name in buffers:
-                value.assign(buffers[name])
-
-    @property
-    def moments(self) -> dict[str, dict[str, jt.Var]]:
-        """Adam's `first_moment` and `second_moment`, each by the parameters' names."""
-        first, second = (dict(zip(self.names, self._group[key])) for key in ("m", "values"))
-        return {"first_moment": first, "second_moment": second}
+        for name, value in buffers.items():
+            self.parameters[name].assign(value)
 
     def state(self) -> dict[str, np.ndarray]:
         """Parameters and both Adam moments, as named arrays."""
@@ -135,7 +124,7 @@ class Optimizer:
         """Restore what `state` gave after `updates` updates. Raises CheckpointError when it does not fit."""
         saved = {name: checkpoint.under_prefix(name, arrays) for name in self.moments}
         for name, arrays_of in saved.items():
-            missing = [parameter for parameter in self.names if parameter not in arrays_of]
+            missing = [parameter for parameter in self.parameters if parameter not in arrays_of]
             if missing:
                 raise CheckpointError(f"{source}: {name} of {missing[0]} is missing")
         checkpoint.load_into(self.module, checkpoint.under_prefix("parameters", arrays), source)

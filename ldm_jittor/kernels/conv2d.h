@@ -7,6 +7,7 @@
 #include <memory>
 #include <omp.h>
 #include <vector>
+#include "channel_sums.h"
 #include "executor.h"
 #include "mem/allocator.h"
 #include "winograd.h"

@@ -6,12 +6,12 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from ldm_jittor.updates import adamw, moving_average
+from ldm_jittor.updates import _adamw_plain, adamw, moving_average
 
 SETTINGS = {"learning_rate": 1e-2, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.1}
 
 
-def adamw_by_hand(parameter, gradient, first, second, updates):
+def adamw_by_hand(gradient, parameter, first, second, updates):
     """Loshchilov & Hutter 2019, algorithm 2."""
     beta1, beta2 = SETTINGS["betas"]
     first = beta1 * first + (1 - beta1) * gradient
@@ -23,9 +23,14 @@ def adamw_by_hand(parameter, gradient, first, second, updates):
 
 @pytest.mark.parametrize("shape", [(1,), (37,), (5, 7, 3, 3)], ids=str)
 @pytest.mark.parametrize("updates", [1, 4])
-def test_adamw(shape, updates):
-    parameter, gradient, first, second = np.random.default_rng(1).standard_normal((4, *shape)).astype(np.float32)
-    arrays = parameter, gradient, first, second**2
+@pytest.mark.parametrize("plain", [False, True], ids=["kernel", "operators"])
+def test_adamw(shape, updates, plain, monkeypatch):
+    if plain:  # what CUDA takes
+        monkeypatch.setattr(
+            "ldm_jittor.updates._elementwise", lambda _, arrays, __, data: _adamw_plain(*arrays, **data)
+        )
+    gradient, parameter, first, second = np.random.default_rng(1).standard_normal((4, *shape)).astype(np.float32)
+    arrays = gradient, parameter, first, second**2
     made = adamw(*map(jt.array, arrays), updates=updates, **SETTINGS)
     wanted = adamw_by_hand(*(array.astype(np.float64) for array in arrays), updates)
     for ours, theirs in zip(made, wanted, strict=True):
