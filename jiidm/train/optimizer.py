@@ -56,7 +56,7 @@ class Optimizer:
     def backward(self, loss: jt.Var) -> None:
         """Add the gradients of a scalar to those of the step."""
         trained = {name: value for name, value in self.parameters.items() if not value.is_stop_grad()}
-        new = [gradient.stop_grad() for gradient in jt.grad(loss, list(trained.values()))]
+        new = [gradient.stop_grad() for gradient in jt.grad(loss, list(trained.values()), retain_graph=False)]
         if self.gradients:
             new = [gradient + sum_ for gradient, sum_ in zip(new, self.gradients.values())]
         self.gradients = dict(zip(trained, new))
