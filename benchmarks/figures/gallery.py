@@ -3,7 +3,8 @@
     python -m benchmarks.figures.gallery
 
 docs/img/gallery.jpg shows the first generated landscapes of a seed that the model was not trained on. The reference of
-each mask is the next one's photo. docs/img/styles.jpg shows one mask in the styles of several photos.
+each mask is the next one's photo. docs/img/gallery-512x384.jpg shows the last two of them, mask and result, by the same
+weights at twice the width and height. docs/img/styles.jpg shows one mask in the styles of several photos.
 """
 
 from __future__ import annotations
@@ -27,6 +28,18 @@ def gallery(pipeline, rows: int, seed: int, path: Path) -> None:
     results = pipeline.stream(sizes.scenes(rows, pipeline.config.data.size, seed), seed=0)
     sheet = [[result.reference, colorize(result.mask), result.image] for result in results]
     contact_sheet(sheet, path, ["reference", "mask", "result"])
+
+
+def larger(pipeline, rows: int, seed: int, path: Path) -> None:
+    """The last two scenes of `gallery`, at twice its size."""
+    from jiidm.classes import colorize
+    from jiidm.report.sheets import sample_grid
+    from jiidm.size import Size
+
+    height, width = pipeline.config.data.size
+    pipeline = pipeline.at(Size(2 * height, 2 * width))
+    results = pipeline.stream(sizes.scenes(rows, pipeline.config.data.size, seed)[-2:], seed=0)
+    sample_grid([image for result in results for image in (colorize(result.mask), result.image)], path, columns=2)
 
 
 def styles(pipeline, count: int, seed: int, path: Path) -> None:
@@ -59,6 +72,7 @@ def main() -> None:
 
     pipeline = Pipeline(load_model(SHIPPED))
     gallery(pipeline, arguments.rows, DEMO_SEED, arguments.out / "gallery.jpg")
+    larger(pipeline, arguments.rows, DEMO_SEED, arguments.out / "gallery-512x384.jpg")
     styles(pipeline, arguments.styles, DEMO_SEED, arguments.out / "styles.jpg")
 
 
