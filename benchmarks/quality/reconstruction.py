@@ -31,7 +31,12 @@ def mean_psnr(images: list[np.ndarray], copies: list[np.ndarray]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the model that ships")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a model, or autoencoder.safetensors of a run (default: the model that ships)",
+    )
     parser.add_argument("--count", type=int, default=50, help="generated landscapes (default: 50)")
     parser.add_argument(
         "--images", type=Path, nargs="*", default=[], metavar="FOLDER", help="folders of photos; all are taken"
@@ -49,13 +54,15 @@ def main() -> None:
     from jiidm.data.synthetic.dataset import landscape
     from jiidm.evaluate.statistics import find_photos
     from jiidm.inference.inputs import DEMO_SEED
-    from jiidm.model.files import SHIPPED, load_model
+    from jiidm.model.files import SHIPPED, ModelFile
     from jiidm.report.sheets import contact_sheet
     from jiidm.report.tables import table
+    from ldm_jittor.autoencoder import LatentSpace
     from ldm_jittor.pixels import to_images, to_model
 
-    model = load_model(arguments.checkpoint or SHIPPED)
-    size, space = model.config.data.size, model.space
+    file = ModelFile(arguments.checkpoint or SHIPPED)
+    size, autoencoder = file.config.data.size, file.config.autoencoder
+    space = LatentSpace(file.load_autoencoder(autoencoder), autoencoder.latent_scale)
     sets = {"generated": [landscape(number, size, seed=DEMO_SEED)[0] for number in range(arguments.count)]}
     for folder in arguments.images:
         sets[str(folder)] = [load_image(photo, size) for photo in find_photos(folder)]
@@ -64,7 +71,7 @@ def main() -> None:
         with jt.no_grad():
             latents = (space.encode(to_model([image])) for image in tqdm(images, desc=name, unit="image"))
             copies = [to_images(space.decode(z))[0] for z in latents]
-        thumbnails = [thumbnail(image, model.config.autoencoder.downsample) for image in images]
+        thumbnails = [thumbnail(image, autoencoder.downsample) for image in images]
         rows.append([name, len(images), mean_psnr(images, copies), mean_psnr(images, thumbnails)])
         sheet += [(name, pair) for pair in list(zip(images, copies))[:SHOWN]]
     print(table(rows, ("images", "count", "PSNR, dB", "enlarged thumbnail, dB")))

@@ -1,0 +1,18 @@
+"""Short trainings: each changes what its name says, and the error of a prediction is measured as defined."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.quality.pilots import CHOICES
+from jiidm.config import load as configs
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_pilot_changes_prediction_and_weights_only(name):
+    demo = configs.load_config("demo")
+    config = configs.override(demo, CHOICES[name])
+    told = (config.unet.prediction, config.diffusion_training.loss_weighting)
+    assert told == ("v" if name.startswith("v") else "eps", "min_snr" if name.endswith("snr") else "uniform")
+    back = configs.override(config, ["unet.prediction=eps", "diffusion_training.loss_weighting=uniform"])
+    assert back == demo
