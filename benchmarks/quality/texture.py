@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.common import cli, jittor_side
 from benchmarks.quality.bounds import SEED, encode
 
+SHIPPED_NAME = "shipped"
 WAVES = (2, 4, 8, 16, 32)
 SHOWN, CROP, ENLARGED = 6, 96, 3
 AUTOENCODER = "autoencoder"
@@ -104,12 +105,15 @@ def main() -> None:
     write_dataset(arguments.out / "landscapes", arguments.count, size, seed=SEED)
     jobs = held_out.lay_out(arguments.out, arguments.count, size, find_pairs(arguments.out / "landscapes"))
 
+    def name_of(file: ModelFile) -> str:
+        return SHIPPED_NAME if file.path.resolve() == SHIPPED.resolve() else file.path.resolve().parent.name
+
     def trial(file: ModelFile, scale: float | None) -> trials.Trial:
         config = dataclasses.replace(file.config, inference=given.inference)
         if scale is not None:
             rounds = [dataclasses.replace(round_, guidance_scale=scale) for round_ in config.inference.rounds]
             config = configs.with_rounds(config, rounds, "texture")
-        name = "shipped" if file.path == SHIPPED else file.path.parent.name
+        name = name_of(file)
         return trials.Trial(name if scale is None else f"{name}, guided {scale:g}", file, config)
 
     tried = [trial(file, scale) for file in files for scale in arguments.guidance or [None]]
@@ -126,7 +130,7 @@ def main() -> None:
 
     columns, rows = {"photo": photos}, []
     for file in {trial.model.path: trial.model for trial in tried}.values():
-        label = f"{AUTOENCODER} of {'shipped' if file.path == SHIPPED else file.path.parent.name}"
+        label = f"{AUTOENCODER} of {name_of(file)}"
         columns[label] = rebuild(file.load(file.config).space, photos, arguments.out / label)
         rows.append([label, "-", "-", "-", "-", *decibels(columns[label])])
     for each in tried:
