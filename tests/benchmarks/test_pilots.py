@@ -9,10 +9,12 @@ from jiidm.config import load as configs
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_pilot_changes_prediction_and_weights_only(name):
+def test_a_pilot_changes_what_its_name_says(name):
     demo = configs.load_config("demo")
     config = configs.override(demo, CHOICES[name])
     told = (config.unet.prediction, config.diffusion_training.loss_weighting)
     assert told == ("v" if name.startswith("v") else "eps", "min_snr" if name.endswith("snr") else "uniform")
-    back = configs.override(config, ["unet.prediction=eps", "diffusion_training.loss_weighting=uniform"])
+    assert (config.unet.model_channels > demo.unet.model_channels) == (name == "wide")
+    same = ["unet.prediction=eps", "diffusion_training.loss_weighting=uniform"]
+    back = configs.override(config, [*same, f"unet.model_channels={demo.unet.model_channels}"])
     assert back == demo
