@@ -28,7 +28,7 @@ CHOICES: dict[str, list[str]] = {
     "eps_snr": [f"{TRAINING}.loss_weighting=min_snr"],
     "v": ["unet.prediction=v"],
     "v_snr": ["unet.prediction=v", f"{TRAINING}.loss_weighting=min_snr"],
-    "wide": ["unet.model_channels=40"],
+    "deep": ["unet.num_res_blocks=2"],
 }
 TIMESTEPS = (20, 100, 200, 350, 500, 640, 900)
 IMAGES, BATCH = 64, 8

@@ -14,7 +14,7 @@ def test_a_pilot_changes_what_its_name_says(name):
     config = configs.override(demo, CHOICES[name])
     told = (config.unet.prediction, config.diffusion_training.loss_weighting)
     assert told == ("v" if name.startswith("v") else "eps", "min_snr" if name.endswith("snr") else "uniform")
-    assert (config.unet.model_channels > demo.unet.model_channels) == (name == "wide")
+    assert (config.unet.num_res_blocks > demo.unet.num_res_blocks) == (name == "deep")
     same = ["unet.prediction=eps", "diffusion_training.loss_weighting=uniform"]
-    back = configs.override(config, [*same, f"unet.model_channels={demo.unet.model_channels}"])
+    back = configs.override(config, [*same, f"unet.num_res_blocks={demo.unet.num_res_blocks}"])
     assert back == demo
