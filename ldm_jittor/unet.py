@@ -75,7 +75,7 @@ class ResBlock(nn.Module):
             h, x = downsample_average(h), downsample_average(x)
         h = conv(h)  # [B, out, H, W]
         norm, *_, conv = self.out_layers
-        _, linear = self.emb_layers
+        _, linear = self.emb_layers  # UNet has applied the SiLU, once for all blocks
         affine = linear(emb)  # [R, 2 * out]
         return self.skip_connection(x) + conv(norm(h, affine, silu=True))
 
@@ -120,7 +120,7 @@ class SPADEResBlock(nn.Module):
             h, x = upsample_nearest(h), upsample_nearest(x)
         h = conv(h)  # [B, out, H, W]
         *_, conv = self.out_layers
-        _, linear = self.emb_layers
+        _, linear = self.emb_layers  # UNet has applied the SiLU, once for all blocks
         affine = linear(emb)  # [R, 2 * out]
         h = self.out_norm(h, modulations[self.out_norm], affine, silu=True)
         return self.skip_connection(x) + conv(h)
@@ -130,7 +130,7 @@ class BlockSequence(nn.Sequential):
     """Layers in turn. The encoder keeps one skip of each stage, and the decoder takes one for each."""
 
     def execute(self, modulations: Modulations | MaskPyramid, emb: jt.Var, *inputs: jt.Var) -> jt.Var:
-        """emb [R,emb_channels], inputs [B,C,H,W] each, taken side by side -> [B,C',H',W']."""
+        """emb [R,emb_channels], after its SiLU; inputs [B,C,H,W] each, taken side by side -> [B,C',H',W']."""
         h = inputs[0] if len(inputs) == 1 else jt.concat(inputs, dim=1)
         for layer in self:
             if isinstance(layer, SPADEResBlock):
@@ -281,7 +281,6 @@ class UNet(nn.Module):
         if (segmap is None) == (modulations is None):
             raise ValueError("give either segmap or modulations")
         of_mask = self._pyramid(segmap, x.shape[2:]) if modulations is None else modulations
-        # the SiLU that all blocks' `emb_layers` begin with
         emb = nn.silu(self.time_embed(timestep_embedding(timesteps, self.model_channels)))  # [R, 4 * model_channels]
         h, skips = x, []
         for stage in self.input_blocks:

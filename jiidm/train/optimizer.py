@@ -58,7 +58,7 @@ class Optimizer:
         trained = {name: value for name, value in self.parameters.items() if not value.is_stop_grad()}
         new = [gradient.stop_grad() for gradient in jt.grad(loss, list(trained.values()), retain_graph=False)]
         if self.gradients:
-            new = [gradient + before for gradient, before in zip(new, self.gradients.values())]
+            new = [(gradient + before).stop_grad() for gradient, before in zip(new, self.gradients.values())]
         self.gradients = dict(zip(trained, new))
         jt.sync(new)
 

@@ -65,10 +65,10 @@ inline void softmax_backward(const float* weights, int64_t rows, int64_t count, 
     }
 }
 
-// Each thread takes whole samples by itself.
+// Each thread takes whole samples by itself where there are enough of them, else all share each product.
 inline void backward(const Shape& s, const float* q, const float* k, const float* v, const float* grad_out,
                      float* grad_q, float* grad_k, float* grad_v) {
-    int threads = std::min<int64_t>(omp_get_max_threads(), s.n);
+    int threads = omp_get_max_threads() <= s.n ? omp_get_max_threads() : 1;
     int64_t matrix = s.chunk * s.keys;
     jittor::Allocation pool(jittor::exe.allocator, sizeof(float) * threads * 2 * matrix);
 #pragma omp parallel for num_threads(threads)

@@ -71,8 +71,7 @@ def our_step(case: str, batch: Batch, noise: dict[str, np.ndarray], vgg: VGG19) 
         step = optimizer.step
 
         def recorded(number, name=name, optimizer=optimizer, step=step):
-            found = zip(optimizer.names, optimizer._group["grads"])
-            gradients.update({theirs_of(key, name): value.numpy() for key, value in found})
+            gradients.update({theirs_of(key, name): value.numpy() for key, value in optimizer.gradients.items()})
             step(number)
 
         optimizer.step = recorded
@@ -137,7 +136,7 @@ def test_losses(steps, case):
 @pytest.mark.parametrize("network", ["G", "E", "D"])
 def test_gradients(steps, case, network):
     ours, theirs = ({k: v for k, v in side.grad.items() if k.startswith(f"{network}.")} for side in steps)
-    assert not any(ours[name].any() for name in ours.keys() - theirs.keys())  # the buffers'
+    assert ours.keys() <= theirs.keys()
     gradient, oracle = (np.concatenate([side[name].ravel() for name in theirs]) for side in (ours, theirs))
     norms = (np.array(np.linalg.norm(side)) for side in (gradient, oracle))
     assert_close(*norms, f"gaugan's step, {case}, gradient norm of {network}")

@@ -10,6 +10,7 @@ import pytest
 from jittor import nn
 from oracle import TINY_UNET, ask, assert_close, randomize, weights
 
+from jiidm.train.optimizer import Optimizer
 from ldm_jittor.ema import EMA
 from ldm_jittor.losses import diffusion_loss
 from ldm_jittor.schedules import NoiseSchedule
@@ -76,11 +77,12 @@ class Vector(nn.Module):
 
 def test_adamw_and_ema_step_as_in_pytorch(case: dict) -> None:
     model = Vector(case["parameter"])
-    optimizer = nn.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    optimizer = Optimizer(model, lambda _: LR, weight_decay=WEIGHT_DECAY)
     ema = EMA(model, DECAY)
     parameters, averages = [], []
-    for gradient in case["gradients"]:
-        optimizer.step((model.values * jt.array(gradient)).sum())
+    for step, gradient in enumerate(case["gradients"]):
+        optimizer.backward((model.values * jt.array(gradient)).sum())
+        optimizer.step(step)
         ema.update()
         parameters.append(model.values.numpy())
         averages.append(ema.state_dict()["values"])

@@ -44,9 +44,16 @@ def _reference() -> Iterator[None]:
         with jt.flag_scope(use_cuda=0):
             yield
         return
-    own = {name: getattr(ops, name) for name in ("conv2d", "group_norm", "attention")}
-    ops.conv2d, ops.group_norm, ops.attention = nn.conv2d, _plain_group_norm, ops._attention_plain
+    plain = {
+        "conv2d": nn.conv2d,
+        "group_norm": _plain_group_norm,
+        "attention": ops._attention_plain,
+        "self_attention": lambda qkv: ops._attention_plain(qkv[:, 0], qkv[:, 1], qkv[:, 2]),
+    }
+    own = {name: getattr(ops, name) for name in plain}
     try:
+        for name, operator in plain.items():
+            setattr(ops, name, operator)
         yield
     finally:
         for name, operator in own.items():

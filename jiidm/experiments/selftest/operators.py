@@ -87,6 +87,13 @@ def operators() -> list[Operator]:
             [norm, (2, NUM_CLASSES, 24, 32)],
         ),
         Operator("attention", PRODUCTS, ops.attention, formulas.attend, [tokens] * 3),
+        Operator(
+            "self-attention",
+            PRODUCTS,
+            ops.self_attention,
+            lambda qkv: formulas.attend(qkv[:, 0], qkv[:, 1], qkv[:, 2]),
+            [(tokens[0], 3, *tokens[1:])],
+        ),
         Operator("upsampling", EXACT, ops.upsample_nearest, formulas.double, [norm]),
         Operator("halving", EXACT, layers.downsample_average, formulas.halve, [norm]),
         Operator(

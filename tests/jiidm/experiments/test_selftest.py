@@ -67,14 +67,15 @@ def test_the_plain_group_norm_is_the_cores(modulated, nulls):
     np.testing.assert_allclose(plain, ours, rtol=1e-4, atol=1e-5)
 
 
-def test_a_spoiled_kernel_fails_the_networks(monkeypatch):
-    row = networks.check_network(networks.encode)
-    assert row.passes("cpu") and row.name == "encode"
-    true = ops.attention
-    monkeypatch.setattr(ops, "attention", lambda q, k, v: true(q, k, v) * 1.1)
-    row = networks.check_network(networks.encode)
+@pytest.mark.parametrize("kernel, build", [("attention", networks.encode), ("self_attention", networks.unet_step)])
+def test_a_spoiled_kernel_fails_the_networks(kernel, build, monkeypatch):
+    row = networks.check_network(build)
+    assert row.passes("cpu") and row.name == build.__name__.replace("_", " ")
+    true = getattr(ops, kernel)
+    monkeypatch.setattr(ops, kernel, lambda *tokens: true(*tokens) * 1.1)
+    row = networks.check_network(build)
     assert not row.passes("cpu")
-    assert ops.attention is not true and ops.attention.__name__ == "<lambda>"  # and it is put back
+    assert getattr(ops, kernel) is not true and getattr(ops, kernel).__name__ == "<lambda>"  # and it is put back
 
 
 def test_the_optimizers_first_step():
