@@ -28,10 +28,7 @@ _SINCE = {"guidance_rescale": 0.0, "dynamic_thresholding_ratio": None, "guidance
 """Settings of a round that the first version did not have, with the value that changes nothing."""
 _NETWORKS = ("autoencoder", "unet", "schedule")
 _LONGEST = 40
-_SAME_WEIGHTS = {  # of demo.safetensors and of segmenter.safetensors
-    "5229a2e774d655a2a914f8cf031ee87895051c1ceace80a9970f66fa13fd9c15": (
-        "c6541598b72fdb1f9a8b3857673da7224132bb4f3a54b69ec0dd25987719eabd"
-    ),
+_SAME_WEIGHTS = {  # of segmenter.safetensors
     "7e3bccfa8987a930c66034852ab16ba553c604741cdc01f7d2ed7eb4b0bb09a7": (
         "59ef181aa6327ae2ed8320b674104a12f865e69936b0cc8096227791d49f3591"
     ),
