@@ -16,7 +16,6 @@ import jittor as jt
 from jittor import nn
 
 _KERNELS = Path(__file__).parent / "kernels"
-_CHANNEL_SUMS = "ldm_sums::channels(in0_p, in0_shape0, in0_shape1, in0_shape2 * in0_shape3, out0_p);"
 ATTENTION_CHUNK = 256
 """Queries per attention chunk, of which each thread takes one at a time.
 
@@ -104,7 +103,7 @@ class _Conv2d(jt.Function):
         to_weights = f"ldm_conv::backward_weight{kind}({_conv_shape('in0', 'out0')}, in0_p, in1_p, out0_p);"
         shapes = [weight.shape]
         if bias is not None:
-            to_weights += _CHANNEL_SUMS.replace("in0", "in1").replace("out0", "out1")
+            to_weights += _sums_of_channels("in1", "out1")
             shapes.append(bias.shape)
         grads = self._code(shapes, ["float32"] * len(shapes), [x, grad_y], to_weights)
         return [grad_x, *grads, *([None] if bias is None else [])]
@@ -126,7 +125,13 @@ def channel_sums(x: jt.Var) -> jt.Var:
     """
     if jt.flags.use_cuda:
         return x.sum(3).sum(2).sum(0)
-    return jt.code([x.shape[1]], "float32", [x], cpu_header=_cpu_header("channel_sums.h"), cpu_src=_CHANNEL_SUMS)
+    call = _sums_of_channels("in0", "out0")
+    return jt.code([x.shape[1]], "float32", [x], cpu_header=_cpu_header("channel_sums.h"), cpu_src=call)
+
+
+def _sums_of_channels(x: str, sums: str) -> str:
+    """C++ for the sums of this argument of `jt.code` into that one."""
+    return f"ldm_sums::channels({x}_p, {x}_shape0, {x}_shape1, {x}_shape2 * {x}_shape3, {sums}_p);"
 
 
 def group_norm(
@@ -247,7 +252,7 @@ def self_attention(qkv: jt.Var) -> jt.Var:
     """
     _require(qkv.ndim == 4 and qkv.shape[1] == 3, "attention", qkv)
     if jt.flags.use_cuda or not _onednn_include():
-        return _attention_plain(qkv[:, 0], qkv[:, 1], qkv[:, 2])
+        return _self_attention_plain(qkv)
     return _Attention()(qkv)
 
 
@@ -291,3 +296,7 @@ def _attention_plain(q: jt.Var, k: jt.Var, v: jt.Var) -> jt.Var:
         scores = jt.matmul(queries[:, start : start + ATTENTION_CHUNK], k)
         outputs.append(jt.matmul(nn.softmax(scores, dim=-1), values))
     return jt.concat(outputs, dim=1).transpose(0, 2, 1)
+
+
+def _self_attention_plain(qkv: jt.Var) -> jt.Var:
+    return _attention_plain(qkv[:, 0], qkv[:, 1], qkv[:, 2])

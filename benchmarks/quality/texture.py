@@ -27,7 +27,6 @@ import numpy as np
 from benchmarks.common import cli, jittor_side
 from benchmarks.quality.bounds import SEED, encode
 
-SHIPPED_NAME = "shipped"
 WAVES = (2, 4, 8, 16, 32)
 SHOWN, CROP, ENLARGED = 6, 96, 3
 AUTOENCODER = "autoencoder"
@@ -106,7 +105,7 @@ def main() -> None:
     jobs = held_out.lay_out(arguments.out, arguments.count, size, find_pairs(arguments.out / "landscapes"))
 
     def name_of(file: ModelFile) -> str:
-        return SHIPPED_NAME if file.path.resolve() == SHIPPED.resolve() else file.path.resolve().parent.name
+        return "shipped" if file.path.resolve() == SHIPPED.resolve() else file.path.resolve().parent.name
 
     def trial(file: ModelFile, scale: float | None) -> trials.Trial:
         config = dataclasses.replace(file.config, inference=given.inference)

@@ -48,7 +48,7 @@ def _reference() -> Iterator[None]:
         "conv2d": nn.conv2d,
         "group_norm": _plain_group_norm,
         "attention": ops._attention_plain,
-        "self_attention": lambda qkv: ops._attention_plain(qkv[:, 0], qkv[:, 1], qkv[:, 2]),
+        "self_attention": ops._self_attention_plain,
     }
     own = {name: getattr(ops, name) for name in plain}
     try:
