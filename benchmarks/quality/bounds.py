@@ -114,8 +114,8 @@ def main() -> None:
     from jiidm.config import load as configs
     from jiidm.data.pairs import find_pairs
     from jiidm.data.synthetic.dataset import write_dataset
-    from jiidm.evaluate import bootstrap, metrics, segmenter
-    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.evaluate import bootstrap, metrics
+    from jiidm.evaluate.score import Evaluators
     from jiidm.experiments import held_out
     from jiidm.experiments import trials as experiment
     from jiidm.model.files import SHIPPED, ModelFile
@@ -129,8 +129,7 @@ def main() -> None:
     tried = trials(config, file, arguments.rounds)
     experiment.generate(tried, jobs, out, seed=0)
 
-    fd_name, fd_network = load_fd_network(None)
-    evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)
+    evaluators = Evaluators.shipped()
     model, chosen = file.load(config), bootstrap.resamples(len(jobs))
     photos, photo_shares = encode(model, [pair.image for pair in find_pairs(out / held_out.FOLDER)])
     reality = metrics.gaussian(photos)

@@ -115,8 +115,7 @@ def main() -> None:
     from jiidm.classes import NUM_CLASSES
     from jiidm.config import load as configs
     from jiidm.data.images import load_mask, resize_mask
-    from jiidm.evaluate import segmenter
-    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.evaluate.score import Evaluators
     from jiidm.experiments import ablation, held_out
     from jiidm.experiments import trials as experiment
     from jiidm.inference.folder import OutputFolder
@@ -141,12 +140,12 @@ def main() -> None:
             image = paint(model, config, job.stem, mask, statistics)
             folder.write(job.stem, image, config.inference.jpeg_quality)
 
-    fd_name, fd_network = load_fd_network(None)
-    evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)
+    evaluators = Evaluators.shipped()
     names = [name for name in (ablation.DM, NAME, ablation.I2I) if (arguments.out / name).is_dir()]
     real = arguments.out / held_out.FOLDER
     results = [experiment.score_trial(name, jobs, arguments.out, evaluators, real) for name in names]
-    print(table([(r.name, *(r.cell(s) for s in ("M", fd_name, "S"))) for r in results], ("method", "M", fd_name, "S")))
+    scores = ("M", "fd_seg", "S")
+    print(table([(row.name, *map(row.cell, scores)) for row in results], ("method", *scores)))
 
 
 if __name__ == "__main__":

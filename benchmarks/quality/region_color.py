@@ -68,13 +68,11 @@ def class_distances(folder: Path, jobs) -> np.ndarray:
 
 def scores_of(tried, jobs, out: Path) -> dict[str, dict[str, np.ndarray]]:
     """M, S and class distance of every image [N], by trial and score."""
-    from jiidm.evaluate import segmenter
-    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.evaluate.score import Evaluators
     from jiidm.experiments import held_out
     from jiidm.experiments.trials import score_trial
 
-    fd_name, fd_network = load_fd_network(None)
-    evaluators, found = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None), {}
+    evaluators, found = Evaluators.shipped(), {}
     for trial in tried:
         images = score_trial(trial.name, jobs, out, evaluators, out / held_out.FOLDER).card["images"].values()
         per_image = {score: np.array([image[score] for image in images]) for score in ("M", "S")}

@@ -101,14 +101,12 @@ def trials(config: Config, file) -> dict[tuple[str, int], Trial]:
 
 def measure(found: dict[tuple[str, int], Trial], jobs: Sequence[Job], out: Path) -> dict[tuple[str, int], Point]:
     from jiidm.data.images import load_image
-    from jiidm.evaluate import segmenter
-    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.evaluate.score import Evaluators
     from jiidm.experiments.held_out import FOLDER
     from jiidm.experiments.trials import score_trial
     from jiidm.model.build import build_schedule, count_passes
 
-    fd_name, fd_network = load_fd_network(None)
-    evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)
+    evaluators = Evaluators.shipped()
 
     def images(trial: Trial) -> np.ndarray:
         return np.stack([load_image(out / trial.name / f"{job.stem}.jpg") for job in jobs])

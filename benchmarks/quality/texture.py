@@ -92,8 +92,8 @@ def main() -> None:
     from jiidm.config import load as configs
     from jiidm.data.pairs import find_pairs
     from jiidm.data.synthetic.dataset import write_dataset
-    from jiidm.evaluate import metrics, segmenter
-    from jiidm.evaluate.score import Evaluators, load_fd_network
+    from jiidm.evaluate import metrics
+    from jiidm.evaluate.score import Evaluators
     from jiidm.experiments import held_out, trials
     from jiidm.model.files import SHIPPED, ModelFile, load_model
     from jiidm.report.tables import table
@@ -118,8 +118,7 @@ def main() -> None:
     tried = [trial(file, scale) for file in files for scale in arguments.guidance or [None]]
     trials.generate(tried, jobs, arguments.out, seed=0)
 
-    fd_name, fd_network = load_fd_network(None)
-    evaluators = Evaluators(segmenter.load(segmenter.SHIPPED), fd_network, fd_name, None)
+    evaluators = Evaluators.shipped()
     shipped = load_model(SHIPPED)
     photos = [pair.image for pair in find_pairs(arguments.out / held_out.FOLDER)]
     reality, real_power = metrics.gaussian(encode(shipped, photos)[0]), mean_power(photos)
@@ -136,12 +135,12 @@ def main() -> None:
         result = trials.score_trial(each.name, jobs, arguments.out, evaluators, arguments.out / held_out.FOLDER)
         columns[each.name] = images = [arguments.out / each.name / f"{job.stem}.jpg" for job in jobs]
         distance = metrics.frechet_distance(*metrics.gaussian(encode(shipped, images)[0]), *reality)
-        scores = [result.scores[key] for key in ("M", "S", fd_name)]
+        scores = [result.scores[key] for key in ("M", "S", "fd_seg")]
         rows.append([each.name, *scores, distance, *decibels(images)])
     draw(arguments.out / "crops.png", columns)
     print(f"{len(jobs)} masks\n")
     waves = [f"{short}-{long} px" for short, long in zip(WAVES, WAVES[1:])]
-    print(table(rows, ("images", "M", "S", fd_name, "fd_latent", *waves)))
+    print(table(rows, ("images", "M", "S", "fd_seg", "fd_latent", *waves)))
 
 
 if __name__ == "__main__":

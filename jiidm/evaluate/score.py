@@ -38,6 +38,12 @@ class Evaluators:
     fd_name: str
     aesthetic: Aesthetic | Laion | None = None
 
+    @classmethod
+    def shipped(cls) -> Evaluators:
+        """Those without other files: the segmenter that ships scores M, and its features give fd_seg."""
+        network = segmenter.load(segmenter.SHIPPED)
+        return cls(network, network, "fd_seg")
+
 
 class _Batch(NamedTuple):
     stems: list[str]
