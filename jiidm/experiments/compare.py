@@ -7,30 +7,60 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jiidm.classes import colorize
 from jiidm.data.identity import same_weights
 from jiidm.data.images import load_image, load_mask, read_size
 from jiidm.errors import InputError
+from jiidm.evaluate import bootstrap
 from jiidm.inference import scorecard
 from jiidm.inference.inputs import Job
+from jiidm.report import tables
 from jiidm.report.sheets import contact_sheet
 
 ROWS = 8
 
 
 def table(runs: Sequence[Path]) -> str:
-    """The runs' scores, a row each, and the reasons why they may not compare.
+    """The runs' scores, a row each. Below them how far each is from the first, or why the runs may not compare.
 
     Raises InputError for a run without scores, or whose scores are of other images than it holds now.
     """
     cards = [scorecard.load(run) for run in runs]
-    lines = [scorecard.as_table([(str(run), card["scores"]) for run, card in zip(runs, cards)])]
-    for part in sorted({key for card in cards for key in card["made_with"]}):
-        if len({_essence(card["made_with"].get(part)) for card in cards}) > 1:
-            lines.append(f"not comparable: the runs were scored with another {part}")
-    if len({tuple(card["images"]) for card in cards}) > 1:
-        lines.append("not comparable: the runs are of other masks")
-    return "\n".join(lines)
+    scores = scorecard.as_table([(str(run), card["scores"]) for run, card in zip(runs, cards)])
+    if obstacles := _obstacles(cards):
+        return "\n".join([scores, *obstacles])
+    return f"{scores}\n\n{_differences(runs, cards)}" if len(runs) > 1 else scores
+
+
+def _obstacles(cards: Sequence[dict[str, Any]]) -> list[str]:
+    """The reasons why scores may not compare."""
+    parts = sorted({key for card in cards for key in card["made_with"]})
+    others = [part for part in parts if len({_essence(card["made_with"].get(part)) for card in cards}) > 1]
+    found = [f"not comparable: the runs were scored with another {part}" for part in others]
+    if len({tuple(sorted(card["images"])) for card in cards}) > 1:
+        found.append("not comparable: the runs are of other masks")
+    return found
+
+
+def _differences(runs: Sequence[Path], cards: Sequence[dict[str, Any]]) -> str:
+    """The mean over all masks of how far each run's M, A and S are above the first's, with paired intervals."""
+    stems = sorted(cards[0]["images"])
+    every = [image for card in cards for image in card["images"].values()]
+    names = [name for name in ("M", "A", "S") if all(name in image for image in every)]
+    chosen = bootstrap.resamples(len(stems))
+
+    def gain(card: dict[str, Any], name: str) -> str:
+        above = np.array([card["images"][stem][name] - cards[0]["images"][stem][name] for stem in stems])
+        if len(stems) < 2:  # one mask does not tell how far another would be from it
+            return f"{above.mean():+.2f}"
+        low, high = bootstrap.interval(above.mean(), bootstrap.means(above, chosen))
+        return f"{above.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+    rows = [[str(run), *(gain(card, name) for name in names)] for run, card in zip(runs[1:], cards[1:])]
+    kind = f"paired by mask, with {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals"
+    return f"Above {runs[0]}, {kind}:\n\n{tables.table(rows, ('run', *names))}"
 
 
 def _essence(used: object) -> str:

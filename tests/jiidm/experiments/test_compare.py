@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from jiidm.classes import colorize
 from jiidm.cli import main as cli
@@ -41,8 +43,8 @@ def runs(tmp_path):
     return folders
 
 
-def give_scores(folder, stems=STEMS, segmenter="one", name="net", **scores):
-    per_image = {stem: {"M": 1.0, "S": 1.0} for stem in stems}
+def give_scores(folder, stems=STEMS, segmenter="one", name="net", images=None, **scores):
+    per_image = images or {stem: {"M": 1.0, "S": 1.0} for stem in stems}
     card = {
         "scores": {"M": 80.0, "S": 20.0, **scores},
         "images": per_image,
@@ -61,6 +63,27 @@ def test_the_table_has_a_row_for_each_run(runs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "80.00" in printed and "81.00" in printed and "not comparable" not in printed
     assert str(runs[0]) in printed and str(runs[1]) in printed
+
+
+def test_differences_from_the_first_run_are_paired_by_mask(runs, capsys):
+    draws = np.random.default_rng(0)
+    first, gains = draws.uniform(0, 100, (20, 2)), draws.normal(3, 2, 20)
+    second = first + np.stack([np.full(20, 0.5), gains], axis=1)
+    for folder, values in zip(runs, (first, second)):
+        give_scores(folder, images={stem: {"M": m, "S": s} for stem, (m, s) in zip(STEMS, values.tolist())})
+    differences = compare.table(runs).split("Above")[1]
+    expected = stats.bootstrap((gains,), np.mean, method="percentile", random_state=1).confidence_interval
+    assert f"{runs[0]}, paired by mask, with 95 % bootstrap intervals:" in differences
+    row = next(line for line in differences.splitlines() if str(runs[1]) in line)
+    assert "+0.50 [+0.50, +0.50]" in row
+    mean, low, high = map(float, re.findall(r"[+-][\d.]+", row.split("|")[3]))
+    np.testing.assert_allclose([mean, low, high], [gains.mean(), *expected], atol=0.1)
+
+
+def test_one_mask_has_no_interval(runs):
+    for folder, accuracy in zip(runs, (80.0, 82.0)):
+        give_scores(folder, images={STEMS[0]: {"M": accuracy, "S": 1.0}})
+    assert "| +2.00 | +0.00 |" in compare.table(runs)
 
 
 def colors_in(path):
@@ -114,7 +137,8 @@ def test_runs_of_one_name_are_shown_by_their_paths(tmp_path, monkeypatch):
 def test_runs_scored_otherwise_are_told_apart(runs, tmp_path, capsys):
     give_scores(runs[1], segmenter="two")
     run(*runs, "--out", tmp_path / "grid.png")
-    assert "not comparable: the runs were scored with another segmenter" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "not comparable: the runs were scored with another segmenter" in printed and "Above" not in printed
     give_scores(runs[1], name="the same weights in another file")
     run(*runs, "--out", tmp_path / "grid.png")
     assert "not comparable" not in capsys.readouterr().out
