@@ -13,7 +13,6 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +44,7 @@ def painter() -> Iterator[str]:
     try:
         yield next(line.split()[1] for line in process.stdout if line.startswith("painter: "))
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait()
 
 
