@@ -49,13 +49,12 @@ def _differences(runs: Sequence[Path], cards: Sequence[dict[str, Any]]) -> str:
     stems = sorted(cards[0]["images"])
     every = [image for card in cards for image in card["images"].values()]
     names = [name for name in ("M", "A", "S") if all(name in image for image in every)]
-    chosen = bootstrap.resamples(len(stems))
 
     def gain(card: dict[str, Any], name: str) -> str:
         above = np.array([card["images"][stem][name] - cards[0]["images"][stem][name] for stem in stems])
         if len(stems) < 2:  # one mask does not tell how far another would be from it
             return f"{above.mean():+.2f}"
-        low, high = bootstrap.interval(above.mean(), bootstrap.means(above, chosen))
+        low, high = bootstrap.interval(above.mean(), bootstrap.means(above, bootstrap.resamples(len(stems))))
         return f"{above.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
 
     rows = [[str(run), *(gain(card, name) for name in names)] for run, card in zip(runs[1:], cards[1:])]

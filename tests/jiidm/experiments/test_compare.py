@@ -65,7 +65,7 @@ def test_the_table_has_a_row_for_each_run(runs, tmp_path, capsys):
     assert str(runs[0]) in printed and str(runs[1]) in printed
 
 
-def test_differences_from_the_first_run_are_paired_by_mask(runs, capsys):
+def test_differences_from_the_first_run_are_paired_by_mask(runs):
     draws = np.random.default_rng(0)
     first, gains = draws.uniform(0, 100, (20, 2)), draws.normal(3, 2, 20)
     second = first + np.stack([np.full(20, 0.5), gains], axis=1)
