@@ -117,9 +117,12 @@ def draw_report(browser: Browser, folder: Path, path: Path) -> None:
 
 
 def draw(out: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.exit("error: no chromium; apt-get install -y chromium")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to sandbox root
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox)
+        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
         with painter() as url:
             draw_painter(browser, url, out)
         draw_report(browser, Path(folder), out / "report.jpg")

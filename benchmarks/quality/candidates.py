@@ -93,10 +93,8 @@ def main() -> None:
     scores = {"M, judge": reported["M"], "M, chooser": chose["M"], "S": chose["S"]}
     scores["value, judge"] = value(reported)
 
-    drawn = bootstrap.resamples(len(jobs))
-
     def estimate(per_mask: np.ndarray) -> tuple[float, float, float]:
-        return float(per_mask.mean()), *bootstrap.interval(per_mask.mean(), bootstrap.means(per_mask, drawn))
+        return float(per_mask.mean()), *bootstrap.interval_of_mean(per_mask)
 
     kept = {n: {name: best_of(values, of, n) for name, of in scores.items()} for n in NUMBERS}
     results = {n: {name: estimate(of) for name, of in by_name.items()} for n, by_name in kept.items()}

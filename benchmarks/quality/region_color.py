@@ -85,7 +85,7 @@ def estimate(values: np.ndarray) -> str:
     from jiidm.evaluate import bootstrap
 
     values = values[~np.isnan(values)]
-    low, high = bootstrap.interval(values.mean(), bootstrap.means(values, bootstrap.resamples(len(values))))
+    low, high = bootstrap.interval_of_mean(values)
     return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -59,3 +59,8 @@ def interval(estimate: float, draws: np.ndarray, least: float = -np.inf) -> tupl
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(draws, (tail, 100 - tail)) + (estimate - np.mean(draws))
     return max(float(low), least), max(float(high), least)
+
+
+def interval_of_mean(values: np.ndarray, least: float = -np.inf) -> tuple[float, float]:
+    """`interval` of the mean of values [N], one for each image, or of how far each image is above its twin."""
+    return interval(float(np.mean(values)), means(values, resamples(len(values))), least)

@@ -129,9 +129,7 @@ def _by_features(examined: Examined) -> dict[str, Measured]:
         found["KID"] = Measured(distance, (distance - NORMAL_95 * error, distance + NORMAL_95 * error), "")
     if min(len(features), len(reality.features)) > neighbours.K:
         for name, hits in zip(("precision", "recall"), neighbours.coverage(features, reality.features)):
-            draws = bootstrap.means(100 * hits, bootstrap.resamples(len(hits)))
-            share = 100 * float(hits.mean())
-            found[name] = Measured(share, bootstrap.interval(share, draws, least=0.0), "")
+            found[name] = Measured(100 * float(hits.mean()), bootstrap.interval_of_mean(100 * hits, least=0.0), "")
     return found
 
 
@@ -143,9 +141,7 @@ def _diversity(stems: Sequence[str], out: Path, perceptual: Perceptual) -> Measu
         raise InputError(f"{out}: LPIPS needs at least two images, all of one size")
     images = (load_image(path) for path in StepBar(shuffled, desc="diversity", unit="image"))
     distances = perceptual.chain(images)
-    draws = bootstrap.means(distances, bootstrap.resamples(len(distances)))
-    value = float(distances.mean())
-    return Measured(value, bootstrap.interval(value, draws), f"{len(distances)} pairs")
+    return Measured(float(distances.mean()), bootstrap.interval_of_mean(distances), f"{len(distances)} pairs")
 
 
 def _nearest(examined: Examined, out: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def test_equal_counts_give_equal_draws_and_every_image_can_be_drawn():
 def test_the_interval_of_a_mean_is_the_normal_one():
     """mean -+ 1.96 s / sqrt(N) for Gaussian values; 1000 draws know their quantiles to about 6 % of its width."""
     values = np.random.default_rng(0).normal(70, 8, 400)
-    low, high = bootstrap.interval(values.mean(), bootstrap.means(values, bootstrap.resamples(400)))
+    low, high = bootstrap.interval_of_mean(values)
     half = stats.norm.ppf(0.975) * values.std() / 20
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.08 * half)
 
@@ -27,7 +27,7 @@ def test_the_interval_of_a_mean_is_the_normal_one():
 def test_the_interval_of_a_skewed_mean_is_scipys():
     """A tail quantile of 1000 draws has a standard deviation of about 3 % of the interval's width."""
     values = np.random.default_rng(1).exponential(10, 60)
-    ours = bootstrap.interval(values.mean(), bootstrap.means(values, bootstrap.resamples(60)))
+    ours = bootstrap.interval_of_mean(values)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=2).confidence_interval
     assert ours == pytest.approx(tuple(theirs), abs=0.09 * (theirs.high - theirs.low))
 

@@ -7,15 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from infer_calls import contents
 from processes import PROJECT
 
 from jiidm.cli import main as cli
 
 COUNT = 3
-
-
-def contents(out):
-    return {path.name: path.read_bytes() for path in sorted(out.glob("*.jpg"))}
 
 
 @pytest.fixture(scope="module")
