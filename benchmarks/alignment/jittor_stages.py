@@ -128,15 +128,33 @@ class FullDiffusion(Noted, DiffusionStage):
 
 
 class Autoencoder(Noted, AutoencoderStage):
-    """The autoencoder on crops of generated landscapes. Its codes are seeded before the first step."""
+    """The autoencoder on crops of generated landscapes. Its codes are seeded before the first step.
+
+    It notes the latents of every step, and the numbers of the codes that they were quantised to.
+    """
 
     def __init__(self, config: Config, folder: Path):
         super().__init__(config, landscapes(folder, config), {})
+        self.latents, self.codes = [], []
+        choose = self.network.quantize.indices
+
+        def choose_and_note(z: jt.Var) -> jt.Var:
+            indices = choose(z)
+            self.chosen = z.detach(), indices
+            return indices
+
+        self.network.quantize.indices = choose_and_note
 
     def begin(self, step: int) -> None:
         super().begin(step)
         self._seed_codebook()  # as the first step will do again
         self.note_start()
+
+    def evaluate(self, step: int, stop_if_asked: Callable[[], None]) -> dict[str, float]:
+        latents, codes = self.chosen
+        self.latents.append(latents.numpy())
+        self.codes.append(codes.numpy())
+        return super().evaluate(step, stop_if_asked)
 
     def weights(self) -> Arrays:
         modules = {"autoencoder": self.network, "discriminator": self.discriminator}
@@ -148,13 +166,14 @@ class Autoencoder(Noted, AutoencoderStage):
 
     def given(self) -> Arrays:
         crops = np.stack([np.stack(self.load_batch(step)) for step in range(self.max_steps)])
-        return {"crops": crops, **checkpoint.with_prefix("start", self.start)}
+        return {"crops": crops, "codes": np.stack(self.codes), **checkpoint.with_prefix("start", self.start)}
 
     def made(self) -> Arrays:
         photos = [scene.reference for scene in sizes.scenes(parts.SHOWN, self.config.data.size, parts.SHOWN_SEED)]
         with jt.no_grad():
             copies = to_images(self.network.decode(self.network.encode(to_model(photos))))
-        return {"images": copies, **checkpoint.with_prefix("weights", self.weights())}
+        noted = {"images": copies, "latents": np.stack(self.latents)}
+        return {**noted, **checkpoint.with_prefix("weights", self.weights())}
 
 
 STAGES = {"unet": Diffusion, "autoencoder": Autoencoder, "full": FullDiffusion}

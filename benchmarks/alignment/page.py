@@ -15,6 +15,9 @@ INTRODUCTION = """# Training beside PyTorch: the figures
 Losses: the largest relative difference to PyTorch, over the first 10 steps that have the loss and over all, beside that
 of the yardstick, which is the largest of PyTorch's own runs. The last column judges each of these runs by the others.
 """
+CODES = """Codes: how many PyTorch would have chosen otherwise than Jittor did. Such a latent lies beyond the border of
+the two codes. How far, relative to its length, stands beside how far the yardstick's latents are from PyTorch's.
+"""
 DISTANCES = """Ends: the distance to PyTorch's weights and averages, relative to how far training moved them. Gradients
 are relative to themselves, and images in grey levels.
 """
@@ -22,8 +25,9 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def figures(records: Records) -> str:
-    tables = [INTRODUCTION, losses(records), DISTANCES, distances(records), speed(records), repetition(records)]
-    return "\n\n".join(each.rstrip() for each in [*tables, environment(records)]) + "\n"
+    tables = [INTRODUCTION, losses(records), *codes(records), DISTANCES, distances(records), speed(records)]
+    tables += [repetition(records), environment(records)]
+    return "\n\n".join(each.rstrip() for each in tables) + "\n"
 
 
 def losses(records: Records) -> str:
@@ -38,6 +42,17 @@ def losses(records: Records) -> str:
             rows.append([made["part"], term.replace("_", " "), *numbers, *kept])
     columns = ("part", "loss", "first 10", "all", "yardstick", "within the limit", "by threads alone", "PyTorch's own")
     return table(rows, columns)
+
+
+def codes(records: Records) -> list[str]:
+    """The table of the records that have codes, and its introduction."""
+    rows = []
+    for made in records:
+        if found := made.get("codes"):
+            numbers = [f"{found[name]:.1e}" for name in ("largest", "yardstick")]
+            rows.append([made["part"], f"{found['otherwise']:,} of {found['of']:,}", *numbers, _kept(found)])
+    columns = ("part", "chosen otherwise", "furthest beyond the border", "yardstick", "within the limit")
+    return [CODES, table(rows, columns)] if rows else []
 
 
 def _kept(verdict: Mapping[str, Any]) -> str:

@@ -40,6 +40,7 @@ def make(name: str, short: bool, folder: Path) -> dict[str, Any]:
             term: verdict._asdict() for term, verdict in verdicts(results, JITTOR, THREADS).items()
         },
         "excess_of_pytorch": excess_of_pytorch(results),
+        "codes": codes(folder),
         "distances": distances(folder),
         "repeats": repeats(folder) if parts.repeated(name, short) else None,
         "learning_rate_difference": float(relative(*rates).max()),
@@ -77,6 +78,19 @@ def excess_of_pytorch(results: Mapping[str, Any]) -> dict[str, float]:
     return {term: max(each[term].excess for each in found) for term in found[0]}
 
 
+def codes(folder: Path) -> dict[str, Any] | None:
+    """How often PyTorch would have chosen another code than it was given, and the verdict. None without a codebook."""
+    oracle = np.load(folder / TORCH / parts.ARRAYS)
+    if "borders" not in oracle.files:
+        return None
+    borders, z = oracle["borders"], oracle["latents"]
+    lengths = np.linalg.norm(z, axis=2)
+    others = (np.load(folder / end / parts.ARRAYS)["latents"] for end in YARDSTICKS)
+    apart = np.max([(np.linalg.norm(other - z, axis=2) / lengths).max(axis=(1, 2, 3)) for other in others], axis=0)
+    verdict = judge(borders.max(axis=1), apart)
+    return {"otherwise": int(np.count_nonzero(borders)), "of": borders.size, **verdict._asdict()}
+
+
 def distances(folder: Path) -> dict[str, dict[str, float]]:
     """How far Jittor and the yardsticks end from PyTorch: weights, averages, gradients, and images in grey levels.
 
@@ -84,8 +98,8 @@ def distances(folder: Path) -> dict[str, dict[str, float]]:
     """
     with np.load(folder / JITTOR / parts.GIVEN) as given:
         start = {name.removeprefix("start."): given[name] for name in given.files if name.startswith("start.")}
-    oracle = np.load(folder / TORCH / parts.ARRAYS)
-    kinds = dict.fromkeys(name.split(".")[0] for name in oracle.files)
+    oracle, made = (np.load(folder / end / parts.ARRAYS) for end in (TORCH, JITTOR))
+    kinds = dict.fromkeys(name.split(".")[0] for name in made.files)
     found: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
     for end in (JITTOR, *YARDSTICKS):
         arrays = np.load(folder / end / parts.ARRAYS)
@@ -123,4 +137,5 @@ def summary(result: Mapping[str, Any], samples: int) -> dict[str, Any]:
 
 
 def passed(record: Mapping[str, Any]) -> bool:
-    return record["repeats"] is not False and all(verdict["breach"] is None for verdict in record["verdicts"].values())
+    verdicts = [*record["verdicts"].values(), *filter(None, [record["codes"]])]
+    return record["repeats"] is not False and all(verdict["breach"] is None for verdict in verdicts)

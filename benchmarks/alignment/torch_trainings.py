@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from benchmarks.alignment import parts
+from benchmarks.alignment.verdict import beyond_border
 from benchmarks.common import sizes
 from benchmarks.common.torch_autoencoder import build_vq, vq_arguments
 from benchmarks.common.torch_networks import build_unet, load, unet_arguments
@@ -107,7 +108,7 @@ class FullUNetTraining(UNetTraining):
 
 
 class VQTraining:
-    """VQGAN's two turns (Esser et al. 2021) with diffusers' autoencoder."""
+    """VQGAN's two turns (Esser et al. 2021) with diffusers' autoencoder, quantised to the codes that are given."""
 
     def __init__(self, config: Config, given: Arrays):
         self.config, self.given, self.training = config, given, config.autoencoder_training
@@ -119,10 +120,13 @@ class VQTraining:
         load(self.discriminator, under("discriminator.", start))
         self.optimizer, self.scheduler = adamw(self.network, self.training, betas=(0.9, 0.99))
         self.judge_optimizer, self.judge_scheduler = adamw(self.discriminator, self.training, betas=(0.5, 0.9))
+        self.latents, self.borders = [], []
 
     def step(self, step: int) -> dict[str, float]:
         x = to_model(self.given["crops"][step])
-        quantized, regularization, _ = self.network.quantize(self.network.encode(x).latents)
+        z, codes = self.network.encode(x).latents, torch.from_numpy(self.given["codes"][step]).long()
+        self._note(z.detach(), codes)
+        quantized, regularization = self._quantize(z, codes)
         reconstruction = self.network.decode(quantized, force_not_quantize=True).sample
         l1 = (x - reconstruction).abs().mean()
         loss = l1 + self.training.regularization_weight * regularization
@@ -142,6 +146,21 @@ class VQTraining:
         self.scheduler.step()
         self.judge_scheduler.step()
         return {name: term.item() for name, term in terms.items()}
+
+    def _quantize(self, z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What diffusers' quantizer gives, but for the choice of the codes."""
+        quantizer = self.network.quantize
+        chosen = quantizer.embedding(codes).permute(0, 3, 1, 2)
+        commitment = (chosen.detach() - z).square().mean()
+        return z + (chosen - z).detach(), (chosen - z.detach()).square().mean() + quantizer.beta * commitment
+
+    @torch.no_grad()
+    def _note(self, z: torch.Tensor, codes: torch.Tensor) -> None:
+        """Note the latents, and how far each is beyond the border where diffusers' quantizer takes another code."""
+        quantizer, own = self.network.quantize, self.network.quantize(z)[2][2]
+        vectors = (z.permute(0, 2, 3, 1).flatten(0, 2), quantizer.embedding(codes.flatten()), quantizer.embedding(own))
+        self.latents.append(z.numpy())
+        self.borders.append(beyond_border(*(each.numpy() for each in vectors)))
 
     def _ratio(self, l1: torch.Tensor, fooled: torch.Tensor) -> torch.Tensor:
         """How much larger the gradient of reconstruction is at the last layer: VQGAN's adaptive weight."""
@@ -163,7 +182,8 @@ class VQTraining:
         copies = self.network.decode(self.network.encode(to_model(np.stack(photos))).latents).sample
         weights = named("autoencoder", from_diffusers_vq(arrays_of(self.network)))
         weights |= named("discriminator", arrays_of(self.discriminator))
-        return {"images": to_images(copies), **named("weights", weights)}
+        noted = {"latents": np.stack(self.latents), "borders": np.stack(self.borders)}
+        return {"images": to_images(copies), **noted, **named("weights", weights)}
 
 
 class PatchDiscriminator(nn.Module):

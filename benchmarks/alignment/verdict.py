@@ -4,6 +4,10 @@ The yardstick is PyTorch against itself with its sums in another order. Training
 rises and falls from step to step. So what counts at a step is the largest difference up to it. Jittor's may be at most
 `FACTOR` times the yardstick's there. Where the yardstick is below `FLOOR`, `FLOOR` stands in for it. Jittor adds the
 numbers of a mean one after the other, PyTorch in a tree, so the loss that Jittor prints is off by more than 1e-6.
+
+A latent near the border of two codes may take either, and then the loss jumps. So PyTorch quantises to the codes that
+Jittor took. Where PyTorch would have taken another, its latent may lie beyond the border of the two by as much as
+latents may differ.
 """
 
 from __future__ import annotations
@@ -52,6 +56,17 @@ def judge(jittor: np.ndarray, yardstick: np.ndarray, joined: int = 0) -> Verdict
     breach = joined + int(np.argmax(broken)) + 1 if broken.any() else None
     largest = (float(each.max()) for each in (jittor, yardstick, jittor[:FIRST_STEPS]))
     return Verdict(*largest, breach, int(broken.sum()), float(excess.max()))
+
+
+def beyond_border(latents: np.ndarray, given: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """How far latents [N,C] lie on their own codes' side of the plane between these and the given codes [N,C].
+
+    It is relative to the latent's length, and 0 where the two codes are the same.
+    """
+    latents, given, own = (each.astype(np.float64) for each in (latents, given, own))
+    lengths = 2 * np.linalg.norm(given - own, axis=1) * np.linalg.norm(latents, axis=1)
+    nearer = np.sum((latents - given) ** 2 - (latents - own) ** 2, axis=1)
+    return np.divide(nearer, lengths, out=np.zeros(len(latents)), where=lengths > 0)
 
 
 def distance(triples: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray | int]]) -> float:

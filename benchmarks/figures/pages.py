@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from benchmarks.common.browser import CHROMIUM, INSTALL, chromium
 from benchmarks.common.duel import PROJECT
 
 SHIPPED = PROJECT / "jiidm" / "assets" / "demo.safetensors"
@@ -117,16 +116,12 @@ def draw_report(browser: Browser, folder: Path, path: Path) -> None:
 
 
 def draw(out: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        sys.exit("error: no chromium; apt-get install -y chromium")
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to sandbox root
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+    if CHROMIUM is None:
+        sys.exit(f"error: {INSTALL}")
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         with painter() as url:
             draw_painter(browser, url, out)
         draw_report(browser, Path(folder), out / "report.jpg")
-        browser.close()
 
 
 def main() -> None:

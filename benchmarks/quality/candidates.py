@@ -101,7 +101,7 @@ def main() -> None:
     gains = {n: {name: estimate(of - kept[1][name]) for name, of in kept[n].items()} for n in NUMBERS[1:]}
     rows = [(str(n), *("{:.2f} [{:.2f}, {:.2f}]".format(*each) for each in of.values())) for n, of in results.items()]
     for n, of in gains.items():
-        rows.append((f"{n} - 1", *("{:+.2f} [{:+.2f}, {:+.2f}]".format(*each) for each in of.values())))
+        rows.append((f"{n} - 1", *(bootstrap.signed(gain, (low, high)) for gain, low, high in of.values())))
     print(f"chooser: {chooser.segmenter.name}; judge: {judge.segmenter.name}, {judge.segmenter.sha256[:12]}")
     print(f"{len(jobs)} masks; in brackets {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals.\n")
     print(table(rows, ("candidates", *scores)))

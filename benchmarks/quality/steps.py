@@ -130,13 +130,13 @@ def change(result: Result, full: Result, score: str) -> tuple[float, tuple[float
 
 def describe(points: dict[tuple[str, int], Point]) -> str:
     """The table, in Markdown."""
+    from jiidm.evaluate import bootstrap
     from jiidm.report.tables import table
 
     full = points[FULL, 0].result
 
     def told(result: Result, score: str) -> str:
-        difference, (low, high) = change(result, full, score)
-        return "" if result is full else f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+        return "" if result is full else bootstrap.signed(*change(result, full, score))
 
     rows = [
         (

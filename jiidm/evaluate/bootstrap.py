@@ -64,3 +64,8 @@ def interval(estimate: float, draws: np.ndarray, least: float = -np.inf) -> tupl
 def interval_of_mean(values: np.ndarray, least: float = -np.inf) -> tuple[float, float]:
     """`interval` of the mean of values [N], one for each image, or of how far each image is above its twin."""
     return interval(float(np.mean(values)), means(values, resamples(len(values))), least)
+
+
+def signed(difference: float, interval: tuple[float, float]) -> str:
+    """A difference and its interval as every table prints them: +0.60 [-0.23, +1.38]."""
+    return f"{difference:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"

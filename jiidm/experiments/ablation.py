@@ -162,7 +162,7 @@ class Expectation(NamedTuple):
     def verdict(self) -> str:
         held = "holds" if self.holds else "does not hold"
         doubt = ", though the interval contains 0" if self.interval[0] <= 0 <= self.interval[1] else ""
-        return f"{self.text}: {held} (by {self.margin:+.2f} [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}]{doubt})"
+        return f"{self.text}: {held} (by {bootstrap.signed(self.margin, self.interval)}{doubt})"
 
 
 def expectations(results: Sequence[Result]) -> list[Expectation]:

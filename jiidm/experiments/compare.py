@@ -54,8 +54,7 @@ def _differences(runs: Sequence[Path], cards: Sequence[dict[str, Any]]) -> str:
         above = np.array([card["images"][stem][name] - cards[0]["images"][stem][name] for stem in stems])
         if len(stems) < 2:  # one mask does not tell how far another would be from it
             return f"{above.mean():+.2f}"
-        low, high = bootstrap.interval_of_mean(above)
-        return f"{above.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+        return bootstrap.signed(above.mean(), bootstrap.interval_of_mean(above))
 
     rows = [[str(run), *(gain(card, name) for name in names)] for run, card in zip(runs[1:], cards[1:])]
     kind = f"paired by mask, with {100 * bootstrap.CONFIDENCE:.0f} % bootstrap intervals"

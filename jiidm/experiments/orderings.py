@@ -43,9 +43,7 @@ class Ordering(NamedTuple):
         return not self.interval[0] <= 0 <= self.interval[1]
 
     def __str__(self) -> str:
-        return (
-            f"{self.better} before {self.worse} ({self.margin:+.2f} [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}])"
-        )
+        return f"{self.better} before {self.worse} ({bootstrap.signed(self.margin, self.interval)})"
 
 
 def orderings(results: Sequence[Result]) -> list[Ordering]:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.alignment import parts, record
 from benchmarks.alignment.__main__ import recorded
-from benchmarks.alignment.verdict import FIRST_LIMIT, FLOOR, distance, judge, relative
+from benchmarks.alignment.verdict import FIRST_LIMIT, FLOOR, beyond_border, distance, judge, relative
 
 PROJECT = Path(__file__).resolve().parents[2]
 GROWING = 1e-5 * np.arange(1, 31)
@@ -69,6 +69,30 @@ def test_a_distance_is_relative_to_how_far_training_moved():
     start, oracle = np.array([1.0, 1.0]), np.array([4.0, 5.0])
     assert distance([(oracle + [0.0, 0.5], oracle, start)]) == pytest.approx(0.5 / 5)
     assert distance([(oracle * 1.01, oracle, 0)]) == pytest.approx(0.01)
+
+
+def test_a_latent_is_beyond_a_border_by_its_distance_to_the_plane_between_the_codes():
+    latents, given, own = np.array([[3.0, 4.0], [3.0, 4.0]]), np.array([[0.0, 9.0], [0.0, 1.0]]), np.array([[4.0, 1.0]])
+    plane = (given[0] + own[0]) / 2
+    distance_to_it = (latents[0] - plane) @ (own[0] - given[0]) / np.linalg.norm(own[0] - given[0])
+    own = np.stack([own[0], given[1]])
+    assert beyond_border(latents, given, own) == pytest.approx([distance_to_it / 5, 0.0])
+
+
+@pytest.mark.parametrize("beyond, passes", [(1.9e-3, True), (2.1e-3, False)])
+def test_pytorch_may_choose_another_code_where_latents_differ_that_much(tmp_path, beyond, passes):
+    steps, latents = 12, np.ones((12, 1, 3, 1, 2), np.float32)
+    borders = np.zeros((steps, 2))
+    borders[11, 1] = beyond
+    for end in (record.TORCH, *record.YARDSTICKS):
+        (tmp_path / end).mkdir()
+        moved = latents.copy()
+        moved[11] *= 1 + 1e-3 * (end == record.KERNELS[0])
+        np.savez(tmp_path / end / parts.ARRAYS, latents=moved, borders=borders)
+    found = record.codes(tmp_path)
+    assert (found["otherwise"], found["of"]) == (1, 24)
+    assert found["breach"] == (None if passes else 12)
+    assert record.passed({"repeats": True, "verdicts": {}, "codes": found}) is passes
 
 
 def test_records_of_earlier_calls_stay_on_the_page_until_the_settings_change(tmp_path, capsys):

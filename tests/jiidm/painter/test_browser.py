@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -19,11 +17,9 @@ from jiidm.size import Size
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no browser; apt-get install -y chromium"),
-]
+from benchmarks.common.browser import CHROMIUM, INSTALL, chromium  # noqa: E402  it imports Playwright
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=INSTALL)]
 
 WIDTH, HEIGHT = 64, 48  # of the smoke model, and so of an empty mask
 SKY, TREE, SEA = (CLASS_NAMES.index(name) for name in ("sky", "tree", "sea"))
@@ -31,11 +27,8 @@ SKY, TREE, SEA = (CLASS_NAMES.index(name) for name in ("sky", "tree", "sea"))
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    with sync_api.sync_playwright() as playwright:
-        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to sandbox root
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Tab:
