@@ -42,8 +42,9 @@ def region_transfer(
 
     source, reference: uint8 RGB [H,W,3] of any two sizes. The masks are class ids [H,W], each of its image's size.
     A class that covers less than `SMALLEST_REGION` of either image, such as one that the reference lacks, is changed by
-    the statistics of the whole images. Near a border the statistics of both sides are blended, see `FEATHER`. So a
-    single class everywhere gives what `color_transfer` gives.
+    the statistics of the whole images. Near a border, see `FEATHER`, a pixel takes part of its change from the region
+    beyond: the shift of that region's mean. Its contrast stays out of it, since a smooth sky's would be far too much for
+    grass. A single class everywhere gives what `color_transfer` gives.
     Returns uint8 RGB of the source's size. Raises ValueError for another dtype, shape or space.
     """
     source, reference = _to_space(source, "source", space), _to_space(reference, "reference", space)
@@ -54,13 +55,16 @@ def region_transfer(
     for label in np.intersect1d(source_mask, reference_mask):
         own, theirs = source_mask == label, reference_mask == label
         if min(own.mean(), theirs.mean()) >= SMALLEST_REGION:
-            regions.append((own, [*_statistics(source[own]), *_statistics(reference[theirs])]))
+            regions.append((own, *_statistics(source[own]), *_statistics(reference[theirs])))
             left &= ~own
     if left.any():
-        regions.append((left, [*_statistics(source), *_statistics(reference)]))
-    shares = _feathered([region for region, _ in regions])
-    blended = np.einsum("khw,ksc->shwc", shares, np.array([statistics for _, statistics in regions]))
-    return _from_space(_matched(source, *blended), space)
+        regions.append((left, *_statistics(source), *_statistics(reference)))
+    changed = np.zeros_like(source)
+    for share, (region, mean, std, target_mean, target_std) in zip(_feathered([each[0] for each in regions]), regions):
+        inside = _matched(source[region], mean, std, target_mean, target_std)
+        changed[region] += share[region, None] * inside
+        changed[~region] += share[~region, None] * (source[~region] + (target_mean - mean))
+    return _from_space(changed, space)
 
 
 def _feathered(regions: Sequence[np.ndarray]) -> np.ndarray:
@@ -81,7 +85,7 @@ def _statistics(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _matched(
     source: np.ndarray, mean: np.ndarray, std: np.ndarray, target_mean: np.ndarray, target_std: np.ndarray
 ) -> np.ndarray:
-    """Reinhard's Eq. 10-11: source [H,W,3], and statistics [3] of the whole, or [H,W,3] of every pixel."""
+    """Reinhard's Eq. 10-11: source [...,3] and statistics [3]."""
     return (source - mean) * (target_std / np.maximum(std, _FLAT)) + target_mean
 
 

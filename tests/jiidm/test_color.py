@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from jiidm.color import SPACES, color_transfer, region_transfer
 
@@ -141,6 +142,22 @@ class TestRegions:
         assert (np.abs(gray[:, 0] - 60) <= 1).all() and (np.abs(gray[:, -1] - 200) <= 1).all()
         steps = np.diff(gray, axis=1)
         assert steps.min() >= -1 and steps.max() < 70  # 140 at once without blending
+
+    @pytest.mark.parametrize("spread", [0, 1, 6])
+    def test_a_smooth_sky_fades_into_the_shift_of_the_textured_ground(self, spread):
+        """In gray, whose Lab is its lightness alone, the shares of a straight border are a normal distribution's."""
+        rng, masks = np.random.default_rng(40), [halves((100, 150), 1, 2)] * 2
+        sky = (225 + spread * rng.standard_normal((100, 75))).clip(0, 255)
+        ground = 90 + 25 * rng.standard_normal((100, 75))
+        source = np.concatenate([sky, ground], 1).clip(0, 255).astype(np.uint8)[..., None].repeat(3, 2)
+        reference = halves((100, 150), 150, 60)[..., None].repeat(3, 2) + rng.integers(0, 20, (100, 150, 1), np.uint8)
+        before, target = lab(source)[..., 0], lab(reference)[..., 0]
+        after = lab(region_transfer(source, reference, *masks))[..., 0]
+        shift = [target[:, half].mean() - before[:, half].mean() for half in (slice(75), slice(75, None))]
+        share = norm.cdf((75 - (np.arange(67, 75) + 0.5)) / 2)
+        blurred = share * target[:, :75].mean() + (1 - share) * (before[:, 67:75].mean() + shift[1])
+        np.testing.assert_allclose(after[:, 67:75].mean(0), blurred, atol=6)  # a column's mean, of a texture
+        assert after[:, 75:83].min() > before[:, 75:83].min() + min(shift) - 10
 
     def test_classes_that_the_reference_lacks_get_the_whole_images_colours(self):
         source, reference = photo(23, 64, 96), photo(24, 64, 96, center=100)
