@@ -43,8 +43,8 @@ def region_transfer(
     source, reference: uint8 RGB [H,W,3] of any two sizes. The masks are class ids [H,W], each of its image's size.
     A class that covers less than `SMALLEST_REGION` of either image, such as one that the reference lacks, is changed by
     the statistics of the whole images. Near a border, see `FEATHER`, a pixel takes part of its change from the region
-    beyond: the shift of that region's mean. Its contrast stays out of it, since a smooth sky's would be far too much for
-    grass. A single class everywhere gives what `color_transfer` gives.
+    beyond: the shift of that region's mean. The contrast there stays out of it, since a smooth sky's would be far too
+    much for grass. A single class everywhere gives what `color_transfer` gives.
     Returns uint8 RGB of the source's size. Raises ValueError for another dtype, shape or space.
     """
     source, reference = _to_space(source, "source", space), _to_space(reference, "reference", space)

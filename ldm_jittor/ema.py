@@ -53,3 +53,8 @@ class EMA:
         """Replace the averages. Raises KeyError for a parameter that `state` lacks."""
         for name, average in self.averages.items():
             average.assign(jt.array(state[name]))
+
+    def restart(self) -> None:
+        """Begin again at the model's present values."""
+        self.load_state_dict({name: value.numpy() for name, value in self.parameters.items()})
+        self.num_updates = 0

@@ -39,7 +39,8 @@ class NoiseSchedule:
     @classmethod
     def paper(cls, num_timesteps: int = 1000, slope: float = 1e-3) -> NoiseSchedule:
         """beta_t = slope * t for t = 1 ... num_timesteps, as IIDM prints it."""
-        return cls(slope * np.arange(1, num_timesteps + 1))
+        betas = slope * np.arange(1, num_timesteps + 1)
+        return cls(np.where((betas > 1) & (betas < 1 + 2e-9), 1, betas))  # 1/600 in decimals may be too much
 
     @classmethod
     def linear(cls, num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 2e-2) -> NoiseSchedule:

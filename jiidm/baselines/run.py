@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jiidm.baselines.model import GANModel, save_gan
 from jiidm.baselines.perceptual import load as load_perceptual
@@ -55,7 +56,14 @@ def _train(config: Config, data: Path | None, folder: Path, inception_file: Path
     used = [*([seen_by] if seen_by else []), *([distances.used] if distances else [])]
     recorded = ranks.first_then_others(lambda: networks.record(folder, used))
     provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
-    if history := ranks.on_first(lambda: settings.keep(config, folder, steps_done(folder / STATE_FILE), CHANGEABLE)):
+
+    def keep_settings() -> list[dict[str, Any]]:
+        done = steps_done(folder / STATE_FILE)
+        if distances:
+            distances.require_comparable(done)  # else a change that is refused would be in the history
+        return settings.keep(config, folder, done, CHANGEABLE)
+
+    if history := ranks.on_first(keep_settings):
         provenance["settings_history"] = history
     logger.info("%s: %s", config.name, _losses_in_words(config, seen_by))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from jiidm.config.schema import Config
     from jiidm.inference.infer import Generates
     from jiidm.model.files import ModelFile
+
+_FIXED_BY_FAST = re.compile(r"inference\.rounds\.\d+\.(sampler|spacing)=")
 
 
 def add_infer(commands: Any) -> None:
@@ -88,6 +91,10 @@ def run_infer(arguments: argparse.Namespace) -> None:
     jobs = check_inputs(arguments.masks, arguments.references, arguments.data) if arguments.masks else []
     options.start_jittor(arguments.device)
     model, config = _choose_model(arguments, given)
+    if arguments.candidates > 1 and not config.draws_noise:
+        reason = f"{config.name} is a {config.method}, whose images are the same for every seed"
+        advice = "; --set gan.sample_style=true draws its styles" if config.has_vae else ""
+        raise InputError(f"--candidates {arguments.candidates}: {reason}{advice}")
     if arguments.figures and config.is_gan:
         raise InputError(f"--figures: {config.name} is a {config.method}, which has no rounds to show")
     if arguments.dry_run:
@@ -144,6 +151,11 @@ def _choose_model(arguments: argparse.Namespace, given: Config | None) -> tuple[
     model, config = options.open_model(arguments.checkpoint, given, overrides)
     config = dataclasses.replace(config, seed=options.noise_seed(arguments, config))
     if arguments.fast:
+        for assignment in arguments.set:
+            if _FIXED_BY_FAST.match(assignment):
+                raise InputError(
+                    f"--set {assignment}: --fast samples by dpmpp_2m, even in log-SNR; give one of the two"
+                )
         config = fast(config)
     print(f"model: {model.path} ({config.name}, {config.data.size})")
     return model, config

@@ -80,6 +80,8 @@ def _add_shared_options(parser: options.Parser, default_folder: str) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int | None:
+    from jiidm.config.rules import autoencoder_can_be_trained
+
     config = options.read_config(arguments, "train", UNUSED)
     folder = arguments.folder or Path("runs") / config.name
     _warn_of_given_data(arguments)
@@ -91,6 +93,9 @@ def _train(arguments: argparse.Namespace) -> int | None:
         trained = ["gan_training"]
     else:
         trained = ["diffusion_training", *([] if arguments.autoencoder else ["autoencoder_training"])]
+    if "autoencoder_training" in trained:
+        for key, value, expected in autoencoder_can_be_trained(config):
+            raise InputError(f"{key}: {value}, expected {expected}")
     if arguments.dry_run and arguments.ranks is not None:
         options.require_diffusion(config, "train --dry-run --ranks")
     if _starts_ranks(arguments, config, trained):

@@ -69,12 +69,10 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     if not assignments:
         return config
     tree = to_dict(config)
-    for assignment in assignments:
-        _assign(tree, assignment)
+    assigned = {assignment: _assign(tree, assignment) for assignment in assignments}
     changed = from_dict(tree, "--set " + " ".join(assignments))
-    for assignment in assignments:
-        condition = rules.without_effect(changed, assignment.partition("=")[0])
-        if condition:
+    for assignment, keys in assigned.items():
+        for condition in filter(None, (rules.without_effect(changed, key) for key in keys)):
             raise InputError(f"--set {assignment}: this has an effect only where {condition}")
     return changed
 
@@ -114,7 +112,9 @@ def with_rounds(config: Config, rounds: Sequence[Round | Mapping[str, Any]], sou
     ]
     if config.released.noise_timesteps is not None:
         starts = [round_.start_timestep for round_ in config.inference.rounds[: len(rounds)]]
-        alike = starts == [round_.get("start_timestep") for round_ in tree["inference"]["rounds"]]
+        alike = starts == [
+            round_.get("start_timestep") if isinstance(round_, dict) else None for round_ in tree["inference"]["rounds"]
+        ]
         kept = config.released.noise_timesteps[: len(rounds)]
         tree["released"]["noise_timesteps"] = kept if alike else None
     return from_dict(tree, source)
@@ -152,8 +152,11 @@ def _laid_over(base: Any, tree: Any) -> Any:
     return {**base, **{key: _laid_over(base.get(key), value) for key, value in tree.items()}}
 
 
-def _assign(tree: dict[str, Any], assignment: str) -> None:
-    """Change one value of a config's tree. Raises InputError for a key that it does not have, and for broken YAML."""
+def _assign(tree: dict[str, Any], assignment: str) -> list[str]:
+    """Change one value of a config's tree, or those of a section that a mapping names. Returns their dotted keys.
+
+    Raises InputError for a key that the tree does not have, and for broken YAML.
+    """
     key, equals, value = assignment.partition("=")
     parent: Any = None
     node: Any = tree if equals else None
@@ -165,9 +168,13 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         told = history.told_of(key) or "use key.subkey=value with a key of the config"
         raise InputError(f"--set {assignment}: no such setting; {told}") from None
     try:
-        parent[place] = yaml_files.parse(value)
+        given = yaml_files.parse(value)
     except yaml.YAMLError:
         raise InputError(f"--set {assignment}: {value!r} is not valid YAML") from None
+    parent[place] = _laid_over(node, given)
+    if isinstance(given, dict):
+        return [f"{key}.{name}" for name in given] or [key]
+    return [key]
 
 
 def _require_rounds(config: Config, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from jiidm.config.schema import Config
@@ -11,6 +12,8 @@ Fault = tuple[str, str]
 Condition = tuple[str, Callable[[Config], bool]]
 """When a key has an effect, in words and as a test."""
 OASIS_UNIT = 64
+SMALLEST_PATCH = 24
+"""Pixels a side of which the patch discriminator makes one logit: 12, 6, 3 after its strides, then 2 and 1."""
 WITH_UPSAMPLINGS = ("gaugan", "clade")
 """The GANs with the setting gan.upsamplings."""
 
@@ -111,6 +114,16 @@ def batches_fit_ranks(config: Config, trained: Sequence[str], ranks: int) -> Ite
             yield f"{name}.batch_size", section.batch_size, f"a multiple of ranks = {ranks}{accumulation}"
 
 
+def autoencoder_can_be_trained(config: Config) -> Iterator[tuple[str, object, str]]:
+    """What only matters to a run that trains one: key, value, what is expected. Codes need steps, patches pixels."""
+    training = config.autoencoder_training
+    start, crop = training.quantization_start, training.crop_size
+    if _is_vq(config) and start >= training.max_steps:
+        yield "autoencoder_training.quantization_start", start, f"less than max_steps = {training.max_steps}"
+    if training.discriminator_start < training.max_steps and min(crop) < SMALLEST_PATCH:
+        yield "autoencoder_training.crop_size", crop, f"{SMALLEST_PATCH} or more a side, for the discriminator"
+
+
 def rounds_fit_the_schedule(config: Config) -> Iterator[Fault]:
     if not config.inference.rounds:
         yield "inference.rounds", "one round at least"
@@ -125,6 +138,8 @@ def rounds_fit_the_schedule(config: Config) -> Iterator[Fault]:
             yield f"{key}.spacing", f"another: abar is 0 at timestep {start}"
         if round_.guidance_interval is not None and round_.guidance_interval[1] > last:
             yield f"{key}.guidance_interval", f"timesteps of 0 to {last}"
+        elif round_.guidance_interval is not None and round_.guidance_interval[0] > start:
+            yield f"{key}.guidance_interval", f"a part of the round, which starts at {start}"
         if round_.dynamic_thresholding_ratio is not None and round_.clip_x0 is None:
             yield f"{key}.dynamic_thresholding_ratio", "null, or clip_x0 beside it: the range to shrink to"
     noised, count = config.released.noise_timesteps, len(config.inference.rounds)
@@ -201,6 +216,7 @@ EFFECT_DEPENDS_ON: list[tuple[str, Condition]] = [
     ),
 ]
 """Keys and sections that have an effect only beside another one: when, in words and as a test."""
+_OF_GUIDANCE = re.compile(r"(inference\.rounds\.(\d+))\.guidance_(?:interval|rescale)\b")
 
 
 def without_effect(config: Config, key: str) -> str | None:
@@ -208,4 +224,7 @@ def without_effect(config: Config, key: str) -> str | None:
     for name, (condition, holds) in EFFECT_DEPENDS_ON:
         if f"{key}.".startswith(f"{name}.") and not holds(config):
             return condition
+    guided = _OF_GUIDANCE.match(key)
+    if guided and config.inference.rounds[int(guided[2])].guidance_scale == 1:
+        return f"{guided[1]}.guidance_scale is not 1"
     return None

@@ -312,6 +312,11 @@ class Config:
         return self.is_gan and self.gan.use_vae and self.method != "sean"
 
     @property
+    def draws_noise(self) -> bool:
+        """Whether images depend on the seed."""
+        return not self.is_gan or self.method == "sean" or self.has_vae and self.gan.sample_style
+
+    @property
     def uses_reference_masks(self) -> bool:
         """Whether the references' own masks decide the images."""
         if self.is_gan:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +88,7 @@ def examine(out: str | os.PathLike, jobs: Sequence[Job], evaluators: Evaluators,
     photos = statistics.find_photos(real) if real else []
     reality = _reality(photos, batches, evaluators)
     found = _run(Path(out), batches, evaluators, with_features=bool(photos))
-    return _examined(out, evaluators, photos, reality, found)
+    return _examined(out, jobs, evaluators, photos, reality, found)
 
 
 def examine_shard(
@@ -110,7 +112,7 @@ def examine_shard(
     found, reality = parts.joined(), photo_parts.joined() if photo_parts else None
     if found is None or photos and reality is None:
         return None
-    return _examined(out, evaluators, photos, reality, found)
+    return _examined(out, jobs, evaluators, photos, reality, found)
 
 
 def _reality(photos: Sequence[Path], batches: Sequence[Sequence[Job]], evaluators: Evaluators) -> Reality | None:
@@ -120,7 +122,12 @@ def _reality(photos: Sequence[Path], batches: Sequence[Sequence[Job]], evaluator
 
 
 def _examined(
-    out: str | os.PathLike, evaluators: Evaluators, photos: Sequence[Path], reality: Reality | None, found: Findings
+    out: str | os.PathLike,
+    jobs: Sequence[Job],
+    evaluators: Evaluators,
+    photos: Sequence[Path],
+    reality: Reality | None,
+    found: Findings,
 ) -> Examined:
     scores, features, warnings = found.overall(), None, []
     if reality:
@@ -137,10 +144,17 @@ def _examined(
         "absent": _absent(scores, bool(photos)),
         "warnings": warnings,
         "made_with": _made_with(evaluators, photos),
+        "inputs": {"sha256": _digest(jobs)},
         "outputs": {"count": len(found.images), "sha256": scorecard.digest(out, found.images)},
         "images": {stem: _rounded(found.images[stem]) for stem in sorted(found.images)},
     }
     return Examined(card, features, reality, found, photos)
+
+
+def _digest(jobs: Sequence[Job]) -> str:
+    """One SHA-256 over the masks and references that the images were scored by."""
+    inputs = sorted([job.stem, *job.made_from[:2]] for job in jobs)
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 def _cut(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -41,6 +41,8 @@ def _obstacles(cards: Sequence[dict[str, Any]]) -> list[str]:
     found = [f"not comparable: the runs were scored with another {part}" for part in others]
     if len({tuple(sorted(card["images"])) for card in cards}) > 1:
         found.append("not comparable: the runs are of other masks")
+    elif len({card["inputs"]["sha256"] for card in cards if "inputs" in card}) > 1:  # earlier versions kept none
+        found.append("not comparable: the runs were scored by other masks or references")
     return found
 
 
@@ -62,10 +64,10 @@ def _differences(runs: Sequence[Path], cards: Sequence[dict[str, Any]]) -> str:
 
 
 def _essence(used: object) -> str:
-    """The part of an evaluator that decides scores: everything but the names of its file and folder."""
+    """The part of an evaluator that decides scores: everything but the names of its files and folder."""
 
     def deciding(part: dict[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in part.items() if key not in ("name", "folder")}
+        kept = {key: value for key, value in part.items() if key not in ("name", "folder", "source")}
         return kept | {"sha256": same_weights(str(part["sha256"]))} if "sha256" in part else kept
 
     return json.dumps(json.loads(json.dumps(used), object_hook=deciding), sort_keys=True)

@@ -72,8 +72,9 @@ class Candidates:
                 yield kept[name]
 
     def _scores(self, result: Result) -> dict[str, float]:
-        """The scores of a result's file, and their `value`."""
+        """The scores of a result's file, and their `value`. Raises InputError where the job's files have changed."""
         job = self.jobs[result.name]
+        job.check_unchanged()
         image = as_written(resize_image(result.image, job.size), self.config.inference.jpeg_quality)
         scores = self.rate(image, job)
         return {**scores, "value": round(value(scores), 4)}

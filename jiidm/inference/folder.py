@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "_run"
 MANIFEST, INPUTS = "manifest.json", "inputs.json"
+STARTS, ROUNDS = "starts", "rounds"
+"""The folders in _run that show the noisy starts, and what the rounds before the last made."""
 CANDIDATES = "candidates"
 """The folder in _run that lists the candidates for each mask, see `candidates`."""
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -105,7 +107,8 @@ class OutputFolder:
             for job in jobs:
                 self.image(job.stem).unlink(missing_ok=True)
             (self.run_folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(self.run_folder / CANDIDATES, ignore_errors=True)
+            for made in (STARTS, ROUNDS, CANDIDATES):
+                shutil.rmtree(self.run_folder / made, ignore_errors=True)
             return
         require_same(self.path, before, identity, "choose another output folder")
         made_from = manifest.get("made_from", {})

@@ -12,7 +12,7 @@ import numpy as np
 from jiidm.classes import colorize
 from jiidm.data.images import load_image, load_mask, resize_image, save_jpeg
 from jiidm.errors import InputError
-from jiidm.inference.folder import OutputFolder, refuse_first
+from jiidm.inference.folder import ROUNDS, STARTS, OutputFolder, refuse_first
 from jiidm.inference.inputs import Job
 from jiidm.report.sheets import contact_sheet
 from jiidm.size import Size
@@ -79,7 +79,7 @@ def generate_images(
     missing = {job.stem: job for job in pending if job.stem in own}
     folder.write_manifest(identity, jobs, model_path, config)
     folder.note_inputs(jobs)
-    starts, rounds = folder.run_folder / "starts", folder.run_folder / "rounds"
+    starts, rounds = folder.run_folder / STARTS, folder.run_folder / ROUNDS
     if not config.is_gan:
         for made in (starts, rounds):
             made.mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ def _draw_sheet(
         starts = []
         if with_starts:
             try:
-                starts = [load_image(folder.run_folder / "starts" / f"{job.stem}.jpg")]
+                starts = [load_image(folder.run_folder / STARTS / f"{job.stem}.jpg")]
             except InputError:  # where an image outlived its _run folder
                 continue
         size = Size(*(starts[0].shape[:2] if starts else identity["size"][::-1]))

@@ -13,7 +13,7 @@ from jiidm.classes import colorize
 from jiidm.data.images import load_image, load_mask, read_size, resize_image, resize_mask
 from jiidm.errors import InputError
 from jiidm.inference import scorecard
-from jiidm.inference.folder import RUN_FOLDER, OutputFolder
+from jiidm.inference.folder import ROUNDS, RUN_FOLDER, STARTS, OutputFolder
 from jiidm.inference.inputs import Job
 from jiidm.report import html
 from jiidm.report.plots import plot_distributions
@@ -103,7 +103,7 @@ def _given(stem: str, inputs: Inputs, size: Size) -> list[tuple[str, np.ndarray]
 
 def _images(stems: Sequence[str], folder: OutputFolder, inputs: Inputs) -> html.Block:
     """Sliders from the reference over mask, noisy start and rounds to the result."""
-    traced = [stem for stem in stems if (folder.run_folder / "starts" / f"{stem}.jpg").exists()] or list(stems)
+    traced = [stem for stem in stems if (folder.run_folder / STARTS / f"{stem}.jpg").exists()] or list(stems)
     shown = traced[:SHOWN]
     told = f"The first {len(shown)} of {len(stems)} images. " if len(shown) < len(stems) else ""
     missing = "" if any(stem in inputs for stem in shown) else " Masks and references: give --masks and --refs."
@@ -116,8 +116,8 @@ def _images(stems: Sequence[str], folder: OutputFolder, inputs: Inputs) -> html.
 def _way(stem: str, folder: OutputFolder, inputs: Inputs) -> list[tuple[str, np.ndarray]]:
     result = load_image(folder.image(stem))
     size = Size(*result.shape[:2])
-    start = folder.run_folder / "starts" / f"{stem}.jpg"
-    rounds = [(n, folder.run_folder / "rounds" / f"{stem}.{n}.jpg") for n in range(1, 10)]
+    start = folder.run_folder / STARTS / f"{stem}.jpg"
+    rounds = [(n, folder.run_folder / ROUNDS / f"{stem}.{n}.jpg") for n in range(1, 10)]
     steps = [("noisy start", start), *((f"after round {number}", path) for number, path in rounds)]
     between = [(name, resize_image(load_image(path), size)) for name, path in steps if path.exists()]
     return [*_given(stem, inputs, size), *between, ("result", result)]

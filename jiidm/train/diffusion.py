@@ -18,7 +18,7 @@ from jiidm.evaluate import segmenter
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.pipeline import Pipeline
-from jiidm.seeding import generator, normal
+from jiidm.seeding import SEEDS, generator, normal
 from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer, learning_rate_at
@@ -68,7 +68,7 @@ class DiffusionStage(RankedStage):
         distances: Validation | None = None,
     ):
         training = config.diffusion_training
-        jt.set_global_seed(config.seed, different_seed_for_mpi=False)
+        jt.set_global_seed(config.seed % SEEDS, different_seed_for_mpi=False)
         self.config, self.train, self.validation = config, train, validation
         self.folder, self.provenance = folder, provenance
         self.show_samples, self.distances = show_samples, distances

@@ -82,9 +82,14 @@ def _train(
     used = [distances.used] if distances else []
     recorded = ranks.first_then_others(lambda: networks.record(folder, used))
     provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
-    if history := ranks.on_first(
-        lambda: settings.keep(config, folder, steps_done(folder / STATE_FILE), MODEL_CHANGEABLE)
-    ):
+
+    def keep_settings() -> list[dict[str, Any]]:
+        done = steps_done(folder / STATE_FILE)
+        if distances:
+            distances.require_comparable(done)  # else a change that is refused would be in the history
+        return settings.keep(config, folder, done, MODEL_CHANGEABLE)
+
+    if history := ranks.on_first(keep_settings):
         provenance["settings_history"] = history
 
     if autoencoder_file is None and not ranks.from_first((folder / AUTOENCODER_FILE).exists()):

@@ -20,7 +20,7 @@ from jiidm.data.pairs import Pair
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer, upsample_bilinear
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, normalized
 from jiidm.report.tables import table
-from jiidm.seeding import generator
+from jiidm.seeding import SEEDS, generator
 from jiidm.size import Size
 from jiidm.system import ranks
 from jiidm.train.loop import fit
@@ -71,7 +71,7 @@ class SegmenterStage(Stage):
 
     def __init__(self, config: Config, train: Sequence[Pair], validation: Sequence[Pair], provenance: dict[str, Any]):
         training = config.segmenter
-        jt.set_global_seed(config.seed, different_seed_for_mpi=False)
+        jt.set_global_seed(config.seed % SEEDS, different_seed_for_mpi=False)
         self.config, self.train, self.validation, self.provenance = config, train, validation, provenance
         self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
         self.network = SegFormer(Architecture(*PRESETS[training.variant], NUM_CLASSES))

@@ -88,9 +88,11 @@ class Stage:
             # older files do not count the updates: there was one a step
             updates = counters.get("updates", {}).get(name, counters["step"])
             optimizer.load_state(checkpoint.under_prefix(name, arrays), updates, source)
-        if self.ema is not None:
+        if self.ema is not None and "ema_updates" in counters:
             self.ema.load_state_dict(checkpoint.under_prefix("ema", arrays))
             self.ema.num_updates = counters["ema_updates"]
+        elif self.ema is not None:  # averages were asked for since
+            self.ema.restart()
 
 
 @functools.lru_cache(maxsize=2)

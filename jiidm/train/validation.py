@@ -117,15 +117,16 @@ class Validation:
         """The distance of a step by the list."""
         return next((entry["distance"] for entry in read_distances(self.folder) if entry["step"] == step), None)
 
-    def resume(self, step: int) -> None:
-        """Drop what a run that goes on at `step` will do again.
-
-        Raises InputError where it will take distances that do not compare with those of the list.
-        """
+    def require_comparable(self, step: int) -> None:
+        """Raises InputError where a run that goes on at `step` will take other distances than those of the list."""
         kept = [entry for entry in read_distances(self.folder) if entry["step"] <= step]
         goes_on = step < self.training.max_steps or self.is_due(step) and self.taken(step) is None
         if kept and goes_on:
             check_comparable(self.folder, kept[0], self.made_with)
+
+    def resume(self, step: int) -> None:
+        """Drop what a run that goes on at `step` will do again. Raises as `require_comparable` does."""
+        self.require_comparable(step)
         forget_distances_after(self.folder, step)
 
     def take(self, pipeline: Generates, step: int, on_step: Callable[[], None]) -> float:

@@ -60,3 +60,13 @@ def test_applied_gives_the_model_back():
 def test_missing_parameter_is_an_error():
     with pytest.raises(KeyError, match="bias"):
         EMA(model(1.0), 0.9).load_state_dict({"weight": np.zeros((1, 1), np.float32)})
+
+
+def test_a_restarted_average_has_the_models_values_and_warms_up_anew():
+    net = model(1.0)
+    ema = EMA(net, 0.9, num_updates=7)
+    net.weight.assign(jt.full((1, 1), 5.0))
+    ema.restart()
+    assert ema.num_updates == 0 and ema.state_dict()["weight"].item() == 5.0
+    net.weight.assign(jt.full((1, 1), 6.0))
+    assert ema.state_dict()["weight"].item() == 5.0

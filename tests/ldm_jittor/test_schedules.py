@@ -28,6 +28,13 @@ def test_paper_start_keeps_nothing_of_the_reference():
     assert schedule.alphas_cumprod[-1] == 0.0 and np.isfinite(schedule.alphas_cumprod).all()
 
 
+@pytest.mark.parametrize("steps, slope", [(600, 0.00166666666667), (1500, 0.000666666666667)])
+def test_a_paper_slope_in_decimals_ends_at_one(steps, slope):
+    assert NoiseSchedule.paper(steps, slope).betas[-1] == 1.0
+    with pytest.raises(ValueError, match="betas"):
+        NoiseSchedule.paper(steps, 1.001 * slope)
+
+
 def test_linear_equals_the_released_starts():
     """facts of the released code: sqrt(abar) 0.160, 0.124 and 0.440 at timesteps 600, 640 and 400."""
     schedule = NoiseSchedule.linear()

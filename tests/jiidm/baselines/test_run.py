@@ -85,6 +85,15 @@ def test_finished_run_trains_no_more(trained, config, landscapes, tmp_path, monk
     assert (folder / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
 
 
+def test_averages_that_are_asked_for_later_start_at_the_weights_so_far(config, landscapes, tmp_path):
+    folder = tmp_path / "gan"
+    train_gan(configs.override(config, ["gan_training.max_steps=2"]), landscapes, folder)
+    train_gan(configs.override(config, ["gan_training.ema_decay=0.5"]), landscapes, folder)
+    state = checkpoint.load(folder / "state.safetensors")
+    assert state.metadata["ema_updates"] == 2
+    assert any(name.startswith("ema.") for name in state.arrays)
+
+
 def test_distances_rank_checkpoints_and_the_best_is_the_model(config, landscapes, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "load_fd_network", lambda file: ("fd", Brightness()))
     settings = ["data.validation_fraction=0.5", "gan_training.distance_every=2", "gan_training.distance_images=3"]
@@ -149,6 +158,7 @@ def test_folder_of_another_model_is_refused(model, smoke_model, inputs, tmp_path
         (["--set", "method=clade"], "its method is gaugan, and not clade"),
         (["--config", "smoke"], "its method is gaugan, and not iidm"),
         (["--set", "gan.channels=4"], "does not fit"),
+        (["--candidates", "2"], "images are the same for every seed; --set gan.sample_style=true"),
         (["--set", "data.size=[100,64]"], "data.size is 100x64, expected multiples of 32"),
     ],
 )

@@ -140,6 +140,23 @@ def test_fast_steps_go_with_fast(inputs, smoke_model, tmp_path, refusal):
     assert cli.main([*given, "--fast", "--dry-run"]) == 0
 
 
+@pytest.mark.parametrize("assignment", ["inference.rounds.0.sampler=unipc", "inference.rounds.0.spacing=linspace"])
+def test_what_fast_decides_is_not_set_beside_it(inputs, smoke_model, tmp_path, refusal, assignment):
+    given = inputs.command(tmp_path / "out", smoke_model, "--fast", "--set", "inference.fast_steps=2")
+    assert f"--set {assignment}: --fast samples by dpmpp_2m" in refusal([*given, "--set", assignment])
+
+
+@pytest.mark.parametrize(
+    "assignment, told",
+    [
+        ("autoencoder_training.max_steps=3", "quantization_start: 3, expected less than max_steps = 3"),
+        ("autoencoder_training.crop_size=[16,32]", "expected 24 or more a side"),
+    ],
+)
+def test_an_autoencoder_that_would_learn_too_little_is_not_trained(refusal, assignment, told):
+    assert told in refusal(["train", "--config", "smoke", "--set", assignment, "--dry-run"])
+
+
 def test_set_that_another_option_makes_useless_is_told(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     given = ["--set", "autoencoder_training.max_steps=3", "--set", "data.synthetic_count=9"]

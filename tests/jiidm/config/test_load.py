@@ -293,6 +293,10 @@ def test_yaml_that_is_nested_too_deeply_is_refused(tmp_path):
         ("demo_paper", "inference.color_space=lalphabeta", "a round has color_transfer"),
         ("gaugan", "inference.rounds.0.clip_x0=2", "method is iidm"),
         ("sean", "inference.rounds.0.guidance_rescale=0.7", "method is iidm"),
+        ("iidm_paper", "inference.rounds.0.guidance_interval=[0, 300]", "inference.rounds.0.guidance_scale is not 1"),
+        ("iidm_paper", "inference.rounds.0.guidance_rescale=0.7", "inference.rounds.0.guidance_scale is not 1"),
+        ("demo", "inference.rounds.0.guidance_interval=[0, 300]", None),
+        ("demo", "schedule={slope: 1e-4}", "schedule.kind is paper"),
     ],
 )
 def test_set_refuses_what_would_do_nothing(name, assignment, condition):
@@ -372,6 +376,25 @@ def test_set_overrides_values_of_every_kind(smoke):
 )
 def test_set_faults_name_the_assignment(smoke, assignment):
     assert f"--set {assignment}" in message_of(configs.override, smoke, [assignment])
+
+
+def test_set_of_a_section_changes_what_it_names_and_keeps_the_rest():
+    demo = configs.load_config("demo")
+    changed = configs.override(demo, ["diffusion_training={max_steps: 5}"])
+    assert changed == configs.override(demo, ["diffusion_training.max_steps=5"]) != demo
+    rounds = configs.override(demo, ["inference.rounds=[{start_timestep: 9, num_steps: 2}]"]).inference.rounds
+    assert len(rounds) == 1 and rounds[0].guidance_scale == 1.0  # lists are replaced
+
+
+def test_a_round_guides_some_of_its_own_timesteps():
+    start = configs.load_config("demo").inference.rounds[0].start_timestep
+    told = message_of(configs.load_config, "demo", [f"inference.rounds.0.guidance_interval=[{start + 1}, {start + 9}]"])
+    assert f"a part of the round, which starts at {start}" in told
+
+
+def test_rounds_that_are_no_mappings_are_told():
+    config = configs.load_config("iidm_released")
+    assert "expected a mapping" in message_of(configs.with_rounds, config, [600], "rounds")
 
 
 def test_other_rounds_keep_noise_timesteps_where_they_start_alike():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -93,6 +95,13 @@ class TestCard:
         assert used["distance"]["score"] == "fd_seg" and used["distance"]["network"]["sha256"] == "b" * 64
         assert used["distance"]["real_photos"]["count"] == 9
         assert "8 equal bins a channel" in used["histogram"] and "Pearson" in used["histogram"]
+
+    def test_masks_and_references_are_known_by_their_content(self, tmp_path, jobs):
+        def digest(jobs):
+            return examine(tmp_path / "out", jobs, plain(), None).card["inputs"]["sha256"]
+
+        other = dataclasses.replace(jobs[0], made_from=(*jobs[0].made_from[:1], "another reference"))
+        assert digest(jobs) == digest(jobs[::-1]) != digest([other, *jobs[1:]])
 
     def test_real_photos_are_known_by_their_content(self, tmp_path, jobs, real):
         def digest():

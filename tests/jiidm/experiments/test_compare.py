@@ -43,13 +43,14 @@ def runs(tmp_path):
     return folders
 
 
-def give_scores(folder, stems=STEMS, segmenter="one", name="net", images=None, **scores):
+def give_scores(folder, stems=STEMS, segmenter="one", name="net", images=None, inputs=None, mapping=None, **scores):
     per_image = images or {stem: {"M": 1.0, "S": 1.0} for stem in stems}
     card = {
         "scores": {"M": 80.0, "S": 20.0, **scores},
         "images": per_image,
         "outputs": {"sha256": scorecard.digest(folder, per_image)},
-        "made_with": {"segmenter": {"sha256": segmenter, "name": name}, "histogram": "bins"},
+        "made_with": {"segmenter": {"sha256": segmenter, "name": name, "mapping": mapping}, "histogram": "bins"},
+        **({"inputs": {"sha256": inputs}} if inputs else {}),
     }
     scorecard.save(folder, card)
 
@@ -167,3 +168,18 @@ def test_a_folder_in_the_way_of_the_picture_is_named(runs, tmp_path, refusal):
 
 def test_masks_and_references_belong_together(runs, inputs, refusal):
     assert "--masks and --refs" in refusal(["compare", *runs, *inputs[:2]])
+
+
+@pytest.mark.parametrize("inputs, comparable", [((None, "x"), True), (("x", "x"), True), (("x", "y"), False)])
+def test_runs_scored_by_other_masks_or_references_are_told_apart(runs, inputs, comparable):
+    for folder, digest in zip(runs, inputs):
+        give_scores(folder, inputs=digest)
+    assert ("not comparable: the runs were scored by other masks or ref" not in compare.table(runs)) is comparable
+
+
+def test_the_name_of_a_mappings_file_makes_no_difference(runs):
+    for folder, name in zip(runs, "ab"):
+        give_scores(folder, mapping={"source": f"{name}.json", "classes": {"sky": [3]}})
+    assert "not comparable" not in compare.table(runs)
+    give_scores(runs[0], mapping={"source": "a.json", "classes": {"sky": [4]}})
+    assert "scored with another segmenter" in compare.table(runs)

@@ -17,6 +17,7 @@ from processes import PROJECT, die_while_writing
 from jiidm.cli import main as cli
 from jiidm.data.identity import sha256
 from jiidm.data.images import load_image, load_mask
+from jiidm.errors import InputError
 from jiidm.evaluate import segmenter
 from jiidm.inference.candidates import Candidates
 from jiidm.inference.folder import OutputFolder
@@ -234,7 +235,10 @@ class TestStream:
         """The seeds that are kept, by name; values: those of the seeds."""
         folder = OutputFolder(tmp_path)
         folder.prepare()
-        jobs = [Job(Path(f"{name}.png"), Path("x.jpg"), Size(8, 8), ("m", "r")) for name in "abc"]
+        files = [tmp_path / name for name in ("a.png", "b.png", "c.png", "x.jpg")]
+        for file in files:
+            file.write_bytes(b"")
+        jobs = [Job(mask, files[-1], Size(8, 8), (sha256(mask), sha256(files[-1]))) for mask in files[:-1]]
         fake = Fake()
 
         def rate(image, job):
@@ -246,6 +250,17 @@ class TestStream:
     def test_the_first_of_equals_is_kept(self, tmp_path, inputs):
         assert self.kept(tmp_path, inputs, [1.0, 9.0, 9.0, 3.0])[0] == dict.fromkeys("abc", 1)
         assert json.loads((tmp_path / "_run" / "candidates" / "a.json").read_text())["seed"] == 1
+
+    def test_a_mask_that_changes_meanwhile_is_told(self, tmp_path, inputs):
+        stream = Fake.stream
+
+        def change_and_stream(self, *given, **options):
+            (tmp_path / "b.png").write_bytes(b"other")
+            yield from stream(self, *given, **options)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="b.png"):
+            patch.setattr(Fake, "stream", change_and_stream)
+            self.kept(tmp_path, inputs, [1.0, 2.0])
 
     def test_batch_after_batch_and_only_what_is_wanted(self, tmp_path, inputs):
         kept, fake, chosen = self.kept(tmp_path, inputs, [1.0, 2.0], wanted={"b", "c"})

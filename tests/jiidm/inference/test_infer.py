@@ -201,6 +201,15 @@ class TestDemo:
         assert "another seed (0, now 5): generating them again" in capsys.readouterr().out
         assert Path("out/synth_000000.jpg").read_bytes() != first
 
+    def test_what_an_earlier_models_rounds_made_goes_with_its_images(self, smoke_model, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(given, "DEMO_IMAGES", 1)
+        command = ["infer", "--checkpoint", str(smoke_model), "--device", "cpu"]
+        assert cli.main(command) == 0 and list(Path("out/_run/rounds").iterdir())
+        assert cli.main([*command, "--set", "inference.rounds=[{start_timestep: 20, num_steps: 2}]"]) == 0
+        assert not list(Path("out/_run/rounds").iterdir())
+        assert [path.name for path in Path("out/_run/starts").iterdir()] == ["synth_000000.jpg"]
+
     def test_without_arguments_masks_and_references_are_generated(self, smoke_model, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(given, "DEMO_IMAGES", 2)

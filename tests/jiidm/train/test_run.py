@@ -312,6 +312,16 @@ class TestSettings:
             assert checkpoint.load_metadata(first_stage / name)["provenance"]["settings_history"] == history
         assert configs.load_saved(first_stage / "config.yaml") == changed
 
+    def test_a_change_that_is_refused_is_not_in_the_history(self, finished, smoke, tmp_path):
+        folder = tmp_path / "run"
+        shutil.copytree(finished, folder)
+        before = (folder / "config.yaml").read_bytes()
+        other = configs.override(smoke, ["inference.rounds.0.guidance_scale=3.0", "diffusion_training.max_steps=8"])
+        with pytest.raises(InputError, match="do not compare"):
+            train(other, None, folder)
+        assert (folder / "config.yaml").read_bytes() == before
+        assert not (folder / "config_history.json").exists()
+
     def test_a_run_that_nothing_changes_has_no_history(self, finished):
         assert "settings_history" not in load_model(finished / MODEL_FILE).provenance
         assert not (finished / "config_history.json").exists()
