@@ -32,6 +32,12 @@ def test_ctrl_c_saves_the_state(finished, smoke, data, tmp_path, monkeypatch):
     assert largest_difference(tmp_path / "autoencoder.safetensors", finished / "autoencoder.safetensors") == 0
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31, 20240101123])
+def test_any_whole_number_is_a_seed(smoke, data, seed):
+    stage = AutoencoderStage(configs.override(smoke, [f"seed={seed}"]), data[0], {})
+    assert stage.load_batch(0)[0].shape == (32, 32, 3)
+
+
 def test_crops_have_the_configs_height_and_width(smoke, data):
     config = configs.override(smoke, ["autoencoder_training.crop_size=[48, 32]"])
     crops = AutoencoderStage(config, data[0], {}).load_batch(0)
