@@ -6,9 +6,6 @@ import hashlib
 
 import numpy as np
 
-SEEDS = 2**31
-"""How many seeds Jittor's and numpy's own generators know."""
-
 
 def generator(*key: int | str) -> np.random.Generator:
     """The generator that belongs to `key`, for example (seed, file name, round). Equal keys give equal draws."""

@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jiidm.baselines.model import GANModel, save_gan
 from jiidm.baselines.perceptual import load as load_perceptual
@@ -21,8 +20,7 @@ from jiidm.train.data import generate, prepare
 from jiidm.train.lock import occupied
 from jiidm.train.loop import fit
 from jiidm.train.networks import Used
-from jiidm.train.run import provenance_of
-from jiidm.train.state import steps_done
+from jiidm.train.run import keep_settings, provenance_of
 from ldm_jittor.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -56,14 +54,7 @@ def _train(config: Config, data: Path | None, folder: Path, inception_file: Path
     used = [*([seen_by] if seen_by else []), *([distances.used] if distances else [])]
     recorded = ranks.first_then_others(lambda: networks.record(folder, used))
     provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
-
-    def keep_settings() -> list[dict[str, Any]]:
-        done = steps_done(folder / STATE_FILE)
-        if distances:
-            distances.require_comparable(done)  # else a change that is refused would be in the history
-        return settings.keep(config, folder, done, CHANGEABLE)
-
-    if history := ranks.on_first(keep_settings):
+    if history := ranks.on_first(lambda: keep_settings(config, folder, STATE_FILE, CHANGEABLE, distances)):
         provenance["settings_history"] = history
     logger.info("%s: %s", config.name, _losses_in_words(config, seen_by))
 

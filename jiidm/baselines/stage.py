@@ -22,12 +22,12 @@ from jiidm.data.distance import distance_map
 from jiidm.data.images import load_image, load_mask
 from jiidm.data.pairs import Pair
 from jiidm.model.gan.sean import Noise
-from jiidm.seeding import SEEDS, generator, normal
+from jiidm.seeding import generator, normal
 from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer
 from jiidm.train.ranked_stage import RankedStage
-from jiidm.train.stage import Losses, micro_batches, sample_index
+from jiidm.train.stage import Losses, micro_batches, sample_index, seed_weights
 from jiidm.train.validation import Validation
 from ldm_jittor.ema import EMA
 from ldm_jittor.pixels import to_model
@@ -76,7 +76,7 @@ class GANStage(RankedStage):
     ):
         """perceptual: a loss of fake and real images [B,3,H,W] in [-1, 1]."""
         training = config.gan_training
-        jt.set_global_seed(config.seed % SEEDS, different_seed_for_mpi=False)
+        seed_weights(config.seed)
         self.config, self.train, self.folder, self.provenance = config, train, folder, provenance
         self.show_samples, self.perceptual, self.distances = show_samples, perceptual, distances
         self.max_steps, self.log_every = training.max_steps, training.log_every

@@ -19,11 +19,11 @@ from jiidm.data.images import load_image
 from jiidm.data.pairs import Pair
 from jiidm.model.build import build_autoencoder
 from jiidm.report.sheets import sample_grid
-from jiidm.seeding import SEEDS, generator, normal
+from jiidm.seeding import generator, normal
 from jiidm.system import ranks
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
-from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.stage import Losses, Stage, micro_batches, sample_index, seed_weights
 from jiidm.train.state import remove_state
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import AutoencoderKL, VQModel
@@ -75,7 +75,7 @@ class AutoencoderStage(Stage):
 
     def __init__(self, config: Config, train: Sequence[Pair], provenance: dict[str, Any]):
         training = config.autoencoder_training
-        jt.set_global_seed(config.seed % SEEDS, different_seed_for_mpi=False)
+        seed_weights(config.seed)
         self.config, self.train, self.provenance = config, train, provenance
         self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
         self.network, self.discriminator = build_autoencoder(config.autoencoder), PatchDiscriminator()

@@ -18,12 +18,12 @@ from jiidm.evaluate import segmenter
 from jiidm.model.build import build_schedule, build_unet
 from jiidm.model.files import Model, save_model
 from jiidm.pipeline import Pipeline
-from jiidm.seeding import SEEDS, generator, normal
+from jiidm.seeding import generator, normal
 from jiidm.system import ranks
 from jiidm.train.checkpoints import checkpoint_path, samples_path
 from jiidm.train.optimizer import Optimizer, learning_rate_at
 from jiidm.train.ranked_stage import RankedStage
-from jiidm.train.stage import Losses, micro_batches, sample_index
+from jiidm.train.stage import Losses, micro_batches, sample_index, seed_weights
 from jiidm.train.validation import Validation
 from ldm_jittor import checkpoint
 from ldm_jittor.autoencoder import LatentSpace
@@ -68,7 +68,7 @@ class DiffusionStage(RankedStage):
         distances: Validation | None = None,
     ):
         training = config.diffusion_training
-        jt.set_global_seed(config.seed % SEEDS, different_seed_for_mpi=False)
+        seed_weights(config.seed)
         self.config, self.train, self.validation = config, train, validation
         self.folder, self.provenance = folder, provenance
         self.show_samples, self.distances = show_samples, distances

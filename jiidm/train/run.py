@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +82,7 @@ def _train(
     used = [distances.used] if distances else []
     recorded = ranks.first_then_others(lambda: networks.record(folder, used))
     provenance = {**provenance_of(len(train_pairs), data), "networks": recorded}
-
-    def keep_settings() -> list[dict[str, Any]]:
-        done = steps_done(folder / STATE_FILE)
-        if distances:
-            distances.require_comparable(done)  # else a change that is refused would be in the history
-        return settings.keep(config, folder, done, MODEL_CHANGEABLE)
-
-    if history := ranks.on_first(keep_settings):
+    if history := ranks.on_first(lambda: keep_settings(config, folder, STATE_FILE, MODEL_CHANGEABLE, distances)):
         provenance["settings_history"] = history
 
     if autoencoder_file is None and not ranks.from_first((folder / AUTOENCODER_FILE).exists()):
@@ -154,6 +147,16 @@ def _claim_autoencoder(folder: Path, weights: str | None) -> None:
     """weights: the file's SHA-256, or None for one that is still to be trained."""
     advice = "give the same file again, or choose another --run folder"
     claim(folder / AUTOENCODER_RECORD, {"autoencoder": weights}, advice)
+
+
+def keep_settings(
+    config: Config, folder: Path, state_file: str, sections: Sequence[str], distances: validation.Validation | None
+) -> list[dict[str, Any]]:
+    """`settings.keep` after the steps that a state file knows. Raises InputError for a change that distances refuse."""
+    done = steps_done(folder / state_file)
+    if distances:
+        distances.require_comparable(done)  # else the history would have a change that never was
+    return settings.keep(config, folder, done, sections)
 
 
 def provenance_of(num_images: int, data: Path | None) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from jiidm.data.pairs import Pair
 from jiidm.evaluate.segformer import PRESETS, Architecture, SegFormer, upsample_bilinear
 from jiidm.evaluate.segmenter import PREPROCESSING, Segmenter, normalized
 from jiidm.report.tables import table
-from jiidm.seeding import SEEDS, generator
+from jiidm.seeding import generator
 from jiidm.size import Size
 from jiidm.system import ranks
 from jiidm.train.loop import fit
 from jiidm.train.optimizer import Optimizer, learning_rate_at
-from jiidm.train.stage import Losses, Stage, micro_batches, sample_index
+from jiidm.train.stage import Losses, Stage, micro_batches, sample_index, seed_weights
 from jiidm.train.state import remove_state
 from ldm_jittor import checkpoint
 
@@ -71,7 +71,7 @@ class SegmenterStage(Stage):
 
     def __init__(self, config: Config, train: Sequence[Pair], validation: Sequence[Pair], provenance: dict[str, Any]):
         training = config.segmenter
-        jt.set_global_seed(config.seed % SEEDS, different_seed_for_mpi=False)
+        seed_weights(config.seed)
         self.config, self.train, self.validation, self.provenance = config, train, validation, provenance
         self.max_steps, self.checkpoint_every = training.max_steps, training.checkpoint_every
         self.network = SegFormer(Architecture(*PRESETS[training.variant], NUM_CLASSES))

@@ -95,6 +95,11 @@ class Stage:
             self.ema.restart()
 
 
+def seed_weights(seed: int) -> None:
+    """Seed what initial weights are drawn from, alike on all ranks. Jittor knows 2**31 seeds."""
+    jt.set_global_seed(seed % 2**31, different_seed_for_mpi=False)
+
+
 @functools.lru_cache(maxsize=2)
 def _epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
     return generator(seed, "order", epoch).permutation(num_samples)
